@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# make demo and make test do all, installs included, on Debian 12 and Ubuntu 24.04.
+VENV := $(CURDIR)/.venv
+PYTHON := $(VENV)/bin/python
+BUILD := build
+# The system's Python: GNU Radio is not there for a pyenv or conda one.
+SYSTEM_PYTHON := /usr/bin/python3
+
+SOURCES := $(shell find CMakeLists.txt lib include python grc apps -type f \
+	-not -path '*/__pycache__/*' -not -path '*/kernels/tests/*' 2>/dev/null)
+
+.PHONY: all demo test test-kernels test-python lint format sanitize bench clean
+
+all: $(BUILD)/installed
+
+$(BUILD)/system-packages: scripts/install_system_packages.sh
+	scripts/install_system_packages.sh
+	@mkdir -p $(BUILD) && touch $@
+
+$(BUILD)/python-packages: requirements.txt $(BUILD)/system-packages
+	test -x $(PYTHON) || $(SYSTEM_PYTHON) -m venv --system-site-packages $(VENV)
+	$(PYTHON) -m pip install -q --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(BUILD)/installed: $(SOURCES) $(BUILD)/python-packages
+	cmake -S . -B $(BUILD)/release -G Ninja -DCMAKE_INSTALL_PREFIX=$(VENV) \
+		-DPYTHON_EXECUTABLE=$(PYTHON) > $(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
+	cmake --build $(BUILD)/release
+	cmake --install $(BUILD)/release > $(BUILD)/install.log
+	@touch $@
+
+test: test-kernels test-python
+
+test-kernels: $(BUILD)/installed
+	ctest --test-dir $(BUILD)/release --output-on-failure
+
+test-python: $(BUILD)/installed
+	$(PYTHON) -m pytest
+
+lint: $(BUILD)/python-packages
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(BUILD)/python-packages
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	find lib include python -name '*.cc' -o -name '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf $(BUILD) $(VENV)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Learned physical-layer decoding for GNU Radio.
+
+``from gnuradio import neuralfec`` gives the blocks by name (``neuralfec.soft_demapper``)
+and the algorithms under them as subpackages (``neuralfec.phy``, ``neuralfec.codes``, ...).
+
+Blocks load when they are asked for. The subpackages need numpy, and torch where there
+are networks, but no GNU Radio: a trainer runs from a source tree with
+``PYTHONPATH=python python -m neuralfec.feedback.training``.
+
+Conventions everywhere: LLR = log P(b=1) - log P(b=0); Es = 1; N0 is the variance of the
+complex noise, both rails together; bits are uint8 0 or 1, most significant first.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Where each block lives. A new block is one line here, one yml in grc/.
+_BLOCKS = {
+    "interleaver": "neuralfec_python",
+}
+
+
+def __getattr__(name: str):
+    if name in _BLOCKS:
+        try:
+            module = importlib.import_module(f".{_BLOCKS[name]}", __name__)
+        except ImportError as error:
+            raise ImportError(
+                f"block {name!r} needs GNU Radio 3.10 and the built module ({error}); "
+                "apps/doctor.py tells what is missing"
+            ) from error
+        block = getattr(module, name)
+        globals()[name] = block
+        return block
+    try:
+        return importlib.import_module(f".{name}", __name__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_BLOCKS])

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
+#include <numpy/arrayobject.h>
+#include <pybind11/pybind11.h>
+
+namespace py = pybind11;
+
+namespace gr::neuralfec {
+void bind_interleaver(py::module& m);
+}
+
+// import_array() is a macro that returns from the function it stands in.
+static void* init_numpy()
+{
+    import_array();
+    return nullptr;
+}
+
+PYBIND11_MODULE(neuralfec_python, m)
+{
+    using namespace gr::neuralfec;
+    init_numpy();
+    // The base classes of the blocks are registered there.
+    py::module::import("gnuradio.gr");
+    py::module::import("gnuradio.fec");
+    m.doc() = "C++ blocks of gr-neuralfec.";
+    bind_interleaver(m);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "kernels/simd.h"
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+namespace gr::neuralfec {
+void bind_permutation(pybind11::module& m);
+}
+
+PYBIND11_MODULE(_kernels, m)
+{
+    using namespace gr::neuralfec;
+    namespace py = pybind11;
+    m.doc() = "C++ kernels of gr-neuralfec: NumPy in, NumPy out.";
+    m.def("simd_targets",
+          &simd_targets,
+          "Names of the SIMD targets that this processor runs, best first.");
+    m.def("simd_target", &simd_target, "The SIMD target that the kernels use now.");
+    m.def("set_simd_target",
+          &set_simd_target,
+          py::arg("name"),
+          "Holds the kernels of this process to one SIMD target; '' gives the choice back.");
+    bind_permutation(m);
+}
