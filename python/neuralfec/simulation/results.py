@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Counts of a simulation, on disk and as error rates with intervals.
+
+`<name>.csv` holds counts, one row for each scheme, SNR and seed, and is all that a resumed
+run needs. `<name>.json` tells how the counts were made.
+"""
+
+import csv
+import io
+import itertools
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+REQUIRED = ("blocks", "block_errors", "bits", "bit_errors")
+CONFIDENCE = 0.95
+_KEY = ("scheme", "snr_db", "seed")
+
+Row = tuple[str, float, int]
+
+
+class Estimate(NamedTuple):
+    """A value with its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def clopper_pearson(errors: float, trials: float, confidence: float = CONFIDENCE) -> Estimate:
+    """Error rate with the exact binomial interval of Clopper and Pearson (Biometrika, 1934).
+
+    Non-integer numbers are taken as effective sample sizes. No trials: nan, from 0 to 1.
+    """
+    from scipy.special import betaincinv
+
+    if not 0 <= errors <= trials:
+        raise ValueError(f"expected 0 <= errors <= trials, got {errors} errors, {trials} trials")
+    if trials == 0:
+        return Estimate(math.nan, 0.0, 1.0)
+    tail = (1 - confidence) / 2
+    low = betaincinv(errors, trials - errors + 1, tail) if errors > 0 else 0.0
+    high = betaincinv(errors + 1, trials - errors, 1 - tail) if errors < trials else 1.0
+    return Estimate(errors / trials, float(low), float(high))
+
+
+def _sample(counts: Mapping[str, float], metric: str) -> tuple[float, float]:
+    """Errors and trials of a metric as an equivalent simple random sample.
+
+    Bit errors come in bursts, many in a bad block and none in a good one. Where the sum of
+    squares `bit_errors_squared` is known, the bits count as bits / deff, deff being the
+    variance of the BER between blocks over that of independent bits (Korn and Graubard,
+    Survey Methodology, 1998). Else bits count as independent, an interval too narrow.
+    """
+    if metric == "bler":
+        return counts["block_errors"], counts["blocks"]
+    if metric != "ber":
+        raise ValueError(f"expected metric 'bler' or 'ber', got {metric!r}")
+    errors, bits, blocks = counts["bit_errors"], counts["bits"], counts["blocks"]
+    squared = counts.get("bit_errors_squared")
+    if squared is None or blocks < 2 or errors == bits:
+        return errors, bits
+    if errors == 0:
+        return 0, blocks
+    rate = errors / bits
+    between = (squared - errors**2 / blocks) * blocks / (blocks - 1)
+    effect = max(1.0, between / (bits * rate * (1 - rate)))
+    return errors / effect, bits / effect
+
+
+@dataclass
+class Results:
+    """Counts by (scheme, SNR in dB, seed), in the order of the run.
+
+    Each row has at least `chunks` (how many generators of the seed are used up), `blocks`,
+    `block_errors`, `bits` and `bit_errors`. `about` is the JSON file.
+    """
+
+    name: str
+    rows: dict[Row, dict[str, float]] = field(default_factory=dict)
+    about: dict = field(default_factory=dict)
+
+    @staticmethod
+    def files(name: str, directory: str | os.PathLike = "results") -> tuple[Path, Path]:
+        """CSV and JSON file of a result."""
+        return Path(directory, f"{name}.csv"), Path(directory, f"{name}.json")
+
+    @classmethod
+    def load(cls, name: str, directory: str | os.PathLike = "results") -> "Results":
+        """Read back what `save` wrote.
+
+        FileNotFoundError where there is none, ValueError for a file that is not of counts.
+        """
+        csv_file, json_file = cls.files(name, directory)
+        rows: dict[Row, dict[str, float]] = {}
+        with open(csv_file, newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = {*_KEY, "chunks", *REQUIRED} - set(reader.fieldnames or ())
+            if missing:
+                raise ValueError(
+                    f"{csv_file}: not counts of a simulation, no column {sorted(missing)}"
+                )
+            for record in reader:
+                try:
+                    key = (record.pop("scheme"), float(record.pop("snr_db")), int(record["seed"]))
+                    del record["seed"]
+                    rows[key] = {column: _number(text) for column, text in record.items() if text}
+                    _check(rows[key], f"row of {key}")
+                except (ValueError, TypeError, AttributeError) as error:
+                    raise ValueError(f"{csv_file}, line {reader.line_num}: {error}") from None
+        about = json.loads(json_file.read_text()) if json_file.exists() else {}
+        return cls(name, rows, about)
+
+    def save(self, directory: str | os.PathLike = "results") -> None:
+        """Write both files; each is whole at every moment, before, during and after."""
+        csv_file, json_file = self.files(self.name, directory)
+        columns = dict.fromkeys(["chunks", *REQUIRED])
+        for counts in self.rows.values():
+            columns.update(dict.fromkeys(counts))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*_KEY, *columns], lineterminator="\n")
+        writer.writeheader()
+        for key, counts in self.rows.items():
+            writer.writerow(dict(zip(_KEY, key, strict=True)) | counts)
+        csv_file.parent.mkdir(parents=True, exist_ok=True)
+        _replace(csv_file, text.getvalue())
+        _replace(json_file, json.dumps(self.about, indent=2) + "\n")
+
+    def merge(self, other: "Results") -> "Results":
+        """Counts of both, for two runs of one experiment with different seeds.
+
+        ValueError where the experiments' parameters differ, or where both hold counts of
+        the same seed at the same SNR: the same noise would count twice.
+        """
+        mine, theirs = (result.about.get("parameters", {}) for result in (self, other))
+        if mine != theirs:
+            raise ValueError(f"not the same experiment: parameters {mine} and {theirs}")
+        twice = self.rows.keys() & other.rows.keys()
+        if twice:
+            scheme, snr_db, seed = min(twice)
+            raise ValueError(
+                f"both hold seed {seed} at {snr_db} dB ({scheme}): its noise would count twice"
+            )
+        about = self.about | {"runs": self.about.get("runs", []) + other.about.get("runs", [])}
+        return Results(self.name, self.rows | other.rows, about)
+
+    @property
+    def schemes(self) -> list[str]:
+        return list(dict.fromkeys(scheme for scheme, _, _ in self.rows))
+
+    def snr_db(self, scheme: str | None = None) -> np.ndarray:
+        """SNRs at which the scheme has counts, float64, ascending, in dB."""
+        wanted = self._scheme(scheme)
+        return np.unique([snr for name, snr, _ in self.rows if name == wanted])
+
+    def counts(self, snr_db: float, scheme: str | None = None) -> dict[str, float]:
+        """Counts at one SNR, summed over seeds. The scheme may be left out where there is one."""
+        wanted, total = self._scheme(scheme), dict.fromkeys(REQUIRED, 0)
+        for (name, snr, _), counts in self.rows.items():
+            if name == wanted and snr == snr_key(snr_db):
+                total = {key: total.get(key, 0) + counts.get(key, 0) for key in total | counts}
+        return total
+
+    def rate(self, snr_db: float, scheme: str | None = None, metric: str = "bler") -> Estimate:
+        """Block ("bler") or bit ("ber") error rate with its interval; see `clopper_pearson`."""
+        return clopper_pearson(*_sample(self.counts(snr_db, scheme), metric))
+
+    def snr_at(self, target: float, scheme: str | None = None, metric: str = "bler") -> Estimate:
+        """SNR in dB at which an error rate is reached, by linear interpolation of its
+        logarithm between the two measured points around it.
+
+        The interval is the delta method's, from the counts of these two points.
+        ValueError where the target does not lie between two points that have errors.
+        """
+        value, slopes = self._crossing(target, self._scheme(scheme), metric)
+        return _normal(value, sum(slope**2 * variance for slope, variance in slopes.values()))
+
+    def loss(self, scheme: str, reference: str, target: float, metric: str = "bler") -> Estimate:
+        """SNR that the scheme needs beyond the reference for an error rate, in dB.
+
+        Where one of the two is the run's first scheme and the counts have
+        `common_block_errors` (see `count_errors`), the interval of a BLER loss makes use of
+        both having decoded the same noise; else they are taken as independent.
+        """
+        value, mine = self._crossing(target, self._scheme(scheme), metric)
+        other_value, theirs = self._crossing(target, self._scheme(reference), metric)
+        variance = sum(slope**2 * part for slope, part in [*mine.values(), *theirs.values()])
+        first = self.schemes[0]
+        if metric == "bler" and first in (scheme, reference):
+            second = reference if scheme == first else scheme
+            for snr in mine.keys() & theirs.keys():
+                joint, alone = self.counts(snr, second), self.counts(snr, first)
+                if joint.get("common_block_errors") and joint["blocks"] == alone["blocks"]:
+                    expected = joint["block_errors"] * alone["block_errors"]
+                    covariance = joint["common_block_errors"] / expected - 1 / joint["blocks"]
+                    variance -= 2 * mine[snr][0] * theirs[snr][0] * covariance
+        return _normal(value - other_value, variance)
+
+    def _scheme(self, scheme: str | None) -> str:
+        known = self.schemes
+        if scheme is None and len(known) == 1:
+            return known[0]
+        if scheme not in known:
+            raise ValueError(f"{self.name}: expected one of the schemes {known}, got {scheme!r}")
+        return scheme
+
+    def _crossing(
+        self, target: float, scheme: str, metric: str
+    ) -> tuple[float, dict[float, tuple[float, float]]]:
+        """SNR of the target and, by SNR of the two points around it, d SNR / d ln(rate) and
+        the variance of ln(rate)."""
+        points = []
+        for snr in self.snr_db(scheme):
+            errors, trials = _sample(self.counts(snr, scheme), metric)
+            if errors:
+                points.append((float(snr), math.log(errors / trials), 1 / errors - 1 / trials))
+        wanted = math.log(target) if target > 0 else -math.inf
+        for (snr, above, v_above), (next_snr, below, v_below) in itertools.pairwise(points):
+            if above >= wanted >= below and above > below:
+                step, fall = next_snr - snr, above - below
+                return snr + step * (above - wanted) / fall, {
+                    snr: (step * (wanted - below) / fall**2, v_above),
+                    next_snr: (step * (above - wanted) / fall**2, v_below),
+                }
+        measured = ", ".join(f"{math.exp(rate):.3g} at {snr:g} dB" for snr, rate, _ in points)
+        raise ValueError(
+            f"{self.name}, {scheme or 'scheme'}: {metric.upper()} {target:g} does not lie "
+            f"between two measured points ({measured or 'no point has errors'})"
+        )
+
+
+def snr_key(snr_db: float) -> float:
+    """The SNR as it is stored: microdecibels tell points apart."""
+    return round(float(snr_db), 6) + 0.0
+
+
+def check_counts(counts: Mapping[str, float], what: str) -> dict[str, float]:
+    """Counts as plain numbers; ValueError where they cannot be counts."""
+    plain = {}
+    for key, value in counts.items():
+        plain[key] = value.item() if hasattr(value, "item") else value
+        if not isinstance(plain[key], int | float) or not math.isfinite(plain[key]):
+            raise ValueError(f"{what}: expected a finite number for {key!r}, got {value!r}")
+    return _check(plain, what)
+
+
+def _check(counts: dict[str, float], what: str) -> dict[str, float]:
+    missing = [key for key in REQUIRED if key not in counts]
+    if missing:
+        raise ValueError(f"{what}: expected {list(REQUIRED)}, missing {missing}")
+    for errors, trials in (("block_errors", "blocks"), ("bit_errors", "bits")):
+        if not 0 <= counts[errors] <= counts[trials]:
+            raise ValueError(
+                f"{what}: expected 0 <= {errors} <= {trials}, "
+                f"got {counts[errors]} and {counts[trials]}"
+            )
+    return counts
+
+
+def _number(text: str) -> float:
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def _normal(value: float, variance: float) -> Estimate:
+    from scipy.special import ndtri
+
+    half = float(ndtri((1 + CONFIDENCE) / 2)) * math.sqrt(max(variance, 0.0))
+    return Estimate(value, value - half, value + half)
+
+
+def _replace(file: Path, text: str) -> None:
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        part.write_text(text)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def labels(results: Sequence[Results]) -> dict[tuple[int, str], str]:
+    """What to call each scheme of several results: the shortest that tells them apart."""
+    called = {}
+    for index, result in enumerate(results):
+        for scheme in result.schemes:
+            parts = [result.name] * (len(results) > 1) + [scheme] * bool(scheme)
+            called[index, scheme] = " ".join(parts) or result.name
+    return called

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table of a simulation, live or at its end."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .results import Estimate, Results
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_COLOURS = {"done": "green", "limit": "yellow", "running": "cyan", "waiting": "dim"}
+
+
+def table(results: Results, status: Mapping[float, str] | None = None) -> "Table":
+    """A rich table of error rates with intervals: `rich.print(table(results))`.
+
+    status: a word for each SNR.
+    """
+    from rich.table import Table
+
+    status = status or {}
+    drawn = Table(title=results.name, title_justify="left")
+    for heading in ("SNR dB", "scheme", "blocks", "errors", "BLER", "95 %", "BER", "95 %"):
+        drawn.add_column(heading, justify="left" if heading == "scheme" else "right")
+    if status:
+        drawn.add_column("status")
+    measured = {snr for _, snr, _ in results.rows}
+    for snr in sorted(measured | status.keys()):
+        word = status.get(snr, "")
+        cells = [f"[{_COLOURS.get(word, '')}]{word}"] if status and word else [""] * bool(status)
+        if snr not in measured:
+            drawn.add_row(f"{snr:g}", *[""] * 7, *cells)
+        for scheme in results.schemes:
+            counts = results.counts(snr, scheme)
+            if counts["blocks"]:
+                drawn.add_row(
+                    f"{snr:g}",
+                    scheme,
+                    f"{counts['blocks']}",
+                    f"{counts['block_errors']}",
+                    *_cells(results.rate(snr, scheme, "bler")),
+                    *_cells(results.rate(snr, scheme, "ber")),
+                    *cells,
+                )
+    return drawn
+
+
+def _cells(rate: Estimate) -> tuple[str, str]:
+    return f"{rate.value:.3g}", f"{rate.low:.2g} - {rate.high:.2g}"
+
+
+@contextmanager
+def live_table(results: Results, points: list, quiet: bool | None) -> Iterator[Callable[[], None]]:
+    """A function that redraws the table on the terminal; without one it does nothing."""
+    if quiet or (quiet is None and not sys.stderr.isatty()):
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    start, before = time.monotonic(), _blocks(results)
+
+    def draw() -> "Table":
+        elapsed = time.monotonic() - start
+        drawn = table(results, {point.snr_db: point.status for point in points})
+        speed = (_blocks(results) - before) / max(elapsed, 1e-9)
+        drawn.caption = f"{elapsed:.0f} s, {speed:.0f} blocks/s"
+        return drawn
+
+    with Live(draw(), console=Console(stderr=True), refresh_per_second=4) as live:
+        yield lambda: live.update(draw())
+
+
+def _blocks(results: Results) -> float:
+    first = results.schemes[:1]
+    return sum(row["blocks"] for (scheme, _, _), row in results.rows.items() if scheme in first)
