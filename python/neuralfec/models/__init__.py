@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Model files: a network and its card in one file.
+
+>>> card = Card(system="quantization", name="qam256-15bit",
+...             methods={"forward": Method({"llrs": (None, 8)}, {"latent": (None, 3)})},
+...             training=Training(seed=1, steps=2000), measured={"loss_db": 0.08})
+>>> save("qam256-15bit.pt", network, card)
+>>> module, card = load("qam256-15bit.pt", expect={"bits_per_symbol": 8})
+"""
+
+from .card import Card, CodeIdentity, Method, Training, parity_check_sha256
+from .files import load, path, read_card, save, shipped, state_dict
+
+__all__ = [
+    "Card",
+    "CodeIdentity",
+    "Method",
+    "Training",
+    "load",
+    "parity_check_sha256",
+    "path",
+    "read_card",
+    "save",
+    "shipped",
+    "state_dict",
+]

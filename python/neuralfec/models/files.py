@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading and writing model files.
+
+A file is TorchScript with the card inside as `model.json`. Only this module calls
+`torch.jit`: where another engine joins or follows TorchScript, it is added here.
+"""
+
+import contextlib
+import io
+import os
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .card import Card, Method
+
+if TYPE_CHECKING:
+    import torch
+
+_CARD = "model.json"
+_SHIPPED = Path(__file__).parent
+# Stands for a dimension of any size; above 1, so that broadcasting hides no mistake.
+_ANY_SIZE = 2
+
+
+def shipped() -> list[str]:
+    """Names of the models that come with the package, "quantization/qam256-15bit"."""
+    return sorted(
+        file.relative_to(_SHIPPED).with_suffix("").as_posix() for file in _SHIPPED.glob("*/*.pt")
+    )
+
+
+def path(name: str) -> Path:
+    """File of a shipped model. ValueError lists what there is."""
+    if name not in shipped():
+        there = ", ".join(shipped()) or "none"
+        raise ValueError(f"no model {name!r} is shipped; there are: {there}")
+    return _SHIPPED / f"{name}.pt"
+
+
+def save(file: str | os.PathLike, module: "torch.nn.Module", card: Card) -> None:
+    """Write a module and its card into one file, whole or not at all.
+
+    The module is scripted unless it is already, in evaluation mode and on the CPU, and its
+    methods must be as the card says; ValueError where they are not.
+    """
+    torch = _torch()
+    file = Path(file)
+    with _quiet():
+        module = module.eval().cpu()
+        script = module if isinstance(module, torch.jit.ScriptModule) else torch.jit.script(module)
+        _try(script, card)
+        written = io.BytesIO()
+        torch.jit.save(script, written, _extra_files={_CARD: card.to_json()})
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with zipfile.ZipFile(written) as archive, zipfile.ZipFile(part, "w") as kept:
+            for entry in archive.infolist():
+                # Debug records hold source paths of the machine, and nothing needs them.
+                if not entry.filename.endswith(".debug_pkl"):
+                    kept.writestr(entry, archive.read(entry))
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_card(file: str | os.PathLike) -> Card:
+    """The card of a file path or shipped name, which needs no torch.
+
+    ValueError for a file that is no model, or damaged.
+    """
+    file = _file(file)
+    if not file.exists():
+        raise FileNotFoundError(f"no model file {file}")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            damaged = archive.testzip()
+            cards = [name for name in names if name.endswith(f"/extra/{_CARD}")]
+            text = archive.read(cards[0]) if len(cards) == 1 else None
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{file}: not a model file, or a truncated one ({error})") from None
+    if damaged:
+        raise ValueError(f"{file}: damaged, the checksum of {damaged} is wrong")
+    if text is None or not any("/code/" in name for name in names):
+        kind = "TorchScript" if any("/code/" in name for name in names) else "a zip file"
+        raise ValueError(
+            f"{file}: {kind} without a card ({_CARD}); models are written by models.save"
+        )
+    try:
+        return Card.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def load(
+    file: str | os.PathLike, expect: Mapping[str, Any] | None = None, device: str = "cpu"
+) -> tuple["torch.jit.ScriptModule", Card]:
+    """Module, frozen and warmed up, and card of a file path or shipped name.
+
+    expect: what is asked of the card, see `Card.check`:
+        {"system": "syndrome", "code": CodeIdentity.of(code)}, {"bits_per_symbol": 8}.
+    Nothing of the file is run before its card has passed, and no Python of it ever:
+    TorchScript is not pickle.
+
+    FileNotFoundError where there is no file. ValueError for a file that is no model, is
+    damaged, is of a newer format, is not what was asked for, or does not compute what its
+    card says.
+    """
+    card = read_card(file)
+    card.check(expect or {})
+    torch = _torch()
+    with _quiet():
+        script = _load(file, device)
+        kept = [name for name in card.methods if name != "forward"]
+        _check_methods(script, card)
+        script = torch.jit.freeze(script.eval(), preserved_attrs=kept)
+        # The profiling executor compiles on the second call.
+        for _ in range(2):
+            _try(script, card, device)
+    return script, card
+
+
+def state_dict(file: str | os.PathLike) -> "dict[str, torch.Tensor]":
+    """Parameters and buffers of a model, to go on training from. Errors as `load`."""
+    read_card(file)
+    with _quiet():
+        return {name: tensor.detach() for name, tensor in _load(file, "cpu").state_dict().items()}
+
+
+def _file(file: str | os.PathLike) -> Path:
+    return path(file) if isinstance(file, str) and not file.endswith(".pt") else Path(file)
+
+
+def _load(file: str | os.PathLike, device: str) -> "torch.jit.ScriptModule":
+    try:
+        return _torch().jit.load(str(_file(file)), map_location=device)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{_file(file)}: torch cannot read it: {reason}") from error
+
+
+def _check_methods(script: "torch.jit.ScriptModule", card: Card) -> None:
+    missing = [name for name in card.methods if not hasattr(script, name)]
+    if missing:
+        raise ValueError(f"model {card.name}: its card names methods {missing}, it has none such")
+
+
+def _try(script: "torch.jit.ScriptModule", card: Card, device: str = "cpu") -> None:
+    """Call each method with zeros and hold the outputs against the card."""
+    torch = _torch()
+    _check_methods(script, card)
+    for name, method in card.methods.items():
+        tensors = [
+            torch.zeros([_ANY_SIZE if size is None else size for size in shape], device=device)
+            for shape in method.inputs.values()
+        ]
+        try:
+            with torch.inference_mode():
+                outputs = getattr(script, name)(*tensors)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ValueError(
+                f"model {card.name}: {name} does not take {_shapes(method.inputs)} "
+                f"as its card says: {reason}"
+            ) from error
+        _check_outputs(outputs, method, f"model {card.name}: {name}")
+
+
+def _check_outputs(outputs: Any, method: Method, where: str) -> None:
+    found = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+    wanted = list(method.outputs.values())
+    fits = len(found) == len(wanted) and all(
+        tensor.ndim == len(shape)
+        and all(size in (None, actual) for size, actual in zip(shape, tensor.shape, strict=True))
+        for tensor, shape in zip(found, wanted, strict=True)
+    )
+    if not fits:
+        gives = ", ".join(str(tuple(tensor.shape)) for tensor in found)
+        raise ValueError(f"{where} gives {gives}, its card says {_shapes(method.outputs)}")
+
+
+def _shapes(tensors: Mapping[str, tuple]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in tensors.items())
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"models need PyTorch, which does not import here ({error}); "
+            "apps/doctor.py tells how to install it"
+        ) from error
+    return torch
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # TorchScript is deprecated since torch 2.9 and stays until its successor does as well.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*torch\.jit\.\w+` is deprecated", DeprecationWarning)
+        yield
