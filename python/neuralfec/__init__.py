@@ -19,6 +19,8 @@ __version__ = "0.1.0"
 # Where each block lives. A new block is one line here, one yml in grc/.
 _BLOCKS = {
     "interleaver": "neuralfec_python",
+    "polar_decoder": "neuralfec_python",
+    "generic_polar_decoder": "neuralfec_python",
 }
 
 

@@ -7,6 +7,7 @@ namespace py = pybind11;
 
 namespace gr::neuralfec {
 void bind_interleaver(py::module& m);
+void bind_polar_decoder(py::module& m);
 }
 
 // import_array() is a macro that returns from the function it stands in.
@@ -25,4 +26,5 @@ PYBIND11_MODULE(neuralfec_python, m)
     py::module::import("gnuradio.fec");
     m.doc() = "C++ blocks of gr-neuralfec.";
     bind_interleaver(m);
+    bind_polar_decoder(m);
 }

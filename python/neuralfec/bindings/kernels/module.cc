@@ -6,6 +6,7 @@
 
 namespace gr::neuralfec {
 void bind_permutation(pybind11::module& m);
+void bind_polar(pybind11::module& m);
 }
 
 PYBIND11_MODULE(_kernels, m)
@@ -22,4 +23,5 @@ PYBIND11_MODULE(_kernels, m)
           py::arg("name"),
           "Holds the kernels of this process to one SIMD target; '' gives the choice back.");
     bind_permutation(m);
+    bind_polar(m);
 }

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * Decoder kernels as blocks. A kernel has n(), k() and
+ * decode(span<const float> llrs, span<uint8_t> messages), which takes whole frames and
+ * returns how many LLRs were not finite.
+ */
+#pragma once
+
+#include "kernels/span.h"
+
+#include <gnuradio/fec/generic_decoder.h>
+#include <gnuradio/io_signature.h>
+#include <gnuradio/sync_block.h>
+
+#include <atomic>
+#include <map>
+#include <string>
+#include <utility>
+
+namespace gr::neuralfec {
+
+//! A vector item of n LLRs in, one of k bits out.
+template <typename Block, typename Kernel>
+class frame_decoder : public Block
+{
+public:
+    frame_decoder(const char* name, Kernel kernel)
+        : gr::sync_block(name,
+                         gr::io_signature::make(1, 1, sizeof(float) * kernel.n()),
+                         gr::io_signature::make(1, 1, kernel.k())),
+          d_kernel(std::move(kernel))
+    {
+    }
+
+    int work(int noutput_items,
+             gr_vector_const_void_star& input_items,
+             gr_vector_void_star& output_items) override
+    {
+        const std::size_t frames = noutput_items;
+        d_bad_samples += d_kernel.decode(
+            span<const float>(static_cast<const float*>(input_items[0]),
+                              frames * d_kernel.n()),
+            span<uint8_t>(static_cast<uint8_t*>(output_items[0]), frames * d_kernel.k()));
+        d_frames += frames;
+        return noutput_items;
+    }
+
+    std::map<std::string, uint64_t> stats() const override
+    {
+        return { { "frames", d_frames }, { "bad_samples", d_bad_samples } };
+    }
+
+private:
+    const Kernel d_kernel;
+    std::atomic<uint64_t> d_frames{ 0 };
+    std::atomic<uint64_t> d_bad_samples{ 0 };
+};
+
+//! For gr-fec's deployments: fec.extended_decoder, fec.async_decoder and the others.
+template <typename Kernel>
+class generic_frame_decoder : public gr::fec::generic_decoder
+{
+public:
+    generic_frame_decoder(const char* name, Kernel kernel)
+        : gr::fec::generic_decoder(name), d_kernel(std::move(kernel))
+    {
+    }
+
+    int get_input_size() override { return d_kernel.n(); }
+    int get_output_size() override { return d_kernel.k(); }
+    double rate() override { return static_cast<double>(d_kernel.k()) / d_kernel.n(); }
+    //! A block code has one frame size.
+    bool set_frame_size(unsigned int frame_size) override
+    {
+        return frame_size == d_kernel.k();
+    }
+    // GNU Radio 3.10 made the first argument const on the way; one of these overrides.
+    void generic_work(void* in, void* out)
+    {
+        generic_work(static_cast<const void*>(in), out);
+    }
+    void generic_work(const void* in, void* out)
+    {
+        d_kernel.decode(span<const float>(static_cast<const float*>(in), d_kernel.n()),
+                        span<uint8_t>(static_cast<uint8_t*>(out), d_kernel.k()));
+    }
+
+private:
+    const Kernel d_kernel;
+};
+
+} // namespace gr::neuralfec

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/polar.cc"
+#include <hwy/foreach_target.h>
+
+#include "kernels/polar.h"
+
+#include <hwy/aligned_allocator.h>
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+HWY_BEFORE_NAMESPACE();
+namespace gr::neuralfec::HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using node = successive_cancellation::node;
+
+// Sums of n penalties stay finite, and below the metric of a path not yet in use.
+constexpr float largest_llr = 1e20f;
+constexpr float unused_path = 1e30f;
+
+/*
+ * Decodes groups of frames. A row is one value a path and frame: lane f * L + l belongs to
+ * path l of frame f. Inside, LLRs are positive for bit 0 and bits are float sign masks, so
+ * that an exclusive or adds bits and applies them to LLRs.
+ */
+template <int L, bool Exact>
+class list_decoder
+{
+    using D = hn::CappedTag<float, 16>;
+    using DI = hn::RebindToSigned<D>;
+    using V = hn::Vec<D>;
+    static constexpr D d{};
+    static constexpr DI di{};
+
+public:
+    explicit list_decoder(const successive_cancellation& decoder)
+        : d_decoder(decoder),
+          d_n(decoder.n()),
+          d_lanes(hn::Lanes(d)),
+          d_row(std::max<std::size_t>(L, d_lanes)),
+          d_frames(d_row / L),
+          d_llrs(hwy::AllocateAligned<float>(2 * d_n * d_row)),
+          d_left(hwy::AllocateAligned<float>(d_n * d_row)),
+          d_root(hwy::AllocateAligned<float>(d_n * d_row)),
+          d_metric(hwy::AllocateAligned<float>(4 * d_row)),
+          d_maps(hwy::AllocateAligned<int32_t>((2 * max_stages + 1) * d_row)),
+          d_codeword(d_n),
+          d_bits(decoder.information_set().size())
+    {
+        while ((std::size_t(1) << d_stages) < d_n)
+            d_stages++;
+        for (std::size_t i = 0; i < (2 * max_stages + 1) * d_row; i++)
+            d_maps[i] = static_cast<int32_t>(i % d_row);
+    }
+
+    std::size_t frames() const { return d_frames; }
+
+    //! At most frames() frames.
+    std::size_t decode(const float* llrs, std::size_t frames, uint8_t* messages)
+    {
+        std::size_t not_finite = 0;
+        float* root = stage_llrs(d_stages);
+        for (std::size_t f = 0; f < d_frames; f++)
+            for (std::size_t j = 0; j < d_n; j++) {
+                float llr = f < frames ? llrs[f * d_n + j] : 0.0f;
+                if (!std::isfinite(llr)) {
+                    llr = 0.0f;
+                    not_finite++;
+                }
+                llr = -std::clamp(llr, -largest_llr, largest_llr);
+                for (int l = 0; l < L; l++)
+                    root[j * d_row + f * L + l] = llr;
+            }
+        for (std::size_t i = 0; i < d_row; i++)
+            d_metric[i] = i % L == 0 ? 0.0f : unused_path;
+        descend(d_stages, 1, d_root.get());
+        const std::size_t k = d_decoder.k();
+        for (std::size_t f = 0; f < frames; f++) {
+            choose(f);
+            std::copy_n(d_bits.data(), k, messages + f * k);
+        }
+        return not_finite;
+    }
+
+private:
+    static constexpr std::size_t max_stages = 17;
+
+    const successive_cancellation& d_decoder;
+    const std::size_t d_n, d_lanes, d_row, d_frames;
+    std::size_t d_stages = 0;
+    // Stage s works on nodes of 2^s rows; of these there is one at a time.
+    hwy::AlignedFreeUniquePtr<float[]> d_llrs, d_left, d_root, d_metric;
+    // Lane maps: where the paths of now were when the LLRs, the left child's bits of a
+    // stage were written; the last is the map of one fork.
+    hwy::AlignedFreeUniquePtr<int32_t[]> d_maps;
+    std::vector<uint8_t> d_codeword, d_bits;
+
+    float* stage_llrs(std::size_t s) { return d_llrs.get() + (d_row << s); }
+    float* stage_left(std::size_t s) { return d_left.get() + (d_row << s); }
+    int32_t* llr_map(std::size_t s) { return d_maps.get() + s * d_row; }
+    int32_t* left_map(std::size_t s) { return d_maps.get() + (max_stages + s) * d_row; }
+    int32_t* fork_map() { return d_maps.get() + 2 * max_stages * d_row; }
+
+    void reset(int32_t* map)
+    {
+        for (std::size_t i = 0; L > 1 && i < d_row; i += d_lanes)
+            hn::Store(hn::Iota(di, static_cast<int32_t>(i)), di, map + i);
+    }
+
+    //! Lanes i .. of a row, each from where the map says.
+    V look_up(const float* row, const int32_t* map, std::size_t i) const
+    {
+        if constexpr (L == 1)
+            return hn::Load(d, row + i);
+        const auto from = hn::Load(di, map + i);
+        if (d_row > d_lanes)
+            return hn::GatherIndex(d, row, from);
+        return hn::TableLookupLanes(hn::Load(d, row), hn::IndicesFromVec(d, from));
+    }
+
+    static V check_node(V a, V b)
+    {
+        const V least = hn::Min(hn::Abs(a), hn::Abs(b));
+        const V sign = hn::Xor(a, b);
+        if constexpr (!Exact)
+            return hn::CopySign(least, sign);
+        const V sum = hn::Abs(hn::Add(a, b)), difference = hn::Abs(hn::Sub(a, b));
+        return hn::Add(hn::CopySign(least, sign),
+                       hn::Sub(hn::Log1p(d, hn::Exp(d, hn::Neg(sum))),
+                               hn::Log1p(d, hn::Exp(d, hn::Neg(difference)))));
+    }
+
+    //! What bit 0 costs at an LLR.
+    static V penalty(V llr)
+    {
+        const V contradicted = hn::Max(hn::Neg(llr), hn::Zero(d));
+        if constexpr (!Exact)
+            return contradicted;
+        return hn::Add(contradicted, hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(llr)))));
+    }
+
+    void descend(std::size_t s, std::size_t index, float* bits)
+    {
+        const std::size_t size = std::size_t(1) << s, half = size / 2;
+        const float* llrs = stage_llrs(s);
+        switch (d_decoder.tree()[index]) {
+        case node::frozen:
+            std::fill_n(bits, size * d_row, 0.0f);
+            if (L > 1)
+                for (std::size_t i = 0; i < d_row; i += d_lanes) {
+                    V metric = hn::Load(d, d_metric.get() + i);
+                    for (std::size_t j = 0; j < size; j++)
+                        metric = hn::Add(metric, penalty(hn::Load(d, llrs + j * d_row + i)));
+                    hn::Store(metric, d, d_metric.get() + i);
+                }
+            return;
+        case node::repetition:
+            for (std::size_t i = 0; i < d_row; i += d_lanes) {
+                V total = hn::Zero(d), zero = hn::Zero(d);
+                for (std::size_t j = 0; j < size; j++) {
+                    const V llr = hn::Load(d, llrs + j * d_row + i);
+                    total = hn::Add(total, llr);
+                    if (L > 1)
+                        zero = hn::Add(zero, penalty(llr));
+                }
+                if (L > 1) {
+                    // The cost of bit 1 is that of bit 0 and the sum of the LLRs.
+                    zero = hn::Add(zero, hn::Load(d, d_metric.get() + i));
+                    hn::Store(zero, d, d_metric.get() + d_row + i);
+                    hn::Store(hn::Add(zero, total), d, d_metric.get() + 2 * d_row + i);
+                } else {
+                    hn::Store(sign(total), d, d_metric.get() + 3 * d_row + i);
+                }
+            }
+            if (L > 1)
+                fork(s);
+            for (std::size_t j = 0; j < size; j++)
+                std::copy_n(d_metric.get() + 3 * d_row, d_row, bits + j * d_row);
+            return;
+        case node::free:
+            for (std::size_t i = 0; i < size * d_row; i += d_lanes)
+                hn::Store(sign(hn::Load(d, llrs + i)), d, bits + i);
+            return;
+        case node::mixed:
+            break;
+        }
+
+        const float* upper = llrs + half * d_row;
+        float* child = stage_llrs(s - 1);
+        float* left = stage_left(s - 1);
+        for (std::size_t i = 0; i < half * d_row; i += d_lanes)
+            hn::Store(check_node(hn::Load(d, llrs + i), hn::Load(d, upper + i)), d, child + i);
+        reset(llr_map(s));
+        reset(llr_map(s - 1));
+        descend(s - 1, 2 * index, left);
+
+        reset(left_map(s - 1));
+        for (std::size_t j = 0; j < half * d_row; j += d_row)
+            for (std::size_t i = 0; i < d_row; i += d_lanes) {
+                const V a = look_up(llrs + j, llr_map(s), i);
+                const V b = look_up(upper + j, llr_map(s), i);
+                hn::Store(
+                    hn::Add(b, hn::Xor(a, hn::Load(d, left + j + i))), d, child + j + i);
+            }
+        reset(llr_map(s - 1));
+        descend(s - 1, 2 * index + 1, bits + half * d_row);
+
+        for (std::size_t j = 0; j < half * d_row; j += d_row)
+            for (std::size_t i = 0; i < d_row; i += d_lanes)
+                hn::Store(hn::Xor(look_up(left + j, left_map(s - 1), i),
+                                  hn::Load(d, bits + half * d_row + j + i)),
+                          d,
+                          bits + j + i);
+    }
+
+    static V sign(V llr) { return hn::And(llr, hn::SignBit(d)); }
+
+    /*!
+     * Keeps the L best of each frame's 2 L continuations, best first: row 1 of d_metric
+     * holds the metrics of bit 0, row 2 those of bit 1; rows 0 and 3 get the metrics and
+     * bits of the paths kept. The LLRs in use are those of stage s and above.
+     */
+    void fork(std::size_t s)
+    {
+        float* metric = d_metric.get();
+        int32_t* from = fork_map();
+        for (std::size_t first = 0; first < d_row; first += L) {
+            float cost[2 * L];
+            std::copy_n(metric + d_row + first, L, cost);
+            std::copy_n(metric + 2 * d_row + first, L, cost + L);
+            int32_t order[2 * L];
+            for (int i = 0; i < 2 * L; i++) {
+                int32_t rank = 0;
+                for (int j = 0; j < i; j++)
+                    rank += cost[j] <= cost[i];
+                for (int j = i + 1; j < 2 * L; j++)
+                    rank += cost[j] < cost[i];
+                order[rank] = i;
+            }
+            for (int l = 0; l < L; l++) {
+                metric[first + l] = cost[order[l]];
+                from[first + l] = static_cast<int32_t>(first) + order[l] % L;
+                metric[3 * d_row + first + l] = order[l] < L ? 0.0f : -0.0f;
+            }
+        }
+        // The root's LLRs are the same for all paths and need no map.
+        for (std::size_t stage = s; stage < d_stages; stage++) {
+            compose(llr_map(stage), from);
+            compose(left_map(stage), from);
+        }
+    }
+
+    void compose(int32_t* map, const int32_t* from)
+    {
+        if (d_row == d_lanes) {
+            hn::Store(
+                hn::TableLookupLanes(hn::Load(di, map),
+                                     hn::IndicesFromVec(di, hn::Load(di, from))),
+                di,
+                map);
+            return;
+        }
+        int32_t composed[L];
+        for (int l = 0; l < L; l++)
+            composed[l] = map[from[l]];
+        std::copy_n(composed, L, map);
+    }
+
+    //! The message bits of a frame's best path, into d_bits.
+    void choose(std::size_t f)
+    {
+        int32_t order[L];
+        for (int l = 0; l < L; l++)
+            order[l] = l;
+        const float* metric = d_metric.get() + f * L;
+        std::sort(order, order + L, [metric](int a, int b) {
+            return metric[a] < metric[b] || (metric[a] == metric[b] && a < b);
+        });
+        for (int l = 0; l < L && metric[order[l]] < unused_path; l++) {
+            read_bits(f * L + order[l]);
+            if (d_decoder.crc_holds(d_bits.data()))
+                return;
+        }
+        read_bits(f * L + order[0]);
+    }
+
+    void read_bits(std::size_t lane)
+    {
+        for (std::size_t j = 0; j < d_n; j++)
+            d_codeword[j] = std::signbit(d_root[j * d_row + lane]);
+        polar_transform(d_codeword, d_n);
+        const auto& information = d_decoder.information_set();
+        for (std::size_t j = 0; j < information.size(); j++)
+            d_bits[j] = d_codeword[information[j]];
+    }
+};
+
+template <int L, bool Exact>
+std::size_t decode_list(const successive_cancellation& decoder,
+                        const float* llrs,
+                        std::size_t frames,
+                        uint8_t* messages)
+{
+    list_decoder<L, Exact> list(decoder);
+    std::size_t not_finite = 0;
+    for (std::size_t f = 0; f < frames; f += list.frames())
+        not_finite += list.decode(llrs + f * decoder.n(),
+                                  std::min(list.frames(), frames - f),
+                                  messages + f * decoder.k());
+    return not_finite;
+}
+
+template <int L>
+std::size_t decode_list(const successive_cancellation& decoder,
+                        const float* llrs,
+                        std::size_t frames,
+                        uint8_t* messages)
+{
+    return decoder.exact() ? decode_list<L, true>(decoder, llrs, frames, messages)
+                           : decode_list<L, false>(decoder, llrs, frames, messages);
+}
+
+} // namespace
+
+std::size_t DecodePolar(const successive_cancellation& decoder,
+                        const float* llrs,
+                        std::size_t frames,
+                        uint8_t* messages)
+{
+    switch (decoder.list_size()) {
+    case 1:
+        return decode_list<1>(decoder, llrs, frames, messages);
+    case 2:
+        return decode_list<2>(decoder, llrs, frames, messages);
+    case 4:
+        return decode_list<4>(decoder, llrs, frames, messages);
+    case 8:
+        return decode_list<8>(decoder, llrs, frames, messages);
+    case 16:
+        return decode_list<16>(decoder, llrs, frames, messages);
+    default:
+        return decode_list<32>(decoder, llrs, frames, messages);
+    }
+}
+
+} // namespace gr::neuralfec::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace gr::neuralfec {
+
+HWY_EXPORT(DecodePolar);
+
+namespace {
+
+bool power_of_two(std::size_t n) { return n != 0 && (n & (n - 1)) == 0; }
+
+} // namespace
+
+void polar_transform(span<uint8_t> x, std::size_t n)
+{
+    if (!power_of_two(n) || x.size() % n != 0)
+        throw std::invalid_argument(
+            "polar_transform: expected whole frames of a power of two, got " +
+            std::to_string(x.size()) + " bits in frames of " + std::to_string(n));
+    for (std::size_t half = 1; half < n; half *= 2)
+        for (std::size_t i = 0; i < x.size(); i += 2 * half)
+            for (std::size_t j = i; j < i + half; j++)
+                x[j] ^= x[j + half];
+}
+
+successive_cancellation::successive_cancellation(std::size_t n,
+                             const std::vector<uint32_t>& information_set,
+                             std::size_t list_size,
+                             bool exact,
+                             unsigned crc_degree,
+                             uint32_t crc_polynomial)
+    : d_n(n),
+      d_information(information_set),
+      d_list_size(list_size),
+      d_exact(exact),
+      d_crc_degree(crc_degree),
+      d_crc_polynomial(crc_polynomial),
+      d_tree(2 * n)
+{
+    if (!power_of_two(n) || n < 2 || n > 65536)
+        throw std::invalid_argument(
+            "successive_cancellation: expected n to be a power of two from 2 to 65536, got " +
+            std::to_string(n));
+    if (!power_of_two(list_size) || list_size > max_list_size)
+        throw std::invalid_argument(
+            "successive_cancellation: expected list_size 1, 2, 4, 8, 16 or 32, got " +
+            std::to_string(list_size));
+    if (crc_degree > 31 || crc_polynomial >> crc_degree != 0)
+        throw std::invalid_argument("successive_cancellation: expected a CRC of degree 0 to 31 and a "
+                                    "polynomial below it, got degree " +
+                                    std::to_string(crc_degree) + " and " +
+                                    std::to_string(crc_polynomial));
+    if (d_information.size() <= crc_degree)
+        throw std::invalid_argument(
+            "successive_cancellation: expected an information set larger than the CRC of " +
+            std::to_string(crc_degree) + " bits, got " +
+            std::to_string(d_information.size()) + " positions");
+    std::fill(d_tree.begin() + n, d_tree.end(), node::frozen);
+    for (std::size_t i = 0; i < d_information.size(); i++) {
+        if (d_information[i] >= n || (i > 0 && d_information[i] <= d_information[i - 1]))
+            throw std::invalid_argument("successive_cancellation: expected rising positions below " +
+                                        std::to_string(n) + ", got " +
+                                        std::to_string(d_information[i]));
+        d_tree[n + d_information[i]] = node::repetition;
+    }
+    for (std::size_t i = n - 1; i > 0; i--) {
+        const node left = d_tree[2 * i], right = d_tree[2 * i + 1];
+        // One information bit is a repetition code of length 1 and, for a single path,
+        // the smallest subcode without frozen bits.
+        auto is_free = [&](std::size_t child) {
+            return d_tree[child] == node::free ||
+                   (child >= n && d_tree[child] == node::repetition);
+        };
+        if (left == node::frozen && (right == node::frozen || right == node::repetition))
+            d_tree[i] = right;
+        else if (list_size == 1 && is_free(2 * i) && is_free(2 * i + 1))
+            d_tree[i] = node::free;
+        else
+            d_tree[i] = node::mixed;
+    }
+}
+
+bool successive_cancellation::crc_holds(const uint8_t* bits) const
+{
+    if (d_crc_degree == 0)
+        return true;
+    const uint32_t top = uint32_t(1) << (d_crc_degree - 1), mask = 2 * top - 1;
+    uint32_t remainder = 0;
+    for (std::size_t i = 0; i < k(); i++) {
+        const bool feedback = ((remainder & top) != 0) != (bits[i] != 0);
+        remainder = ((remainder << 1) & mask) ^ (feedback ? d_crc_polynomial : 0);
+    }
+    for (std::size_t i = 0; i < d_crc_degree; i++)
+        if (((remainder >> (d_crc_degree - 1 - i)) & 1) != bits[k() + i])
+            return false;
+    return true;
+}
+
+std::size_t successive_cancellation::decode(span<const float> llrs, span<uint8_t> messages) const
+{
+    const std::size_t frames = llrs.size() / d_n;
+    if (llrs.size() % d_n != 0 || messages.size() != frames * k())
+        throw std::invalid_argument(
+            "successive_cancellation: expected frames of " + std::to_string(d_n) + " LLRs and " +
+            std::to_string(k()) + " message bits, got " + std::to_string(llrs.size()) +
+            " and " + std::to_string(messages.size()));
+    return HWY_DYNAMIC_DISPATCH(DecodePolar)(*this, llrs.data(), frames, messages.data());
+}
+
+} // namespace gr::neuralfec
+#endif

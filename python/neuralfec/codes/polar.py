@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Polar codes and their successive-cancellation decoders.
+
+Codewords are x = u F^(x)m over GF(2), F = [[1, 0], [1, 1]], without bit reversal. The
+message stands on the information set of u in ascending order; the other bits of u are 0.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .gf2 import Bits
+from .linear import LinearCode
+
+# 3GPP TS 38.212, Table 5.3.1.2-1: indices below 256, least reliable first.
+_NR_ORDER = np.array(
+    """
+    0 1 2 4 8 16 32 3 5 64 9 6 17 10 18 128 12 33 65 20 34 24 36 7 129 66 11 40 68 130 19 13 48
+    14 72 21 132 35 26 80 37 25 22 136 38 96 67 41 144 28 69 42 49 74 160 192 70 44 131 81 50 73
+    15 133 52 23 134 76 137 82 56 27 97 39 84 138 145 29 43 98 88 140 30 146 71 161 45 100 51 148
+    46 75 104 162 53 193 152 77 164 54 83 57 112 135 78 194 85 58 168 139 99 86 60 89 196 141 101
+    147 176 142 31 200 90 149 102 105 163 92 47 208 150 153 165 106 55 113 154 79 108 224 166 195
+    59 169 114 156 87 197 116 170 61 177 91 198 172 120 201 62 143 103 178 93 202 107 180 151 209
+    94 204 155 210 109 184 115 167 225 157 110 117 212 171 226 216 158 118 173 121 199 179 228
+    174 122 203 63 181 232 124 205 182 211 185 240 206 95 213 186 227 111 214 188 217 229 159 119
+    218 230 233 175 123 220 183 234 125 241 207 187 236 126 242 244 189 215 219 231 248 190 221
+    235 222 237 243 238 245 127 191 246 249 250 252 223 239 251 247 253 254 255
+    """.split(),
+    dtype=np.uint32,
+)
+
+# Information set of the (128, 64) code in the channel-code database of RPTU Kaiserslautern.
+_RPTU_128_64 = np.array(
+    """
+    7 11 15 23 27 29 30 31 39 43 45 46 47 51 53 54 55 57 58 59 60 61 62 63 71 75 77 78 79 83 85 86
+    87 89 90 91 92 93 94 95 99 101 102 103 105 106 107 108 109 110 111 113 114 115 117 118 119 121
+    122 123 124 125 126 127
+    """.split(),
+    dtype=np.uint32,
+)
+
+# 3GPP TS 38.212, 5.1: degree and polynomial without its leading term.
+_CRCS = {"crc6": (6, 0x21), "crc11": (11, 0x621), "crc24c": (24, 0xB2B117)}
+
+
+def transform_matrix(n: int) -> Bits:
+    """F^(x)m, uint8 (n, n), n = 2^m; its own inverse."""
+    matrix = np.ones((1, 1), dtype=np.uint8)
+    while matrix.shape[0] < n:
+        matrix = np.kron(np.array([[1, 0], [1, 1]], dtype=np.uint8), matrix)
+    return matrix
+
+
+class PolarCode(LinearCode):
+    """A polar code.
+
+    ``n``: length, a power of two. ``unfrozen``: rising positions in u of the message and,
+    behind it, the check bits. ``crc``: "", "crc6", "crc11" or "crc24c", the polynomials of
+    3GPP TS 38.212 with a register that starts at 0.
+
+    The generator matrix has the rows of F^(x)m in the information set, the parity-check
+    matrix the transposed columns of F^(x)m in the frozen set (and one row a CRC bit);
+    so the syndrome of a word x is (x F^(x)m) in the frozen set.
+    """
+
+    def __init__(self, n: int, unfrozen: ArrayLike, *, crc: str = "", name: str = "") -> None:
+        if n < 2 or n & (n - 1):
+            raise ValueError(f"expected a polar code's n to be a power of two, got {n}")
+        if crc not in ("", *_CRCS):
+            raise ValueError(f"expected a CRC of {', '.join(_CRCS)}, got {crc!r}")
+        self.unfrozen = np.array(unfrozen, dtype=np.uint32)
+        self.crc_degree, self.crc_polynomial = _CRCS.get(crc, (0, 0))
+        if self.unfrozen.size <= self.crc_degree:
+            raise ValueError(
+                f"expected more unfrozen positions than the {self.crc_degree} check bits, "
+                f"got {self.unfrozen.size}"
+            )
+        if (np.diff(self.unfrozen.astype(np.int64)) < 1).any() or self.unfrozen[-1] >= n:
+            raise ValueError(f"expected rising unfrozen positions below {n}, got {unfrozen}")
+        self.unfrozen.flags.writeable = False
+        transform = transform_matrix(n)
+        k = self.unfrozen.size - self.crc_degree
+        checks = _crc_matrix(k, self.crc_degree, self.crc_polynomial)
+        on_unfrozen = transform[self.unfrozen]
+        generator = on_unfrozen[:k] ^ (checks @ on_unfrozen[k:] & 1)
+        # u_crc + u_message checks = 0, with u = x F^(x)m.
+        of_u = transform[:, self.unfrozen]
+        crc_rows = (of_u[:, k:] ^ (of_u[:, :k] @ checks & 1)).T
+        frozen = np.setdiff1d(np.arange(n), self.unfrozen)
+        super().__init__(np.vstack([transform[:, frozen].T, crc_rows]), generator, name=name)
+
+
+def _crc_matrix(k: int, degree: int, polynomial: int) -> Bits:
+    """Check bits of the k unit messages, uint8 (k, degree), most significant first."""
+    matrix = np.zeros((k, degree), dtype=np.uint8)
+    remainder = polynomial
+    for row in reversed(matrix):
+        row[:] = [remainder >> (degree - 1 - i) & 1 for i in range(degree)]
+        remainder <<= 1
+        if remainder >> degree:
+            remainder ^= polynomial | 1 << degree
+    return matrix
+
+
+def nr(argument: str) -> PolarCode:
+    """``N,K`` or ``N,K,CRC``: K message bits in the order of 5G NR, N <= 256, no rate matching.
+
+    The information set is the last of the reliability order with the indices of N and
+    above left out (3GPP TS 38.212, 5.3.1.2), K positions and those of the CRC.
+    """
+    words = argument.split(",")
+    if len(words) not in (2, 3) or not all(word.strip().isdecimal() for word in words[:2]):
+        raise ValueError(f"expected polar-nr:N,K or polar-nr:N,K,CRC, got {argument!r}")
+    n, k = int(words[0]), int(words[1])
+    crc = words[2].strip() if len(words) == 3 else ""
+    if crc and crc not in _CRCS:
+        raise ValueError(f"expected a CRC of {', '.join(_CRCS)}, got {crc!r}")
+    if n not in (2, 4, 8, 16, 32, 64, 128, 256):
+        raise ValueError(f"expected N to be a power of two from 2 to 256, got {n}")
+    unfrozen = k + _CRCS.get(crc, (0, 0))[0]
+    if not 0 < k <= unfrozen <= n:
+        raise ValueError(f"expected K from 1 to N less the CRC, got N = {n}, K = {k} {crc}")
+    order = _NR_ORDER[_NR_ORDER < n]
+    return PolarCode(n, np.sort(order[n - unfrozen :]), crc=crc, name=f"polar-nr:{argument}")
+
+
+def rptu(argument: str) -> PolarCode:
+    """``128,64``: the code of the channel-code database of RPTU Kaiserslautern (d_min 8)."""
+    if [word.strip() for word in argument.split(",")] != ["128", "64"]:
+        raise ValueError(f"expected polar-rptu:128,64, got {argument!r}")
+    return PolarCode(128, _RPTU_128_64, name="polar-rptu:128,64")
+
+
+class PolarDecoder:
+    """Successive cancellation, with a list of ``list_size`` paths (1, 2, 4, ... 32).
+
+    Check nodes are min-sum, or exact (f(a, b) = 2 atanh(tanh(a/2) tanh(b/2))), which asks
+    for true LLRs where min-sum is the same at every scale. A CRC of the code chooses among
+    the list's words.
+    """
+
+    def __init__(self, code: PolarCode, list_size: int = 1, *, exact: bool = False) -> None:
+        from .. import _kernels
+
+        if not isinstance(code, PolarCode):
+            raise ValueError(f"expected a polar code, got {code!r}")
+        self.n, self.k = code.n, code.k
+        self._kernel = _kernels.SuccessiveCancellation(
+            code.n,
+            code.unfrozen.tolist(),
+            list_size,
+            exact,
+            code.crc_degree,
+            code.crc_polynomial,
+        )
+
+    def decode(self, llrs: NDArray[np.float32]) -> tuple[Bits, dict[str, int]]:
+        """Messages uint8 (F, k) of LLRs (F, n); NaN and infinite LLRs count as 0.
+
+        stats: ``frames``, ``bad_samples``. ValueError for another shape.
+        """
+        messages, bad_samples = self._kernel.decode(llrs)
+        return messages, {"frames": len(messages), "bad_samples": bad_samples}
+
+
+def sc(argument: str, code: Any) -> PolarDecoder:
+    """Spec ``sc`` or ``sc:exact``."""
+    if argument not in ("", "exact"):
+        raise ValueError(f"expected sc or sc:exact, got sc:{argument}")
+    return PolarDecoder(code, exact=argument == "exact")
+
+
+def scl(argument: str, code: Any) -> PolarDecoder:
+    """Spec ``scl:L`` or ``scl:L,exact``."""
+    words = argument.split(",")
+    if not words[0].isdecimal() or words[1:] not in ([], ["exact"]):
+        raise ValueError(f"expected scl:L or scl:L,exact, got scl:{argument}")
+    return PolarDecoder(code, int(words[0]), exact=len(words) == 2)
