@@ -13,6 +13,8 @@ __all__ = ["LinearCode", "code", "specs"]
 _CODES = {
     "wifi-648": ("ldpc", "wifi_648", ""),
     "alist": ("alist", "from_file", "FILE"),
+    "polar-nr": ("polar", "nr", "N,K[,CRC]"),
+    "polar-rptu": ("polar", "rptu", "128,64"),
 }
 
 

@@ -90,6 +90,15 @@ class PolarCode(LinearCode):
         frozen = np.setdiff1d(np.arange(n), self.unfrozen)
         super().__init__(np.vstack([transform[:, frozen].T, crc_rows]), generator, name=name)
 
+    def decoder_arguments(self) -> dict[str, Any]:
+        """What the kernel and the block ``polar_decoder`` ask of the code, by keyword."""
+        return {
+            "n": self.n,
+            "information_set": self.unfrozen.tolist(),
+            "crc_degree": self.crc_degree,
+            "crc_polynomial": self.crc_polynomial,
+        }
+
 
 def _crc_matrix(k: int, degree: int, polynomial: int) -> Bits:
     """Check bits of the k unit messages, uint8 (k, degree), most significant first."""
@@ -147,12 +156,7 @@ class PolarDecoder:
             raise ValueError(f"expected a polar code, got {code!r}")
         self.n, self.k = code.n, code.k
         self._kernel = _kernels.SuccessiveCancellation(
-            code.n,
-            code.unfrozen.tolist(),
-            list_size,
-            exact,
-            code.crc_degree,
-            code.crc_polynomial,
+            **code.decoder_arguments(), list_size=list_size, exact=exact
         )
 
     def decode(self, llrs: NDArray[np.float32]) -> tuple[Bits, dict[str, int]]:
