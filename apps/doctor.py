@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tells what is wrong with an installation of gr-neuralfec, and what to do about it.
+
+Runs with any Python from 3.8 on and needs nothing installed. It looks at the Python of
+`.venv` beside the source where there is one, at its own otherwise, or at `--python`. Where
+Python or GNU Radio itself is wrong it stops there: all else would only follow from that.
+Exit status: 0 where all is well, 1 where something is wrong.
+"""
+
+# It must run on Python 3.8:
+# ruff: noqa: UP031
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SYSTEM_PYTHON = "/usr/bin/python3"
+OLDEST_PYTHON = (3, 11)
+# What imports it, and what it is for.
+LIBRARIES = {
+    "scipy": "intervals of simulations",
+    "matplotlib": "figures",
+    "sklearn": "training of LLR quantizers (scikit-learn)",
+    "joblib": "simulation with several workers",
+    "rich": "tables",
+    "zmq": "links between two processes (pyzmq)",
+    "yaml": "GRC's blocks (pyyaml)",
+}
+# Of NumPy 2 refusing a module that is compiled for NumPy 1, by its versions.
+NUMPY_1_SIGNS = ("compiled using NumPy 1", "_ARRAY_API", "numpy.core.multiarray failed")
+
+
+class Report:
+    """Prints findings as they come and remembers whether one was wrong."""
+
+    def __init__(self):
+        self.wrong = False
+
+    def ok(self, what):
+        print("ok     " + what)
+
+    def note(self, what, advice):
+        print("note   " + what + "\n       -> " + advice)
+
+    def bad(self, what, advice):
+        self.wrong = True
+        print("WRONG  " + what + "\n       -> " + advice)
+
+
+def ask(python, code):
+    """What the code prints in that Python (None where it fails), and its errors."""
+    try:
+        run = subprocess.run(
+            [python, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, str(error)
+    return (run.stdout.strip() if run.returncode == 0 else None), run.stderr.strip()
+
+
+def last_line(errors):
+    return errors.splitlines()[-1] if errors else "no message"
+
+
+def check_python(report, python):
+    """Its prefix; None where it cannot be the right one."""
+    answer, errors = ask(
+        python,
+        "import json, sys; print(json.dumps("
+        "[list(sys.version_info[:3]), sys.prefix, sys.executable]))",
+    )
+    if answer is None:
+        report.bad("%s does not run: %s" % (python, last_line(errors)), "make demo")
+        return None
+    version, prefix, executable = json.loads(answer)
+    what = "Python %s, %s" % (".".join(map(str, version)), executable)
+    if tuple(version[:2]) < OLDEST_PYTHON:
+        report.bad(
+            what + ": too old",
+            "%d.%d or newer is needed, and the one that GNU Radio was built for; "
+            "rm -rf .venv && make demo takes %s" % (*OLDEST_PYTHON, SYSTEM_PYTHON),
+        )
+        return None
+    report.ok(what)
+    return prefix
+
+
+def check_gnuradio(report, python):
+    """Its prefix; None where it does not import."""
+    answer, errors = ask(python, "from gnuradio import gr; print(gr.version(), gr.prefix())")
+    if answer is not None:
+        version, prefix = answer.split(None, 1)
+        if version.lstrip("v").startswith("3.10"):
+            report.ok("GNU Radio %s in %s" % (version, prefix))
+        else:
+            report.bad("GNU Radio %s" % version, "gr-neuralfec is for GNU Radio 3.10")
+        return prefix
+    numpy = ask(python, "import numpy; print(numpy.__version__)")[0] or "unknown"
+    if any(sign in errors for sign in NUMPY_1_SIGNS):
+        report.bad(
+            "GNU Radio does not import: it is compiled for NumPy 1, and NumPy %s is there" % numpy,
+            "%s -m pip install 'numpy<2'" % python,
+        )
+    elif "No module named 'gnuradio'" in errors:
+        if ask(SYSTEM_PYTHON, "import gnuradio.gr")[0] is None:
+            report.bad(
+                "GNU Radio is not installed",
+                "scripts/install_system_packages.sh (or environment.yml for conda)",
+            )
+        else:
+            report.bad(
+                "this Python has no GNU Radio, but %s has: the wrong Python" % SYSTEM_PYTHON,
+                "rm -rf .venv && make demo; the environment must be made by %s -m venv "
+                "--system-site-packages, whatever python comes first on PATH" % SYSTEM_PYTHON,
+            )
+    else:
+        report.bad("GNU Radio does not import: " + last_line(errors), "repair GNU Radio first")
+    return None
+
+
+def check_module(report, python):
+    answer, errors = ask(
+        python,
+        "from gnuradio import neuralfec; print(neuralfec.__version__, neuralfec.__path__[0])",
+    )
+    if answer is None:
+        report.bad("gr-neuralfec is not installed for it: " + last_line(errors), "make")
+        return
+    report.ok("gr-neuralfec " + answer.replace(" ", " in ", 1))
+    answer, errors = ask(
+        python,
+        "from gnuradio.neuralfec import _kernels as k;"
+        "print(k.simd_target(), 'of', ', '.join(k.simd_targets()))",
+    )
+    if answer is None:
+        report.bad("its kernels do not load: " + last_line(errors), "make clean && make")
+    else:
+        report.ok("kernels with SIMD target " + answer)
+    answer, errors = ask(python, "from gnuradio.neuralfec import neuralfec_python")
+    if answer is None:
+        report.bad("its C++ blocks do not load: " + last_line(errors), "make clean && make")
+    else:
+        report.ok("C++ blocks")
+
+
+def check_grc(report, prefix, gnuradio_prefix):
+    """Whether GRC would find the blocks, and a Python that has them."""
+    wrapper = Path(prefix, "bin", "gnuradio-companion")
+    own = Path(prefix, "share", "gnuradio", "grc", "blocks")
+    if not list(own.glob("neuralfec_*.block.yml")):
+        report.bad("no GRC blocks in %s" % own, "make")
+        return
+    # The search path as GRC puts it together.
+    paths = os.environ.get("GRC_BLOCKS_PATH", "").split(os.pathsep)
+    try:
+        for line in (Path.home() / ".gnuradio" / "config.conf").read_text().splitlines():
+            key, _, value = line.partition("=")
+            if key.strip() in ("local_blocks_path", "global_blocks_path"):
+                paths += value.strip().split(os.pathsep)
+    except OSError:
+        pass
+    paths.append(os.path.join(gnuradio_prefix, "share/gnuradio/grc/blocks"))
+    listed = any(own.resolve() == Path(path).expanduser().resolve() for path in paths if path)
+    if wrapper.is_file() and b"GRC_BLOCKS_PATH" in wrapper.read_bytes()[:2000]:
+        report.ok("GRC with our blocks: %s (and grcc beside it)" % wrapper)
+        if not listed:
+            report.note(
+                "a gnuradio-companion from elsewhere does not find the blocks",
+                "start the one above",
+            )
+    elif listed:
+        report.ok("GRC blocks in %s, which GRC searches" % own)
+    else:
+        report.bad(
+            "GRC does not find the blocks in %s" % own,
+            "make, or set local_blocks_path = %s below [grc] in ~/.gnuradio/config.conf" % own,
+        )
+
+
+def check_libraries(report, python):
+    wanted = ""
+    for line in _lines(ROOT / "requirements.txt"):
+        if line.startswith("torch"):
+            wanted = line
+    answer, errors = ask(
+        python, "import torch; print(torch.__version__, torch.cuda.is_available())"
+    )
+    if answer is not None:
+        version, cuda = answer.split()
+        report.ok("torch %s, %s" % (version, "CUDA" if cuda == "True" else "CPU"))
+    elif "No module named 'torch'" in errors:
+        report.bad(
+            "torch is missing: no learned decoder runs, no training",
+            "%s -m pip install '%s'" % (python, wanted or "torch"),
+        )
+    else:
+        report.bad(
+            "torch does not import: " + last_line(errors),
+            "%s -m pip install --force-reinstall '%s' 'numpy<2'" % (python, wanted or "torch"),
+        )
+    answer, _ = ask(
+        python,
+        "import importlib\n"
+        "for name in %r:\n"
+        "    try: importlib.import_module(name)\n"
+        "    except Exception: print(name)" % list(LIBRARIES),
+    )
+    missing = (answer or "").split()
+    if missing:
+        report.bad(
+            "missing: " + "; ".join("%s for %s" % (name, LIBRARIES[name]) for name in missing),
+            "make, or: %s -m pip install -r requirements.txt" % python,
+        )
+    else:
+        report.ok("libraries " + ", ".join(LIBRARIES))
+
+
+def check_display(report, python):
+    gtk = "import gi; gi.require_version('Gtk', '3.0'); from gi.repository import Gtk"
+    if ask(python, gtk)[0] is None:
+        report.note("GRC's window needs GTK 3", "apt-get install python3-gi gir1.2-gtk-3.0")
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        report.note(
+            "no display: GRC and graphs with windows do not open",
+            "apps and grcc run without; QT_QPA_PLATFORM=offscreen runs a graph unseen",
+        )
+
+
+def _lines(path):
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    venv = ROOT / ".venv" / "bin" / "python"
+    parser.add_argument(
+        "--python",
+        default=str(venv) if venv.exists() else sys.executable,
+        help="the Python to look at (default: %(default)s)",
+    )
+    python = parser.parse_args(argv).python
+    report = Report()
+    prefix = check_python(report, python)
+    if prefix is not None:
+        gnuradio_prefix = check_gnuradio(report, python)
+        if gnuradio_prefix is not None:
+            check_module(report, python)
+            check_grc(report, prefix, gnuradio_prefix)
+            check_libraries(report, python)
+            check_display(report, python)
+    print("Something is wrong, see above." if report.wrong else "All is well.")
+    return 1 if report.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
