@@ -3,11 +3,9 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import yaml
-
-BIN = Path(sys.prefix) / "bin"
+from grc_harness import BIN, compile_graph, run_program
 
 
 def block(name, kind, **parameters):
@@ -45,8 +43,7 @@ def test_grcc_compiles_a_graph_with_our_blocks(tmp_path):
         "metadata": {"file_format": 1},
     }  # fmt: skip
     (tmp_path / "frames.grc").write_text(yaml.safe_dump(graph))
-    subprocess.run([BIN / "grcc", "-o", tmp_path, tmp_path / "frames.grc"], check=True)
-    subprocess.run([sys.executable, tmp_path / "frames.py"], check=True, timeout=60)
+    run_program(compile_graph(tmp_path / "frames.grc", tmp_path), seconds=60)
     assert (tmp_path / "mixed").read_bytes() == bytes([2, 0, 3, 1, 6, 4, 7, 5])
     assert (tmp_path / "out").read_bytes() == bytes(range(8))
 

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every yml in grc/ against GRC itself and against the block that it makes."""
+
+import ast
+import functools
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pmt
+import pytest
+import yaml
+from gnuradio import gr, neuralfec
+from gnuradio.grc.core.platform import Platform
+
+GRC = Path(__file__).parents[2] / "grc"
+FILES = sorted(GRC.rglob("*.block.yml"))
+CATEGORIES = {
+    "demapping": "Demapping",
+    "quantization": "Quantization",
+    "decoding": "Decoding",
+    "feedback": "Feedback",
+    "radio": "Radio",
+    "measurement": "Measurement",
+}
+
+every_block = pytest.mark.parametrize("file", FILES, ids=lambda file: file.name.split(".")[0])
+
+
+@functools.cache
+def flow_graph():
+    """An empty graph of GRC's with our blocks in its library."""
+    platform = Platform(name="t", prefs=gr.prefs(), version=gr.version(), version_parts=(3, 10, 0))
+    folders = [str(Path(gr.prefix(), "share/gnuradio/grc/blocks")), str(GRC)]
+    platform.build_library(path=folders)
+    return platform.make_flow_graph()
+
+
+@functools.cache
+def block(file):
+    """The block as GRC has it after it was dragged into a graph."""
+    made = flow_graph().new_block(file.name.removesuffix(".block.yml"))
+    assert made is not None, "GRC does not accept the file"
+    made.params["id"].set_value(f"made_{len(flow_graph().blocks)}")
+    flow_graph().rewrite()
+    return made
+
+
+def source(file):
+    return yaml.safe_load(file.read_text())
+
+
+def calls(code, namespace):
+    """Calls of ours in a piece of Python, outermost first: the name and the arguments."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Call):
+            *path, name = ast.unparse(node.func).split(".")
+            if "neuralfec" in path and all(part.isidentifier() for part in path):
+                target = ".".join([*path[path.index("neuralfec") + 1 :], name])
+                keywords = {}
+                for word in node.keywords:
+                    if word.arg is None:
+                        keywords |= eval(ast.unparse(word.value), namespace)
+                    else:
+                        keywords[word.arg] = word.value
+                yield target, node.args, keywords
+
+
+def find(target):
+    """What `neuralfec.<target>` is."""
+    *path, name = target.split(".")
+    module = importlib.import_module(".".join([neuralfec.__name__, *path]))
+    return getattr(module, name)
+
+
+def signatures(function):
+    """Signatures of a Python callable, or those in the docstring of a bound C++ one."""
+    bound = function.__init__ if inspect.isclass(function) else function
+    if inspect.isfunction(function) or inspect.isfunction(bound):
+        return [inspect.signature(function)]
+    found = []
+    for line in re.findall(r"^(?:\d+\. )?(\w+\(.*\)) ->", bound.__doc__ or "", re.M):
+        # It is Python but for defaults like <method.exact: 0>.
+        line = re.sub(r"= <([^<>]*)>", r'= "\1"', line)
+        parsed = ast.parse(f"def {line}: pass").body[0].args
+        names = [argument.arg for argument in parsed.args]
+        first_default = len(names) - len(parsed.defaults)
+        parameters = [
+            inspect.Parameter(
+                argument,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=ast.literal_eval(parsed.defaults[i - first_default])
+                if i >= first_default
+                else inspect.Parameter.empty,
+            )
+            for i, argument in enumerate(names)
+            if argument != "self"
+        ]
+        found.append(inspect.Signature(parameters))
+    return found
+
+
+def given(file):
+    """For each call in the make template, that of the block first: its name, its signature
+    and what the parameters are given."""
+    made = block(file)
+    namespace = {}
+    exec(made.templates.render("imports"), namespace)
+    code = made.templates.render("make") or made.templates.render("var_make")
+    found = []
+    for target, args, keywords in calls(code, namespace):
+        errors = []
+        for signature in signatures(find(target)):
+            try:
+                found.append((target, signature, signature.bind(*args, **keywords).arguments))
+                break
+            except TypeError as error:
+                errors.append(str(error))
+        else:
+            pytest.fail(f"neuralfec.{target} does not take these arguments: {errors}\n{code}")
+    return found
+
+
+def test_there_are_blocks():
+    assert FILES
+
+
+@every_block
+def test_it_lies_where_its_category_says(file):
+    content = source(file)
+    category = CATEGORIES[file.parent.name]
+    assert content["category"] == f"[NeuralFEC]/{category}"
+    assert file.name == content["id"] + ".block.yml"
+    assert content["id"].startswith("neuralfec_")
+    assert content["file_format"] == 1
+
+
+@every_block
+def test_it_is_documented(file):
+    content = source(file)
+    assert len(content.get("documentation", "")) > 100
+    assert all(parameter.get("label") for parameter in content.get("parameters", []))
+
+
+@every_block
+def test_grc_accepts_its_defaults(file):
+    made = block(file)
+    made.validate()
+    wrong = [
+        message for _, message in made.iter_error_messages() if message != "Port is not connected."
+    ]
+    assert not wrong
+
+
+@every_block
+def test_every_parameter_is_used(file):
+    content = source(file)
+    for parameter in content.get("parameters", []):
+        others = [other for other in content["parameters"] if other is not parameter]
+        uses = {
+            key: value
+            for key, value in content.items()
+            if key not in ("parameters", "documentation")
+        }
+        assert re.search(rf"\b{parameter['id']}\b", yaml.safe_dump([uses, others])), parameter["id"]
+
+
+@every_block
+def test_it_gives_each_parameter_of_its_block(file):
+    found = given(file)
+    assert found, "the make template calls nothing of neuralfec"
+    target, signature, arguments = found[0]
+    assert signature.parameters.keys() == arguments.keys(), f"neuralfec.{target}"
+
+
+@every_block
+def test_its_defaults_are_those_of_its_block(file):
+    content = source(file)
+    template = (content["templates"].get("make") or "") + content["templates"].get("var_make", "")
+    namespace = {}
+    exec(block(file).templates.render("imports"), namespace)
+    own = {parameter["id"] for parameter in content.get("parameters", [])}
+    for target, signature, arguments in given(file):
+        for name, argument in arguments.items():
+            default = signature.parameters[name].default
+            passed_on = name in own and re.search(rf"\$\{{\s*{name}\s*\}}", template)
+            if passed_on and default is not inspect.Parameter.empty:
+                value = eval(ast.unparse(argument), namespace)
+                assert value == default, f"neuralfec.{target}: {name}"
+
+
+@every_block
+def test_its_callbacks_are_methods(file):
+    made = block(file)
+    classes = [find(target) for target, _, _ in given(file)]
+    for callback in made.templates.render("callbacks") or []:
+        (call,) = (node for node in ast.walk(ast.parse(callback)) if isinstance(node, ast.Call))
+        name = ast.unparse(call.func).removeprefix(f"self.{made.name}.")
+        methods = [getattr(one, name) for one in classes if hasattr(one, name)]
+        assert methods, f"{callback}: no such method"
+        fitting = [
+            signature
+            for method in methods
+            for signature in signatures(method)
+            if len(call.args) + len(call.keywords) == len(signature.parameters.keys() - {"self"})
+        ]
+        assert fitting, f"{callback}: takes other arguments"
+
+
+@every_block
+def test_its_ports_are_those_of_its_block(file):
+    made = block(file)
+    if not (made.sources or made.sinks):
+        pytest.skip("not a block, a value for others")
+    namespace = {}
+    exec(made.templates.render("imports"), namespace)
+    try:
+        built = eval(made.templates.render("make"), namespace)
+    except Exception as error:
+        pytest.fail(f"cannot be made from its defaults: {error}")
+    for ports, signature, message_ports in (
+        (made.sinks, built.input_signature(), built.message_ports_in()),
+        (made.sources, built.output_signature(), built.message_ports_out()),
+    ):
+        streams = [port for port in ports if port.domain == "stream"]
+        assert signature.min_streams() <= len(streams)
+        assert signature.max_streams() in (-1, *range(len(streams), 100))
+        sizes = signature.sizeof_stream_items()
+        for index, port in enumerate(streams):
+            assert port.item_size == sizes[min(index, len(sizes) - 1)], port.name
+        shown = {port.key for port in ports if port.domain == "message"}
+        assert shown == set(pmt.to_python(message_ports) or ()) - {"system"}

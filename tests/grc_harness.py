@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compiles graphs with the installed grcc and runs what comes out, without a display."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+BIN = Path(sys.prefix) / "bin"
+# Where a graph does not say so itself, something in it has gone wrong.
+_TROUBLE = re.compile(r"Traceback|:error:|terminate called|Exception")
+
+
+def compile_graph(graph, folder):
+    """The Python file of a .grc file. AssertionError with grcc's words where it has none."""
+    run = subprocess.run(
+        [BIN / "grcc", "-o", folder, graph], capture_output=True, text=True, timeout=120
+    )
+    identity = yaml.safe_load(Path(graph).read_text())["options"]["parameters"]["id"]
+    program = Path(folder) / f"{identity}.py"
+    assert run.returncode == 0 and program.exists(), run.stdout + run.stderr
+    return program
+
+
+def run_program(program, seconds):
+    """Run it until it ends, or stop it after some seconds as a window manager would.
+
+    AssertionError with its words where it does not end well.
+    """
+    process = subprocess.Popen(
+        [sys.executable, program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=program.parent,
+        env=os.environ | {"QT_QPA_PLATFORM": "offscreen"},
+    )
+    try:
+        # The open pipe keeps a graph running that waits for Enter.
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+        text = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+    assert process.returncode == 0, f"exit status {process.returncode}\n{text}"
+    assert not _TROUBLE.search(text), text
+    return text
