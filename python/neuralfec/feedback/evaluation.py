@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Error rate, rounds, rate and power of a feedback code over simulated channels.
+
+Forward channel (eq. 1): y = x + w, w of variance sigma_f^2 = 10^(-SNR/10) a real symbol;
+feedback channel (eq. 2): the fed back symbol plus noise of variance sigma_b^2. Masks and
+stop flags arrive; ``session`` is where they are messages that can get lost.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from ..simulation import clopper_pearson
+from .codec import Code, Decoder, Encoder
+
+TERMINATIONS = ("receiver", "transmitter", "hybrid", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """An operating point.
+
+    snr_db: forward SNR 1 / sigma_f^2. feedback_snr_db: None for noiseless feedback.
+    termination: "receiver" (DeepVLF-R), "transmitter" (DeepVLF-T), "hybrid" (Sec. IV-C2)
+    or "none" (fixed length). threshold: gamma, of the receiver. transmitter_threshold: of
+    Definition 8.
+    """
+
+    snr_db: float
+    feedback_snr_db: float | None = None
+    termination: str = "receiver"
+    threshold: float | None = None
+    transmitter_threshold: float | None = None
+
+    def __post_init__(self):
+        if self.termination not in TERMINATIONS:
+            raise ValueError(f"expected a termination of {TERMINATIONS}, got {self.termination!r}")
+        if self.decides_at_receiver and not (self.threshold is not None and 0 < self.threshold < 1):
+            raise ValueError(
+                f"termination {self.termination!r} expects a threshold in (0, 1), "
+                f"got {self.threshold}"
+            )
+        if self.asks_transmitter and not (
+            self.transmitter_threshold is not None and 0 <= self.transmitter_threshold < 1
+        ):
+            raise ValueError(
+                f"termination {self.termination!r} expects a transmitter threshold in [0, 1), "
+                f"got {self.transmitter_threshold}"
+            )
+        for name in ("snr_db", "feedback_snr_db"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"expected a finite {name}, got {value}")
+
+    @property
+    def decides_at_receiver(self) -> bool:
+        return self.termination in ("receiver", "hybrid")
+
+    @property
+    def asks_transmitter(self) -> bool:
+        return self.termination in ("transmitter", "hybrid")
+
+    @property
+    def noise_deviation(self) -> float:
+        return 10 ** (-self.snr_db / 20)
+
+    @property
+    def feedback_deviation(self) -> float:
+        return 0.0 if self.feedback_snr_db is None else 10 ** (-self.feedback_snr_db / 20)
+
+
+def check(code: Code, setting: Setting) -> None:
+    """ValueError if the code was not made for this termination."""
+    trained = code.parameters.termination
+    served = {
+        "receiver": ("receiver", "hybrid"),
+        "transmitter": ("transmitter", "none"),
+        "none": ("none",),
+    }[trained]
+    if setting.termination not in served:
+        raise ValueError(
+            f"a code trained for termination by {trained!r} serves {served}, "
+            f"got {setting.termination!r}"
+        )
+
+
+def noisy_beliefs(
+    rng: np.random.Generator, beliefs: np.ndarray, deviation: float, renormalise: bool
+) -> np.ndarray:
+    """Beliefs as the transmitter sees them.
+
+    Scaled by C_b to unit power, plus noise of the feedback channel, scaled back (eq. 9): noise
+    of variance sigma_b^2 (2^-m - 2^-2m). renormalise: to distributions again, as hybrid does.
+    """
+    patterns = beliefs.shape[2]
+    scale = np.float32(deviation * math.sqrt(1 / patterns - 1 / patterns**2))
+    beliefs = beliefs + scale * rng.standard_normal(beliefs.shape, np.float32)
+    if renormalise:
+        beliefs = np.maximum(beliefs, np.float32(1e-6))
+        beliefs /= beliefs.sum(2, keepdims=True)
+    return beliefs
+
+
+class Population:
+    """Blocks that go through their rounds together over simulated channels.
+
+    step() is one round of those that are not finished. active: their slots. group_rounds:
+    (blocks, Q) rounds in which a symbol of the group was sent. checks: transmitter checks,
+    each of which costs a stop flag on the forward link.
+    """
+
+    def __init__(self, code: Code, setting: Setting, blocks: int, rng: np.random.Generator):
+        check(code, setting)
+        p = code.parameters
+        self.code, self.setting, self.rng = code, setting, rng
+        self.encoder, self.decoder = Encoder(code, blocks), Decoder(code, blocks)
+        self.messages = rng.integers(0, 2, (blocks, p.message_bits), np.uint8)
+        self.active = np.arange(blocks)
+        self.encoder.start(self.active, self.messages)
+        self.decoder.start(self.active)
+        self.group_rounds = np.zeros((blocks, p.groups), np.int64)
+        self.energy = np.zeros(blocks)
+        self.checks = 0
+
+    def step(self) -> None:
+        self.transmit(self.encoder.encode(self.active))
+
+    def transmit(self, x: np.ndarray) -> None:
+        """The rest of a round, given the symbols of the active blocks, (n, Q)."""
+        p, setting, rng, active = self.code.parameters, self.setting, self.rng, self.active
+        sent = ~self.encoder.decoded[active]
+        self.group_rounds[active] += sent
+        self.energy[active] += np.square(x, dtype=np.float64).sum(1)
+        noise = rng.standard_normal(x.shape, np.float32) * np.float32(setting.noise_deviation)
+        y = (x + noise) * sent
+        threshold = setting.threshold if setting.decides_at_receiver else None
+        decoded = self.decoder.decode(active, y, threshold)
+        back = self.decoder.feedback(y)
+        if setting.feedback_deviation:
+            back = back + rng.standard_normal(x.shape, np.float32) * np.float32(
+                setting.feedback_deviation
+            )
+        round = self.encoder.rounds[active[0]]
+        hybrid = setting.termination == "hybrid"
+        if setting.asks_transmitter and (not hybrid or round >= p.first_decision):
+            self.checks += len(active)
+            beliefs = noisy_beliefs(
+                rng, self.decoder.beliefs[active], setting.feedback_deviation, hybrid
+            )
+            stop = self.encoder.agrees(active, beliefs, setting.transmitter_threshold)
+            decoded = decoded | stop[:, None]
+        self.encoder.observe(active, back, decoded)
+        self.active = active[~decoded.all(1)] if round < p.rounds else active[:0]
+
+
+def simulate(code: Code, setting: Setting, blocks: int, rng: np.random.Generator) -> dict:
+    """Counts of `blocks` blocks.
+
+    Returns blocks, bits, block_errors, bit_errors, symbols (really sent), energy (of them),
+    rounds (the longest of each block, summed), stop_flags (transmitter checks), and sums of
+    squares for intervals: symbols_squared, energy_squared, symbols_energy.
+    """
+    population = Population(code, setting, blocks, rng)
+    while population.active.size:
+        population.step()
+    decided = code.bits(population.decoder.decisions(np.arange(blocks)))
+    wrong = (decided != population.messages).sum(1)
+    symbols = population.group_rounds.sum(1).astype(np.float64)
+    energy = population.energy
+    return {
+        "blocks": blocks,
+        "bits": blocks * code.parameters.message_bits,
+        "block_errors": int((wrong > 0).sum()),
+        "bit_errors": int(wrong.sum()),
+        "symbols": int(symbols.sum()),
+        "energy": float(energy.sum()),
+        "rounds": int(population.group_rounds.max(1).sum()),
+        "stop_flags": population.checks,
+        "symbols_squared": float((symbols**2).sum()),
+        "energy_squared": float((energy**2).sum()),
+        "symbols_energy": float((symbols * energy).sum()),
+    }
+
+
+def evaluate(
+    code: Code, setting: Setting, blocks: int, rng: np.random.Generator, batch: int = 2048
+) -> dict:
+    """``simulate`` over batches, with the rates made of its counts: see ``report``."""
+    if blocks < 1:
+        raise ValueError(f"expected at least 1 block, got {blocks}")
+    total: dict = {}
+    while total.get("blocks", 0) < blocks:
+        counts = simulate(code, setting, min(batch, blocks - total.get("blocks", 0)), rng)
+        total = {name: total.get(name, 0) + value for name, value in counts.items()}
+    return report(code, setting, total)
+
+
+def report(code: Code, setting: Setting, counts: dict) -> dict:
+    """What the counts of ``simulate`` say, intervals of 95 %.
+
+    average_rounds: symbols sent a group. rate: message bits a symbol sent; the one with stop
+    flag charges each check of the transmitter one more symbol of the forward link. mean_power:
+    of the symbols sent. capacity: 0.5 log2(1 + SNR) at the nominal SNR; real_snr_db and
+    capacity_at_real_snr count the power that was really sent. Intervals: Clopper-Pearson for
+    error rates, normal ones for averages.
+    """
+    p, n = code.parameters, counts["blocks"]
+    errors, symbols, energy = counts["block_errors"], counts["symbols"], counts["energy"]
+    mean_symbols = symbols / n
+    deviation = math.sqrt(max(counts["symbols_squared"] / n - mean_symbols**2, 0) / n)
+    power = energy / symbols
+    # Of a ratio of averages, to first order.
+    power_variance = (
+        counts["energy_squared"]
+        - 2 * power * counts["symbols_energy"]
+        + power**2 * counts["symbols_squared"]
+    ) / n
+    power_deviation = math.sqrt(max(power_variance, 0) / n) / mean_symbols
+    snr = 10 ** (setting.snr_db / 10)
+    rounds = mean_symbols / p.groups
+    rounds_half = 1.96 * deviation / p.groups
+    return {
+        **{key: value for key, value in counts.items() if not key.endswith(("squared", "_energy"))},
+        "block_error_rate": errors / n,
+        "block_error_rate_interval": list(clopper_pearson(errors, n)[1:]),
+        "average_rounds": rounds,
+        "average_rounds_interval": [rounds - rounds_half, rounds + rounds_half],
+        "average_block_rounds": counts["rounds"] / n,
+        "rate": counts["bits"] / symbols,
+        "rate_interval": [
+            p.group_bits / (rounds + rounds_half),
+            p.group_bits / (rounds - rounds_half),
+        ],
+        "rate_with_stop_flag": counts["bits"] / (symbols + counts["stop_flags"]),
+        "mean_power": power,
+        "mean_power_interval": [power - 1.96 * power_deviation, power + 1.96 * power_deviation],
+        "capacity": 0.5 * math.log2(1 + snr),
+        "real_snr_db": setting.snr_db + 10 * math.log10(power),
+        "capacity_at_real_snr": 0.5 * math.log2(1 + snr * power),
+    }
+
+
+def estimate_statistics(
+    code: Code, setting: Setting, blocks: int, rng: np.random.Generator, sent_only: bool
+) -> None:
+    """Sets the statistics of the power normalisation in `code`, per round and position.
+
+    All `blocks` blocks take each round together: its statistics are taken first, and the
+    symbols that they give go on to the next. Below 32 thousand blocks the estimates are so
+    rough that the code gets longer. sent_only: over the symbols that are sent, which is
+    eq. 6; else over all groups, the decoded ones too, as the published networks were made.
+    """
+    every = np.arange(blocks)
+    population = Population(code, setting, blocks, rng)
+    encoder = population.encoder
+    code.received_deviation = np.hypot(code.weight, np.float32(setting.noise_deviation))
+    for round in range(code.parameters.rounds):
+        active = population.active if sent_only else every
+        if active.size == 0:
+            break
+        outputs = np.full((blocks, code.parameters.groups), np.nan, np.float32)
+        outputs[active] = encoder.outputs(active)
+        counted = outputs.astype(np.float64)
+        if sent_only:
+            counted[encoder.decoded] = np.nan
+        number = (~np.isnan(counted)).sum(0)
+        # Few or none left: keep what the round before had.
+        for q in range(code.parameters.groups):
+            if number[q] > 1:
+                column = counted[~np.isnan(counted[:, q]), q]
+                code.mean[round, q] = column.mean()
+                code.deviation[round, q] = column.std(ddof=1)
+            elif round:
+                code.mean[round, q] = code.mean[round - 1, q]
+                code.deviation[round, q] = code.deviation[round - 1, q]
+        if population.active.size:
+            population.transmit(encoder.normalise(population.active, outputs[population.active]))
