@@ -18,6 +18,8 @@ from .network import CodeParameters, FeedbackCode, GroupTransformer
 # (blocks, Q, outputs) float32.
 Network = Callable[[np.ndarray, int], np.ndarray]
 
+_STATISTICS = ("mean", "deviation", "weight", "received_deviation")
+
 
 def kernel_network(network: GroupTransformer) -> Network:
     """The network in the compiled kernel, several times as fast as torch on one core."""
@@ -83,9 +85,13 @@ class Code:
         self.transmitter = engine(module.transmitter)
         self.receiver = engine(module.receiver)
         self.mean, self.deviation, self.weight, self.received_deviation = (
-            getattr(module, name).numpy().copy()
-            for name in ("mean", "deviation", "weight", "received_deviation")
+            getattr(module, name).numpy().copy() for name in _STATISTICS
         )
+
+    def store_statistics(self, module: FeedbackCode) -> None:
+        """Writes the statistics back into the module that this code was made from."""
+        for name in _STATISTICS:
+            getattr(module, name).copy_(torch.from_numpy(getattr(self, name)))
 
     def labels(self, messages: np.ndarray) -> np.ndarray:
         """Bits (n, K) uint8 to the pattern of each group, (n, Q); first bit least significant."""

@@ -70,6 +70,45 @@ class Setting:
         return 0.0 if self.feedback_snr_db is None else 10 ** (-self.feedback_snr_db / 20)
 
 
+def published_threshold(termination: str, feedback_snr_db: float | None) -> float | None:
+    """The published choice: any belief will do without noise; 0.7 (T) or 0.9 (hybrid) with it."""
+    if termination == "hybrid":
+        return 0.9
+    if termination == "transmitter":
+        return 0.0 if feedback_snr_db is None else 0.7
+    return None
+
+
+def override(
+    setting: Setting,
+    *,
+    snr_db: float | None = None,
+    feedback_snr_db: float | None = None,
+    termination: str | None = None,
+    threshold: float | None = None,
+    transmitter_threshold: float | None = None,
+) -> Setting:
+    """The setting with what is given in place of its own; an infinite feedback SNR is noiseless.
+
+    A new termination or feedback SNR takes the published transmitter threshold with it.
+    """
+    termination = termination or setting.termination
+    back = setting.feedback_snr_db if feedback_snr_db is None else feedback_snr_db
+    back = None if back == math.inf else back
+    if transmitter_threshold is None:
+        same = (termination, back) == (setting.termination, setting.feedback_snr_db)
+        transmitter_threshold = (
+            setting.transmitter_threshold if same else published_threshold(termination, back)
+        )
+    return Setting(
+        snr_db=setting.snr_db if snr_db is None else snr_db,
+        feedback_snr_db=back,
+        termination=termination,
+        threshold=setting.threshold if threshold is None else threshold,
+        transmitter_threshold=transmitter_threshold,
+    )
+
+
 def check(code: Code, setting: Setting) -> None:
     """ValueError if the code was not made for this termination."""
     trained = code.parameters.termination
@@ -251,6 +290,11 @@ def estimate_statistics(
     rough that the code gets longer. sent_only: over the symbols that are sent, which is
     eq. 6; else over all groups, the decoded ones too, as the published networks were made.
     """
+    if blocks < 2:
+        raise ValueError(f"expected at least 2 blocks to estimate from, got {blocks}")
+    # Statistics of a code that its transmitter stops are those of blocks that go on.
+    if setting.termination == "transmitter":
+        setting = dataclasses.replace(setting, termination="none", transmitter_threshold=None)
     every = np.arange(blocks)
     population = Population(code, setting, blocks, rng)
     encoder = population.encoder

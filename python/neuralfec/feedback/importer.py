@@ -13,7 +13,6 @@ import re
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -243,14 +242,3 @@ def _build(
     if weight is not None:
         module.weight.copy_(weight * math.sqrt(groups / weight.square().sum().item()))
     return module
-
-
-def statistics_card(module: FeedbackCode, blocks: int, sent_only: bool) -> dict:
-    """The power normalisation as a model's card states it."""
-    return {
-        "blocks": blocks,
-        "over": "symbols sent" if sent_only else "all groups",
-        "mean": np.asarray(module.mean).tolist(),
-        "deviation": np.asarray(module.deviation).tolist(),
-        "weight": np.asarray(module.weight).tolist(),
-    }

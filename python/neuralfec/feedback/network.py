@@ -242,9 +242,7 @@ class GroupTransformer(nn.Module):
         self.layers = nn.ModuleList(AttentionLayer(shape) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width)
         widths = (shape.width, *shape.head)
-        self.head = nn.ModuleList(
-            nn.Linear(a, b) for a, b in itertools.pairwise(widths)
-        )
+        self.head = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.head_activation: str = shape.head_activation
         self.scale: float = math.sqrt(shape.width)
         self.deep_after: int = -1 if shape.deep_after is None else shape.deep_after

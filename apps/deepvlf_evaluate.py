@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measures a feedback code: error rate, rounds, rate and the power really sent.
+
+Simulated real AWGN channels in both directions; blocks that are finished leave the batch.
+SNRs are 1 / sigma^2 of a real symbol. What the model's card says stands for what is not
+given here.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from gnuradio.neuralfec import provenance
+from gnuradio.neuralfec.feedback import evaluation, files
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="model file, or name of a shipped one")
+    parser.add_argument("--snr", type=float, help="forward SNR in dB")
+    parser.add_argument(
+        "--feedback-snr", type=float, help="feedback SNR in dB; inf or absent: noiseless"
+    )
+    parser.add_argument("--termination", choices=evaluation.TERMINATIONS)
+    parser.add_argument("--threshold", type=float, help="gamma of the receiver")
+    parser.add_argument("--transmitter-threshold", type=float, help="of the transmitter's check")
+    parser.add_argument("--blocks", type=int, default=20000)
+    parser.add_argument("--batch", type=int, default=2048)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    arguments = parser.parse_args(argv)
+    try:
+        code, made_for, card = files.load(arguments.model)
+        setting = evaluation.override(
+            made_for,
+            snr_db=arguments.snr,
+            feedback_snr_db=arguments.feedback_snr,
+            termination=arguments.termination,
+            threshold=arguments.threshold,
+            transmitter_threshold=arguments.transmitter_threshold,
+        )
+        start = time.monotonic()
+        result = evaluation.evaluate(
+            code,
+            setting,
+            arguments.blocks,
+            np.random.default_rng(arguments.seed),
+            arguments.batch,
+        )
+    except (ValueError, OSError) as error:
+        print(f"deepvlf_evaluate: {error}", file=sys.stderr)
+        return 1
+    print(f"{card.name}: {setting.termination} termination, {files.describe(setting)}")
+    for line in lines(result):
+        print(line)
+    print(f"{result['blocks'] / (time.monotonic() - start):.0f} blocks/s")
+    if arguments.json:
+        record = {
+            "model": card.name,
+            "setting": dataclasses.asdict(setting),
+            **result,
+            "made_by": provenance.record(),
+        }
+        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+    return 0
+
+
+def lines(result: dict) -> list[str]:
+    def interval(name: str, form: str) -> str:
+        low, high = result[f"{name}_interval"]
+        return f"{result[name]:{form}} [{low:{form}}, {high:{form}}]"
+
+    return [
+        f"blocks               {result['blocks']}, {result['block_errors']} wrong",
+        f"block error rate     {interval('block_error_rate', '.3e')}",
+        f"average rounds       {interval('average_rounds', '.4f')} of a group, "
+        f"{result['average_block_rounds']:.3f} of a block",
+        f"rate                 {interval('rate', '.4f')} bit/symbol, "
+        f"{result['rate_with_stop_flag']:.4f} with the stop flag",
+        f"mean power           {interval('mean_power', '.4f')} of the symbols sent, "
+        f"real SNR {result['real_snr_db']:.2f} dB",
+        f"capacity             {result['capacity']:.4f} bit/symbol at the nominal SNR, "
+        f"{result['capacity_at_real_snr']:.4f} at the real one",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
