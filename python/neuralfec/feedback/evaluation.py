@@ -309,9 +309,10 @@ def estimate_statistics(
         if sent_only:
             counted[encoder.decoded] = np.nan
         number = (~np.isnan(counted)).sum(0)
-        # Few or none left: keep what the round before had.
         for q in range(code.parameters.groups):
-            if number[q] > 1:
+            # A deviation of a handful of samples may be near 0 and the symbols then huge: what
+            # the round before had is the better estimate.
+            if number[q] >= 64 or (round == 0 and number[q] > 1):
                 column = counted[~np.isnan(counted[:, q]), q]
                 code.mean[round, q] = column.mean()
                 code.deviation[round, q] = column.std(ddof=1)

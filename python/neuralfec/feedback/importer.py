@@ -62,6 +62,11 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     ValueError if the file is no checkpoint, is damaged, or holds numbers that are not finite.
     """
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                # torch does not look at the checksums.
+                if part := archive.testzip():
+                    raise ValueError(f"the checksum of {part} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
