@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from feedback import published
 from gnuradio.neuralfec.feedback import codec, evaluation, importer
 from gnuradio.neuralfec.feedback.evaluation import Setting
 from gnuradio.neuralfec.feedback.network import CodeParameters, FeedbackCode, design
-
-from feedback import published
 
 
 def imported(tmp_path, kind, seed=0, **sizes):

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gnuradio.neuralfec.feedback import codec, evaluation, importer
-
 from feedback import published
+from gnuradio.neuralfec.feedback import codec, evaluation, importer
 
 SHARED = Path(os.environ.get("NEURALFEC_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 CHECKPOINTS = SHARED / "checkpoints" / "deepvlf"

@@ -1,0 +1,77 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from feedback import published
+from gnuradio.neuralfec.feedback import files
+
+APPS = Path(__file__).parents[2] / "apps"
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs an app's main in this process, where torch is loaded already."""
+
+    def run(app, *arguments):
+        spec = importlib.util.spec_from_file_location(app, APPS / f"{app}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        status = module.main([str(argument) for argument in arguments])
+        return status, capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["R", "T"])
+def test_import_and_evaluate(tmp_path, run, kind):
+    checkpoint, model, out = tmp_path / "c.ckpt", tmp_path / "m.pt", tmp_path / "out.json"
+    torch.save(published.checkpoint(kind, groups=4, rounds=6, width=16), checkpoint)
+    groups = ["--groups", 4] if kind == "R" else []
+    status, said = run("import_deepvlf", checkpoint, "--snr", 1, "--blocks", 256, *groups, model)
+    assert status == 0, said.err
+    assert f"DeepVLF-{kind}: K 12, Q 4, m 3, tau_max 6" in said.out
+
+    code, setting, card = files.load(model)
+    assert setting.snr_db == 1
+    statistics = card.parameters["power_normalisation"]
+    assert statistics["blocks"] == 256
+    assert statistics["mean"] == code.mean.tolist() and code.mean.shape == (6, 4)
+    assert len(card.measured["checkpoint_sha256"]) == 64
+
+    status, said = run(
+        "deepvlf_evaluate", "--model", model, "--snr", 3, "--blocks", 300, "--json", out,
+        "--feedback-snr", 20,
+    )  # fmt: skip
+    assert status == 0, said.err
+    result = json.loads(out.read_text())
+    assert result["setting"]["snr_db"] == 3 and result["setting"]["feedback_snr_db"] == 20
+    assert result["blocks"] == 300
+    for name in ("block_error_rate", "average_rounds", "rate", "mean_power"):
+        low, high = result[f"{name}_interval"]
+        assert low <= result[name] <= high
+    assert {"rate_with_stop_flag", "capacity", "made_by"} <= result.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--termination", "receiver", "--threshold", "1.5"], "threshold"),
+        (["--blocks", "0"], "at least 1 block"),
+        (["--termination", "none"], "serves"),
+    ],
+)
+def test_evaluate_says_what_is_wrong(tmp_path, run, arguments, reason):
+    checkpoint, model = tmp_path / "c", tmp_path / "m.pt"
+    torch.save(published.checkpoint("R", groups=4, rounds=6, width=16), checkpoint)
+    run("import_deepvlf", checkpoint, "--snr", 1, "--blocks", 64, "--groups", 4, model)
+    status, said = run("deepvlf_evaluate", "--model", model, *arguments)
+    assert status == 1 and reason in said.err
+
+
+def test_import_refuses_what_is_no_checkpoint(tmp_path, run):
+    (tmp_path / "c").write_bytes(b"nothing")
+    status, said = run("import_deepvlf", tmp_path / "c", "--snr", 1, tmp_path / "m.pt")
+    assert status == 1 and "no checkpoint" in said.err
+    assert not (tmp_path / "m.pt").exists()
