@@ -37,6 +37,15 @@ test-kernels: $(BUILD)/installed
 test-python: $(BUILD)/installed
 	$(PYTHON) -m pytest
 
+sanitize: $(BUILD)/installed
+	scripts/sanitize.sh
+
+# One thread, so that ratios compare algorithms and not machines.
+bench: $(BUILD)/installed
+	@for script in benchmarks/*.py; do \
+		echo "== $$script"; OMP_NUM_THREADS=1 $(PYTHON) $$script || exit 1; \
+	done
+
 lint: $(BUILD)/python-packages
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
