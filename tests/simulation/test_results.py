@@ -7,7 +7,8 @@ import matplotlib
 import numpy as np
 import pytest
 from gnuradio.neuralfec.simulation import Results, clopper_pearson, figure, table
-from scipy.stats import binom, binomtest
+from scipy.optimize import brentq
+from scipy.stats import binom, binomtest, norm
 
 
 def made(rates, *, blocks=100_000, bits=10, scheme="", seed=0, **more):
@@ -76,9 +77,21 @@ def test_snr_at_a_target_on_a_straight_curve():
         made({16: 1e-1, 17: 0.0}).snr_at(1e-2)
 
 
+@pytest.mark.parametrize("step", [0.5, 1.0])
+def test_snr_at_a_target_on_a_bent_curve(step):
+    # Blocks of 20 uncoded BPSK bits, whose curve bends as a waterfall does.
+    def bler(snr):
+        return -np.expm1(20 * norm.logcdf(np.sqrt(2 * 10 ** (snr / 10))))
+
+    truth = brentq(lambda snr: bler(snr) - 1e-2, 0, 12)
+    for shift in np.linspace(0, step, 5):
+        results = made({snr: bler(snr) for snr in np.arange(4 + shift, 10, step)}, blocks=10**9)
+        assert results.snr_at(1e-2).value == pytest.approx(truth, abs=0.004 * step**3)
+
+
 def test_interval_of_an_snr_covers_as_it_says():
     rng = np.random.default_rng(2)
-    true = {16: 2e-2, 17: 5e-3}
+    true = {15: 5e-2, 16: 2e-2, 17: 5e-3}
     truth = made(true, blocks=10**9).snr_at(1e-2).value
     covered = 0
     for _ in range(400):

@@ -7,7 +7,6 @@ run needs. `<name>.json` tells how the counts were made.
 
 import csv
 import io
-import itertools
 import json
 import math
 import os
@@ -172,10 +171,11 @@ class Results:
         return clopper_pearson(*_sample(self.counts(snr_db, scheme), metric))
 
     def snr_at(self, target: float, scheme: str | None = None, metric: str = "bler") -> Estimate:
-        """SNR in dB at which an error rate is reached, by linear interpolation of its
-        logarithm between the two measured points around it.
+        """SNR in dB at which an error rate is reached, by interpolation of its logarithm: a
+        parabola through the two measured points around it and the better counted one of
+        their neighbours, or a line where they have none.
 
-        The interval is the delta method's, from the counts of these two points.
+        The interval is the delta method's, from the counts of these points.
         ValueError where the target does not lie between two points that have errors.
         """
         value, slopes = self._crossing(target, self._scheme(scheme), metric)
@@ -213,7 +213,7 @@ class Results:
     def _crossing(
         self, target: float, scheme: str, metric: str
     ) -> tuple[float, dict[float, tuple[float, float]]]:
-        """SNR of the target and, by SNR of the two points around it, d SNR / d ln(rate) and
+        """SNR of the target and, by SNR of the points that it rests on, d SNR / d ln(rate) and
         the variance of ln(rate)."""
         points = []
         for snr in self.snr_db(scheme):
@@ -221,18 +221,33 @@ class Results:
             if errors:
                 points.append((float(snr), math.log(errors / trials), 1 / errors - 1 / trials))
         wanted = math.log(target) if target > 0 else -math.inf
-        for (snr, above, v_above), (next_snr, below, v_below) in itertools.pairwise(points):
+        for i in range(len(points) - 1):
+            above, below = points[i][1], points[i + 1][1]
             if above >= wanted >= below and above > below:
-                step, fall = next_snr - snr, above - below
-                return snr + step * (above - wanted) / fall, {
-                    snr: (step * (wanted - below) / fall**2, v_above),
-                    next_snr: (step * (above - wanted) / fall**2, v_below),
-                }
-        measured = ", ".join(f"{math.exp(rate):.3g} at {snr:g} dB" for snr, rate, _ in points)
-        raise ValueError(
-            f"{self.name}, {scheme or 'scheme'}: {metric.upper()} {target:g} does not lie "
-            f"between two measured points ({measured or 'no point has errors'})"
-        )
+                break
+        else:
+            measured = ", ".join(f"{math.exp(rate):.3g} at {snr:g} dB" for snr, rate, _ in points)
+            raise ValueError(
+                f"{self.name}, {scheme or 'scheme'}: {metric.upper()} {target:g} does not lie "
+                f"between two measured points ({measured or 'no point has errors'})"
+            )
+        neighbours = points[max(i - 1, 0) : i] + points[i + 2 : i + 3]
+        third = sorted(neighbours, key=lambda point: point[2])[:1]
+        used = np.array([points[i], points[i + 1], *third])
+        snr, log_rate, variance = used[:, 0] - points[i][0], used[:, 1], used[:, 2]
+        # Lagrange polynomials, a row each: 1 at its own SNR, 0 at the others'.
+        others = [np.delete(snr, j) for j in range(len(snr))]
+        basis = np.array([np.poly(x) / np.prod(at - x) for at, x in zip(snr, others, strict=True)])
+        curve = log_rate @ basis
+        roots = np.roots(np.polysub(curve, [wanted]))
+        line = snr[1] * (above - wanted) / (above - below)
+        crossing = float(roots[np.argmin(abs(roots - line))].real)
+        weights = np.array([np.polyval(row, crossing) for row in basis])
+        slopes = -weights / np.polyval(np.polyder(curve), crossing)
+        return points[i][0] + crossing, {
+            float(at): (float(slope), float(part))
+            for at, slope, part in zip(used[:, 0], slopes, variance, strict=True)
+        }
 
 
 def snr_key(snr_db: float) -> float:
