@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 namespace gr::neuralfec {
+void bind_demapper(pybind11::module& m);
 void bind_group_transformer(pybind11::module& m);
 void bind_permutation(pybind11::module& m);
 void bind_polar(pybind11::module& m);
@@ -24,6 +25,7 @@ PYBIND11_MODULE(_kernels, m)
           py::arg("name"),
           "Holds the kernels of this process to one SIMD target; '' gives the choice "
           "back.");
+    bind_demapper(m);
     bind_group_transformer(m);
     bind_permutation(m);
     bind_polar(m);
