@@ -166,6 +166,7 @@ def test_slots_in_different_rounds_do_not_touch_each_other(tmp_path):
     np.testing.assert_allclose(staggered[1], together[1], atol=1e-5)
 
 
+@pytest.mark.statistics
 def test_honest_statistics_give_unit_power():
     torch.manual_seed(1)
     module = FeedbackCode(design("R", first_decision=2))
