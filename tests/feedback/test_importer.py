@@ -166,6 +166,7 @@ def test_refuses_a_wrong_number_of_groups(tmp_path):
         ("R_1dB_fb20_gamma_1-1e-3", {"feedback_snr_db": 20, "threshold": 0.999}, 5.97, 1.28),
     ],
 )
+@pytest.mark.statistics
 def test_published_checkpoints_behave_as_measured_elsewhere(file, setting, rounds, power):
     setting = evaluation.Setting(snr_db=1, **setting)
     module = importer.import_checkpoint(CHECKPOINTS / f"{file}.ckpt", 1, setting.threshold)
