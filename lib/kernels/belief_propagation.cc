@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "kernels/belief_propagation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/belief_propagation.cc"
+#include <hwy/foreach_target.h>
+
+#include <hwy/aligned_allocator.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace gr::neuralfec {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using graph = belief_propagation::graph;
+using settings = belief_propagation::settings;
+using results = belief_propagation::results;
+using check_rule = belief_propagation::check_rule;
+
+// Inside, LLRs are log2 P(b=0) - log2 P(b=1): base 2 saves a product in each exponential
+// and logarithm, and with this sign a check's sign is the product of its bits' signs.
+constexpr float to_inside = -1.44269504f;
+constexpr float to_outside = -0.693147181f;
+
+// 2^-60: the product of two smallest probabilities is still a normal number.
+constexpr float largest_magnitude = 60.0f;
+
+/*
+ * 2^-a for 0 <= a <= 60, relative error below 2e-7: the polynomial is the minimax one of
+ * degree 5 for 2^f, |f| <= 1/2, with p(0) = 1.
+ */
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V exp2_of_minus(D d, V a)
+{
+    const hn::RebindToSigned<D> di;
+    // Adding 1.5 * 2^23 rounds to an integer, which the low bits of the sum then hold.
+    const auto shifter = hn::Set(d, 12582912.0f);
+    const auto sum = hn::Sub(shifter, a);
+    const auto f = hn::Sub(hn::Sub(shifter, sum), a);
+    auto p = hn::Set(d, 1.32647273e-3f);
+    p = hn::Add(hn::Mul(p, f), hn::Set(d, 9.67151305e-3f));
+    p = hn::Add(hn::Mul(p, f), hn::Set(d, 5.55073374e-2f));
+    p = hn::Add(hn::Mul(p, f), hn::Set(d, 2.40222421e-1f));
+    p = hn::Add(hn::Mul(p, f), hn::Set(d, 6.93146978e-1f));
+    p = hn::Add(hn::Mul(p, f), hn::Set(d, 1.0f));
+    const auto exponent = hn::ShiftLeft<23>(hn::BitCast(di, sum));
+    return hn::BitCast(d, hn::Add(hn::BitCast(di, p), exponent));
+}
+
+/*
+ * log2(x / y) of normal positive numbers, absolute error below 2e-7 + 1e-7 times the
+ * result. With x' = x 2^-e, such that x' / y is between 2/3 and 3/2,
+ * log2(x / y) = e + (2 / ln 2) atanh((x' - y) / (x' + y)).
+ */
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V log2_of_ratio(D d, V x, V y)
+{
+    const hn::RebindToSigned<D> di;
+    const auto xi = hn::BitCast(di, x);
+    const auto half = hn::Set(di, 1 << 22);
+    const auto e = hn::ShiftRight<23>(hn::Add(hn::Sub(xi, hn::BitCast(di, y)), half));
+    const auto scaled = hn::BitCast(d, hn::Sub(xi, hn::ShiftLeft<23>(e)));
+    const auto s = hn::Div(hn::Sub(scaled, y), hn::Add(scaled, y));
+    const auto s2 = hn::Mul(s, s);
+    auto p = hn::Set(d, 0.602743582f);
+    p = hn::Add(hn::Mul(p, s2), hn::Set(d, 0.961406911f));
+    p = hn::Add(hn::Mul(p, s2), hn::Set(d, 2.88539095f));
+    return hn::Add(hn::ConvertTo(d, e), hn::Mul(p, s));
+}
+
+/*
+ * With u = 2^-|L| = (1 - tanh) / (1 + tanh), the tanh rule for two magnitudes is
+ * u = (u1 + u2) / (1 + u1 u2): positive terms only, so nothing cancels however reliable
+ * the bits are. Kept as a fraction, it needs no division:
+ */
+template <class V>
+struct fraction {
+    V numerator;
+    V denominator;
+};
+
+template <class V>
+HWY_INLINE fraction<V> combine(fraction<V> a, V u)
+{
+    return {hn::Add(a.numerator, hn::Mul(u, a.denominator)),
+            hn::Add(a.denominator, hn::Mul(u, a.numerator))};
+}
+
+template <class V>
+HWY_INLINE fraction<V> combine(fraction<V> a, fraction<V> b)
+{
+    return {
+        hn::Add(hn::Mul(a.numerator, b.denominator), hn::Mul(b.numerator, a.denominator)),
+        hn::Add(hn::Mul(a.denominator, b.denominator),
+                hn::Mul(a.numerator, b.numerator))};
+}
+
+// A denominator grows at most twofold an edge: far from overflow for another 32 edges.
+template <class D, class V>
+HWY_INLINE fraction<V> reduce(D d, fraction<V> a)
+{
+    return {hn::Div(a.numerator, a.denominator), hn::Set(d, 1.0f)};
+}
+
+/*
+ * The codewords of one SIMD vector, and the space for their messages.
+ */
+template <class D>
+class decoder
+{
+public:
+    using V = hn::Vec<D>;
+
+    decoder(const graph& g, std::size_t n, const settings& s, float* space)
+        : d_graph(g), d_settings(s), d_n(n)
+    {
+        d_llrs = space;
+        d_posteriors = d_llrs + n * lanes();
+        d_messages = d_posteriors + n * lanes();
+        d_scratch = d_messages + g.edge_bit.size() * lanes();
+    }
+
+    static std::size_t lanes() { return hn::Lanes(D()); }
+
+    static std::size_t space(const graph& g, std::size_t n)
+    {
+        return (2 * n + g.edge_bit.size() + 3 * g.max_degree) * lanes();
+    }
+
+    std::size_t decode(const float* llrs,
+                       std::size_t frames,
+                       const std::vector<uint32_t>& positions,
+                       const results& out)
+    {
+        std::size_t unknown = 0, next = 0, active = 0;
+        std::size_t frame[hn::MaxLanes(D())];
+        uint32_t iterations[hn::MaxLanes(D())];
+        // A lane's messages count as 0 in its first iteration: all ones keep them.
+        HWY_ALIGN int32_t keep[hn::MaxLanes(D())];
+        HWY_ALIGN int32_t failed[hn::MaxLanes(D())];
+        const auto fill = [&](std::size_t lane) {
+            keep[lane] = 0;
+            iterations[lane] = 0;
+            frame[lane] = next;
+            if (next < frames) {
+                unknown += load(lane, llrs + next * d_n);
+                next++;
+                active++;
+            }
+        };
+        std::fill_n(d_llrs, 2 * d_n * lanes(), 0.0f);
+        for (std::size_t lane = 0; lane < lanes(); lane++)
+            fill(lane);
+
+        while (active > 0) {
+            bool look = d_settings.parity_stop;
+            for (std::size_t lane = 0; lane < lanes(); lane++)
+                look |= frame[lane] < frames && iterations[lane] == d_settings.iterations;
+            if (look) {
+                // A lane without a frame never ends the search for failed checks.
+                for (std::size_t lane = 0; lane < lanes(); lane++)
+                    failed[lane] = frame[lane] < frames ? 0 : -1;
+                find_failed(failed);
+                bool changed = false;
+                for (std::size_t lane = 0; lane < lanes(); lane++) {
+                    const bool last = iterations[lane] == d_settings.iterations;
+                    const bool done = last || (d_settings.parity_stop && !failed[lane]);
+                    if (frame[lane] >= frames || !done)
+                        continue;
+                    store(lane, frame[lane], positions, out);
+                    if (!out.iterations.empty())
+                        out.iterations[frame[lane]] = iterations[lane];
+                    if (!out.converged.empty())
+                        out.converged[frame[lane]] = !failed[lane];
+                    active--;
+                    fill(lane);
+                    changed = true;
+                }
+                // The frames that came in may be codewords already.
+                if (changed)
+                    continue;
+            }
+            update_checks(keep);
+            update_bits();
+            for (std::size_t lane = 0; lane < lanes(); lane++) {
+                keep[lane] = -1;
+                iterations[lane]++;
+            }
+        }
+        return unknown;
+    }
+
+private:
+    const graph& d_graph;
+    const settings& d_settings;
+    const std::size_t d_n;
+    float* d_llrs;
+    float* d_posteriors;
+    float* d_messages;
+    float* d_scratch;
+
+    std::size_t load(std::size_t lane, const float* llrs)
+    {
+        std::size_t unknown = 0;
+        for (std::size_t bit = 0; bit < d_n; bit++) {
+            float llr = llrs[bit];
+            if (std::isnan(llr)) {
+                unknown++;
+                llr = 0.0f;
+            }
+            llr = to_inside * std::min(std::max(llr, -1e6f), 1e6f);
+            d_llrs[bit * lanes() + lane] = llr;
+            d_posteriors[bit * lanes() + lane] = llr;
+        }
+        return unknown;
+    }
+
+    void store(std::size_t lane,
+               std::size_t frame,
+               const std::vector<uint32_t>& positions,
+               const results& out) const
+    {
+        if (!out.bits.empty()) {
+            uint8_t* bits = out.bits.data() + frame * positions.size();
+            for (std::size_t i = 0; i < positions.size(); i++)
+                bits[i] = d_posteriors[positions[i] * lanes() + lane] < 0.0f;
+        }
+        if (!out.posteriors.empty()) {
+            float* posteriors = out.posteriors.data() + frame * d_n;
+            for (std::size_t bit = 0; bit < d_n; bit++)
+                posteriors[bit] = to_outside * d_posteriors[bit * lanes() + lane];
+        }
+    }
+
+    //! Sets the lanes in which a check fails or a bit is undecided to nonzero.
+    HWY_INLINE void find_failed(int32_t* failed) const
+    {
+        const D d;
+        const hn::RebindToSigned<D> di;
+        auto any = hn::Load(di, failed);
+        const uint32_t* bit = d_graph.edge_bit.data();
+        for (std::size_t check = 1; check < d_graph.check_begin.size(); check++) {
+            const uint32_t* end = d_graph.edge_bit.data() + d_graph.check_begin[check];
+            auto parity = hn::Zero(d);
+            for (; bit != end; bit++)
+                parity = hn::Xor(parity, hn::Load(d, d_posteriors + *bit * lanes()));
+            any = hn::Or(any, hn::BroadcastSignBit(hn::BitCast(di, parity)));
+            if (hn::AllTrue(di, hn::Lt(any, hn::Zero(di))))
+                break;
+        }
+        // Positive or negative zero has nothing but the sign bit.
+        for (std::size_t b = 0; b < d_n; b++)
+            any = hn::Or(any,
+                         hn::BitCast(di,
+                                     hn::VecFromMask(
+                                         d,
+                                         hn::Eq(hn::Load(d, d_posteriors + b * lanes()),
+                                                hn::Zero(d)))));
+        hn::Store(any, di, failed);
+    }
+
+    HWY_INLINE void update_checks(const int32_t* keep)
+    {
+        const D d;
+        const hn::RebindToSigned<D> di;
+        const V kept = hn::BitCast(d, hn::Load(di, keep));
+        for (std::size_t check = 0; check + 1 < d_graph.check_begin.size(); check++) {
+            const std::size_t begin = d_graph.check_begin[check];
+            const std::size_t degree = d_graph.check_begin[check + 1] - begin;
+            const uint32_t* bits = d_graph.edge_bit.data() + begin;
+            float* messages = d_messages + begin * lanes();
+            if (d_settings.rule == check_rule::sum_product)
+                sum_product(kept, bits, degree, messages);
+            else
+                min_sum(kept, bits, degree, messages);
+        }
+    }
+
+    //! What a bit knows without this check.
+    HWY_INLINE V into_check(V kept, uint32_t bit, const float* message) const
+    {
+        const D d;
+        return hn::Sub(hn::Load(d, d_posteriors + bit * lanes()),
+                       hn::And(kept, hn::Load(d, message)));
+    }
+
+    // Of constant degree, the loops unroll and the arrays become registers: 12 % faster.
+    template <std::size_t DEGREE>
+    HWY_INLINE void sum_product_of(V kept, const uint32_t* bits, float* messages) const
+    {
+        V probabilities[DEGREE];
+        fraction<V> before[DEGREE];
+        sum_product_rule(kept, bits, DEGREE, messages, probabilities, before);
+    }
+
+    HWY_INLINE void
+    sum_product(V kept, const uint32_t* bits, std::size_t degree, float* messages)
+    {
+        switch (degree) {
+        case 1:
+            // The bit is 0 for certain; the fraction of no edges has no logarithm.
+            hn::Store(hn::Set(D(), largest_magnitude), D(), messages);
+            break;
+        case 3:
+            sum_product_of<3>(kept, bits, messages);
+            break;
+        case 4:
+            sum_product_of<4>(kept, bits, messages);
+            break;
+        case 5:
+            sum_product_of<5>(kept, bits, messages);
+            break;
+        case 6:
+            sum_product_of<6>(kept, bits, messages);
+            break;
+        case 7:
+            sum_product_of<7>(kept, bits, messages);
+            break;
+        case 8:
+            sum_product_of<8>(kept, bits, messages);
+            break;
+        default:
+            V* scratch = reinterpret_cast<V*>(d_scratch);
+            sum_product_rule(kept,
+                             bits,
+                             degree,
+                             messages,
+                             scratch,
+                             reinterpret_cast<fraction<V>*>(scratch + degree));
+        }
+    }
+
+    HWY_INLINE void sum_product_rule(V kept,
+                                     const uint32_t* bits,
+                                     std::size_t degree,
+                                     float* messages,
+                                     V* probabilities,
+                                     fraction<V>* before) const
+    {
+        const D d;
+        const std::size_t step = lanes();
+        const V sign_bit = hn::SignBit(d);
+        const V largest = hn::Set(d, largest_magnitude);
+        const fraction<V> none{hn::Zero(d), hn::Set(d, 1.0f)};
+        fraction<V> all = none;
+        V sign = hn::Zero(d);
+        HWY_UNROLL(8)
+        for (std::size_t j = 0; j < degree; j++) {
+            const V x = into_check(kept, bits[j], messages + j * step);
+            const V u = exp2_of_minus(d, hn::Min(hn::Abs(x), largest));
+            sign = hn::Xor(sign, x);
+            // The sign travels with u, which has none of its own.
+            probabilities[j] = hn::Or(u, hn::And(x, sign_bit));
+            before[j] = all;
+            all = combine(all, u);
+            if (j % 32 == 31)
+                all = reduce(d, all);
+        }
+        all = none;
+        HWY_UNROLL(8)
+        for (std::size_t i = 0; i < degree; i++) {
+            const std::size_t j = degree - 1 - i;
+            const V u = probabilities[j];
+            const auto others = combine(before[j], all);
+            const V magnitude = log2_of_ratio(d, others.denominator, others.numerator);
+            hn::Store(hn::Xor(magnitude, hn::And(hn::Xor(sign, u), sign_bit)),
+                      d,
+                      messages + j * step);
+            all = combine(all, hn::Abs(u));
+            if (i % 32 == 31)
+                all = reduce(d, all);
+        }
+    }
+
+    HWY_INLINE void
+    min_sum(V kept, const uint32_t* bits, std::size_t degree, float* messages)
+    {
+        const D d;
+        const std::size_t step = lanes();
+        const V sign_bit = hn::SignBit(d);
+        const V scale = hn::Set(d, d_settings.scale);
+        V least = hn::Set(d, 1e9f), second = least, sign = hn::Zero(d);
+        for (std::size_t j = 0; j < degree; j++) {
+            const V x = into_check(kept, bits[j], messages + j * step);
+            const V magnitude = hn::Abs(x);
+            second = hn::Min(second, hn::Max(least, magnitude));
+            least = hn::Min(least, magnitude);
+            sign = hn::Xor(sign, x);
+            hn::Store(x, d, d_scratch + j * step);
+        }
+        const V to_least = hn::Mul(second, scale);
+        const V to_others = hn::Mul(least, scale);
+        for (std::size_t j = 0; j < degree; j++) {
+            const V x = hn::Load(d, d_scratch + j * step);
+            const V others =
+                hn::IfThenElse(hn::Eq(hn::Abs(x), least), to_least, to_others);
+            hn::Store(hn::Xor(others, hn::And(hn::Xor(sign, x), sign_bit)),
+                      d,
+                      messages + j * step);
+        }
+    }
+
+    HWY_INLINE void update_bits()
+    {
+        const D d;
+        const uint32_t* edge = d_graph.bit_edges.data();
+        for (std::size_t bit = 0; bit < d_n; bit++) {
+            const uint32_t* end = d_graph.bit_edges.data() + d_graph.bit_begin[bit + 1];
+            V sum = hn::Load(d, d_llrs + bit * lanes());
+            for (; edge != end; edge++)
+                sum = hn::Add(sum, hn::Load(d, d_messages + *edge * lanes()));
+            hn::Store(sum, d, d_posteriors + bit * lanes());
+        }
+    }
+};
+
+template <class D>
+std::size_t decode_with(const graph& g,
+                        std::size_t n,
+                        const settings& s,
+                        const std::vector<uint32_t>& positions,
+                        span<const float> llrs,
+                        const results& out)
+{
+    // Kept between calls: fresh pages would cost a single codeword a tenth of its time.
+    static thread_local hwy::AlignedFreeUniquePtr<float[]> space;
+    static thread_local std::size_t size = 0;
+    const std::size_t needed = decoder<D>::space(g, n);
+    if (size < needed) {
+        space = hwy::AllocateAligned<float>(needed);
+        if (!space)
+            throw std::bad_alloc();
+        size = needed;
+    }
+    return decoder<D>(g, n, s, space.get())
+        .decode(llrs.data(), llrs.size() / n, positions, out);
+}
+
+std::size_t decode(const graph& g,
+                   std::size_t n,
+                   const settings& s,
+                   const std::vector<uint32_t>& positions,
+                   span<const float> llrs,
+                   const results& out)
+{
+    // Few codewords would leave most lanes of a wide vector empty, at its full price.
+    using narrow = hn::CappedTag<float, 4>;
+    const auto run = llrs.size() <= 4 * n ? &decode_with<narrow>
+                                          : &decode_with<hn::ScalableTag<float>>;
+    return run(g, n, s, positions, llrs, out);
+}
+
+} // namespace HWY_NAMESPACE
+} // namespace gr::neuralfec
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace gr::neuralfec {
+
+HWY_EXPORT(decode);
+
+namespace {
+
+void expect(bool condition, const std::string& expected)
+{
+    if (!condition)
+        throw std::invalid_argument("belief_propagation: expected " + expected);
+}
+
+} // namespace
+
+belief_propagation::belief_propagation(std::size_t n,
+                                       span<const uint32_t> checks,
+                                       span<const uint32_t> bits,
+                                       span<const uint32_t> positions,
+                                       const settings& s)
+    : d_n(n), d_positions(positions.begin(), positions.end()), d_settings(s)
+{
+    expect(n > 0, "n of at least 1, got 0");
+    expect(checks.size() == bits.size(),
+           "as many checks as bits, got " + std::to_string(checks.size()) + " and " +
+               std::to_string(bits.size()));
+    expect(s.iterations > 0, "at least 1 iteration, got 0");
+    expect(s.scale > 0.0f && s.scale <= 1.0f,
+           "a scale above 0 and at most 1, got " + std::to_string(s.scale));
+    for (uint32_t position : positions)
+        expect(position < n,
+               "positions below " + std::to_string(n) + ", got " +
+                   std::to_string(position));
+
+    d_graph.bit_begin.assign(n + 1, 0);
+    for (std::size_t e = 0; e < checks.size(); e++) {
+        const bool ascending = e == 0 || checks[e] > checks[e - 1] ||
+                               (checks[e] == checks[e - 1] && bits[e] > bits[e - 1]);
+        expect(bits[e] < n && ascending,
+               "ascending checks and ascending bits below " + std::to_string(n) +
+                   " in each, got bit " + std::to_string(bits[e]) + " of check " +
+                   std::to_string(checks[e]) + " as edge " + std::to_string(e));
+        if (e > 0 && checks[e] != checks[e - 1])
+            d_graph.check_begin.push_back(e);
+        d_graph.bit_begin[bits[e] + 1]++;
+    }
+    if (!checks.empty())
+        d_graph.check_begin.push_back(checks.size());
+    for (std::size_t c = 1; c < d_graph.check_begin.size(); c++)
+        d_graph.max_degree = std::max<std::size_t>(
+            d_graph.max_degree, d_graph.check_begin[c] - d_graph.check_begin[c - 1]);
+    for (std::size_t bit = 0; bit < n; bit++)
+        d_graph.bit_begin[bit + 1] += d_graph.bit_begin[bit];
+    d_graph.edge_bit.assign(bits.begin(), bits.end());
+    d_graph.bit_edges.resize(bits.size());
+    auto next = d_graph.bit_begin;
+    for (std::size_t e = 0; e < bits.size(); e++)
+        d_graph.bit_edges[next[bits[e]]++] = e;
+}
+
+std::size_t belief_propagation::decode(span<const float> llrs, const results& out) const
+{
+    const std::size_t frames = llrs.size() / d_n;
+    expect(llrs.size() % d_n == 0,
+           "whole frames of " + std::to_string(d_n) + " LLRs, got " +
+               std::to_string(llrs.size()));
+    const auto fits = [frames](std::size_t got, std::size_t each, const char* what) {
+        expect(got == 0 || got == frames * each,
+               std::to_string(frames * each) + " " + what + ", got " +
+                   std::to_string(got));
+    };
+    fits(out.bits.size(), d_positions.size(), "bits");
+    fits(out.iterations.size(), 1, "iterations");
+    fits(out.converged.size(), 1, "converged");
+    fits(out.posteriors.size(), d_n, "posteriors");
+    return HWY_DYNAMIC_DISPATCH(decode)(d_graph, d_n, d_settings, d_positions, llrs, out);
+}
+
+} // namespace gr::neuralfec
+#endif
