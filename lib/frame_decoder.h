@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -47,32 +48,42 @@ public:
 
     std::map<std::string, uint64_t> stats() const override
     {
-        return { { "frames", d_frames }, { "bad_samples", d_bad_samples } };
+        return {{"frames", d_frames}, {"bad_samples", d_bad_samples}};
     }
 
 private:
     const Kernel d_kernel;
-    std::atomic<uint64_t> d_frames{ 0 };
-    std::atomic<uint64_t> d_bad_samples{ 0 };
+    std::atomic<uint64_t> d_frames{0};
+    std::atomic<uint64_t> d_bad_samples{0};
 };
 
-//! For gr-fec's deployments: fec.extended_decoder, fec.async_decoder and the others.
+/*!
+ * For gr-fec's deployments: fec.extended_decoder, fec.async_decoder and the others. A
+ * frame of theirs is one or more codewords, which are decoded together.
+ */
 template <typename Kernel>
 class generic_frame_decoder : public gr::fec::generic_decoder
 {
 public:
-    generic_frame_decoder(const char* name, Kernel kernel)
-        : gr::fec::generic_decoder(name), d_kernel(std::move(kernel))
+    generic_frame_decoder(const char* name, Kernel kernel, unsigned codewords = 1)
+        : gr::fec::generic_decoder(name),
+          d_kernel(std::move(kernel)),
+          d_codewords(codewords)
     {
+        if (codewords == 0)
+            throw std::invalid_argument(std::string(name) +
+                                        ": expected at least 1 codeword, got 0");
     }
 
-    int get_input_size() override { return d_kernel.n(); }
-    int get_output_size() override { return d_kernel.k(); }
+    int get_input_size() override { return d_codewords * d_kernel.n(); }
+    int get_output_size() override { return d_codewords * d_kernel.k(); }
     double rate() override { return static_cast<double>(d_kernel.k()) / d_kernel.n(); }
-    //! A block code has one frame size.
     bool set_frame_size(unsigned int frame_size) override
     {
-        return frame_size == d_kernel.k();
+        if (frame_size == 0 || frame_size % d_kernel.k() != 0)
+            return false;
+        d_codewords = frame_size / d_kernel.k();
+        return true;
     }
     // GNU Radio 3.10 made the first argument const on the way; one of these overrides.
     void generic_work(void* in, void* out)
@@ -81,12 +92,20 @@ public:
     }
     void generic_work(const void* in, void* out)
     {
-        d_kernel.decode(span<const float>(static_cast<const float*>(in), d_kernel.n()),
-                        span<uint8_t>(static_cast<uint8_t*>(out), d_kernel.k()));
+        decode({static_cast<const float*>(in), d_codewords * d_kernel.n()},
+               {static_cast<uint8_t*>(out), d_codewords * d_kernel.k()});
+    }
+
+protected:
+    const Kernel d_kernel;
+
+    virtual void decode(span<const float> llrs, span<uint8_t> messages)
+    {
+        d_kernel.decode(llrs, messages);
     }
 
 private:
-    const Kernel d_kernel;
+    std::size_t d_codewords;
 };
 
 } // namespace gr::neuralfec

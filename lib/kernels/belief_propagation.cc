@@ -210,7 +210,7 @@ private:
         std::size_t unknown = 0;
         for (std::size_t bit = 0; bit < d_n; bit++) {
             float llr = llrs[bit];
-            if (std::isnan(llr)) {
+            if (!std::isfinite(llr)) {
                 unknown++;
                 llr = 0.0f;
             }
@@ -486,7 +486,7 @@ belief_propagation::belief_propagation(std::size_t n,
     expect(checks.size() == bits.size(),
            "as many checks as bits, got " + std::to_string(checks.size()) + " and " +
                std::to_string(bits.size()));
-    expect(s.iterations > 0, "at least 1 iteration, got 0");
+    set_iterations(s.iterations);
     expect(s.scale > 0.0f && s.scale <= 1.0f,
            "a scale above 0 and at most 1, got " + std::to_string(s.scale));
     for (uint32_t position : positions)
@@ -518,6 +518,12 @@ belief_propagation::belief_propagation(std::size_t n,
     auto next = d_graph.bit_begin;
     for (std::size_t e = 0; e < bits.size(); e++)
         d_graph.bit_edges[next[bits[e]]++] = e;
+}
+
+void belief_propagation::set_iterations(uint32_t iterations)
+{
+    expect(iterations > 0, "at least 1 iteration, got 0");
+    d_settings.iterations = iterations;
 }
 
 std::size_t belief_propagation::decode(span<const float> llrs, const results& out) const

@@ -15,9 +15,9 @@ namespace gr::neuralfec {
  * Decodes batches of codewords, one codeword a SIMD lane. A codeword that is done makes
  * room for the next one at once, so that stopping early pays in full.
  *
- * LLRs are L = log P(b=1) - log P(b=0). NaN counts as 0, "nothing known"; values beyond
- * +-1e6, infinities among them, count as +-1e6. Each iteration updates all checks, then
- * all bits (flooding):
+ * LLRs are L = log P(b=1) - log P(b=0). NaN and infinity count as 0, "nothing known";
+ * values beyond +-1e6 count as +-1e6. Each iteration updates all checks, then all bits
+ * (flooding):
  *
  *   L(c->b) = -2 atanh prod_{b' != b} tanh(-L(b'->c) / 2)             (sum_product)
  *   L(c->b) = -scale prod_{b' != b} sign(-L(b'->c)) min |L(b'->c)|    (min_sum)
@@ -48,7 +48,7 @@ public:
 
     //! Where the results of F codewords go; what is empty is not wanted.
     struct results {
-        //! Decisions at the positions asked for: F * positions.size()
+        //! Decisions at the positions asked for: F * k
         span<uint8_t> bits;
         //! Iterations done: F
         span<uint32_t> iterations;
@@ -71,15 +71,25 @@ public:
                        span<const uint32_t> positions,
                        const settings& s);
 
-    std::size_t size() const { return d_n; }
-    const std::vector<uint32_t>& positions() const { return d_positions; }
+    std::size_t n() const { return d_n; }
+    //! Bits decided of each codeword.
+    std::size_t k() const { return d_positions.size(); }
+
+    //! \throws std::invalid_argument for 0
+    void set_iterations(uint32_t iterations);
 
     /*!
      * \param llrs F * n
-     * \returns how many LLRs were NaN
+     * \returns how many LLRs were not finite
      * \throws std::invalid_argument if a size does not fit
      */
     std::size_t decode(span<const float> llrs, const results& out) const;
+    std::size_t decode(span<const float> llrs, span<uint8_t> bits) const
+    {
+        results out;
+        out.bits = bits;
+        return decode(llrs, out);
+    }
 
     /*! The Tanner graph as the kernel walks it. */
     struct graph {

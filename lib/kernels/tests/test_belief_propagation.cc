@@ -91,8 +91,9 @@ int main()
             CHECK((sum.iterations == std::vector<uint32_t>{1, 1}));
 
             // An unknown bit is found; with nothing known at all nothing is claimed.
-            const decoded erased(pair, s, {nan, 4.0f, infinity, 0, nan, nan, 7.0f, 8.0f});
-            CHECK(erased.unknown == 3);
+            const decoded erased(
+                pair, s, {nan, 4.0f, 3e38f, infinity, nan, nan, 7.0f, 8.0f});
+            CHECK(erased.unknown == 4);
             CHECK((erased.converged == std::vector<uint8_t>{1, 1, 0, 1}));
             CHECK((erased.iterations == std::vector<uint32_t>{1, 1, 50, 0}));
             CHECK(erased.bits[0] == 1 && erased.bits[3] == 1);
@@ -159,10 +160,10 @@ int main()
     CHECK_THROWS(bp(0, none, none, none, {}));
     const std::vector<float> llrs(4), uneven(3);
     std::vector<uint8_t> one(1);
-    CHECK_THROWS(make(checks, bits, positions).decode(uneven, {}));
+    CHECK_THROWS(make(checks, bits, positions).decode(uneven, bp::results{}));
     bp::results small;
     small.bits = one;
     CHECK_THROWS(make(checks, bits, positions).decode(llrs, small));
-    CHECK(make(checks, bits, positions).decode({}, {}) == 0);
+    CHECK(make(checks, bits, positions).decode({}, bp::results{}) == 0);
     return 0;
 }

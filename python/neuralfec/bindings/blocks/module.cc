@@ -7,6 +7,8 @@ namespace py = pybind11;
 
 namespace gr::neuralfec {
 void bind_interleaver(py::module& m);
+void bind_ldpc_decoder(py::module& m);
+void bind_linear_encoder(py::module& m);
 void bind_polar_decoder(py::module& m);
 }
 
@@ -26,5 +28,7 @@ PYBIND11_MODULE(neuralfec_python, m)
     py::module::import("gnuradio.fec");
     m.doc() = "C++ blocks of gr-neuralfec.";
     bind_interleaver(m);
+    bind_ldpc_decoder(m);
+    bind_linear_encoder(m);
     bind_polar_decoder(m);
 }

@@ -44,16 +44,16 @@ void bind_belief_propagation(py::module& m)
         .def(
             "decode",
             [](const bp& self, const array<float>& llrs, bool want_posteriors) {
-                if (llrs.ndim() != 2 || std::size_t(llrs.shape(1)) != self.size())
+                if (llrs.ndim() != 2 || std::size_t(llrs.shape(1)) != self.n())
                     throw std::invalid_argument(
-                        "expected LLRs of shape (F, " + std::to_string(self.size()) +
+                        "expected LLRs of shape (F, " + std::to_string(self.n()) +
                         "), got " + py::str(llrs.attr("shape")).cast<std::string>());
                 const py::ssize_t frames = llrs.shape(0);
-                array<uint8_t> bits({frames, py::ssize_t(self.positions().size())});
+                array<uint8_t> bits({frames, py::ssize_t(self.k())});
                 array<uint32_t> iterations(frames);
                 array<uint8_t> converged(frames);
                 array<float> posteriors(
-                    {want_posteriors ? frames : 0, py::ssize_t(self.size())});
+                    {want_posteriors ? frames : 0, py::ssize_t(self.n())});
                 const bp::results out{mutable_view(bits),
                                       mutable_view(iterations),
                                       mutable_view(converged),

@@ -28,7 +28,6 @@ PYBIND11_MODULE(_kernels, m)
           "back.");
     bind_demapper(m);
     bind_group_transformer(m);
-          "Holds the kernels of this process to one SIMD target; '' gives the choice back.");
     bind_belief_propagation(m);
     bind_permutation(m);
     bind_polar(m);

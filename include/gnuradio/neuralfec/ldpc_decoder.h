@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+#include <gnuradio/fec/generic_decoder.h>
+#include <gnuradio/neuralfec/api.h>
+#include <gnuradio/sync_block.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace gr::neuralfec {
+
+/*! A systematic code as a decoder over its parity-check matrix sees it. */
+struct parity_check_code {
+    //! Bits of a codeword.
+    uint32_t n;
+    //! The check of each one in the parity-check matrix, ascending, and its bit.
+    std::vector<uint32_t> checks;
+    std::vector<uint32_t> bits;
+    //! Where the k message bits stand in a codeword.
+    std::vector<uint32_t> information_set;
+};
+
+/*!
+ * \brief Belief propagation decoder of LDPC and other systematic linear codes.
+ * \ingroup neuralfec
+ *
+ * One input vector item is a codeword's n LLRs, log P(b=1) - log P(b=0); one output item
+ * its k message bits. A second output, which may be left open, tells with 1 or 0 for each
+ * frame whether all checks hold. Frames that wait together are decoded together, a SIMD
+ * lane each.
+ */
+class NEURALFEC_API ldpc_decoder : virtual public gr::sync_block
+{
+public:
+    using sptr = std::shared_ptr<ldpc_decoder>;
+
+    /*!
+     * \param code the code
+     * \param iterations the most iterations of a frame, at least 1
+     * \param rule "sum-product" (exact) or "min-sum" (normalised)
+     * \param scale normalisation of min-sum, above 0 and at most 1
+     * \param parity_stop end a frame once all checks hold
+     * \throws std::invalid_argument
+     */
+    static sptr make(const parity_check_code& code,
+                     unsigned iterations = 50,
+                     const std::string& rule = "sum-product",
+                     float scale = 0.75f,
+                     bool parity_stop = true);
+
+    virtual void set_iterations(unsigned iterations) = 0;
+
+    //! Totals: frames, converged (all checks hold), iterations, and bad_samples, LLRs
+    //! that were NaN or infinite and counted as 0.
+    virtual std::map<std::string, uint64_t> stats() const = 0;
+};
+
+/*!
+ * The same decoder for gr-fec's deployments (fec.extended_decoder and the others). A
+ * frame of theirs may be several codewords, frame_size = codewords * k, which then are
+ * decoded together.
+ */
+NEURALFEC_API gr::fec::generic_decoder::sptr
+make_generic_ldpc_decoder(const parity_check_code& code,
+                          unsigned iterations = 50,
+                          const std::string& rule = "sum-product",
+                          float scale = 0.75f,
+                          bool parity_stop = true,
+                          unsigned codewords = 1);
+
+} // namespace gr::neuralfec

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "kernels/matrix_encoder.h"
+
+#include <gnuradio/io_signature.h>
+#include <gnuradio/neuralfec/linear_encoder.h>
+
+#include <stdexcept>
+
+namespace gr::neuralfec {
+
+namespace {
+
+class linear_encoder_impl : public linear_encoder
+{
+public:
+    explicit linear_encoder_impl(const matrix_encoder& kernel)
+        : gr::sync_block("linear_encoder",
+                         gr::io_signature::make(1, 1, kernel.k()),
+                         gr::io_signature::make(1, 1, kernel.n())),
+          d_kernel(kernel)
+    {
+    }
+
+    int work(int noutput_items,
+             gr_vector_const_void_star& input_items,
+             gr_vector_void_star& output_items) override
+    {
+        d_kernel.encode(
+            {static_cast<const uint8_t*>(input_items[0]), noutput_items * d_kernel.k()},
+            {static_cast<uint8_t*>(output_items[0]), noutput_items * d_kernel.n()});
+        return noutput_items;
+    }
+
+private:
+    const matrix_encoder d_kernel;
+};
+
+class generic_linear_encoder : public gr::fec::generic_encoder
+{
+public:
+    generic_linear_encoder(const matrix_encoder& kernel, unsigned codewords)
+        : gr::fec::generic_encoder("linear_encoder"), d_kernel(kernel)
+    {
+        if (codewords == 0)
+            throw std::invalid_argument(
+                "linear_encoder: expected at least 1 codeword, got 0");
+        d_codewords = codewords;
+    }
+
+    int get_input_size() override { return d_codewords * d_kernel.k(); }
+    int get_output_size() override { return d_codewords * d_kernel.n(); }
+    double rate() override { return static_cast<double>(d_kernel.n()) / d_kernel.k(); }
+    bool set_frame_size(unsigned int frame_size) override
+    {
+        if (frame_size == 0 || frame_size % d_kernel.k() != 0)
+            return false;
+        d_codewords = frame_size / d_kernel.k();
+        return true;
+    }
+    // GNU Radio 3.10 made the first argument const on the way; one of these overrides.
+    void generic_work(void* in, void* out)
+    {
+        generic_work(static_cast<const void*>(in), out);
+    }
+    void generic_work(const void* in, void* out)
+    {
+        d_kernel.encode({static_cast<const uint8_t*>(in), d_codewords * d_kernel.k()},
+                        {static_cast<uint8_t*>(out), d_codewords * d_kernel.n()});
+    }
+
+private:
+    const matrix_encoder d_kernel;
+    std::size_t d_codewords;
+};
+
+} // namespace
+
+linear_encoder::sptr linear_encoder::make(unsigned n,
+                                          const std::vector<uint8_t>& generator)
+{
+    return gnuradio::make_block_sptr<linear_encoder_impl>(matrix_encoder(n, generator));
+}
+
+gr::fec::generic_encoder::sptr
+make_generic_linear_encoder(unsigned n,
+                            const std::vector<uint8_t>& generator,
+                            unsigned codewords)
+{
+    return std::make_shared<generic_linear_encoder>(matrix_encoder(n, generator),
+                                                    codewords);
+}
+
+} // namespace gr::neuralfec

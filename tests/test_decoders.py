@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import numpy as np
+import pytest
+from gnuradio.neuralfec import codes, decoders
+
+
+@pytest.mark.parametrize(
+    ("code", "spec"),
+    [
+        ("wifi-648", "bp"),
+        ("wifi-648", "bp:5"),
+        ("wifi-648", "min-sum"),
+        ("wifi-648", "min-sum:7"),
+        ("wifi-648", "min-sum:7,0.9"),
+        ("polar-nr:64,32", "sc"),
+        ("polar-nr:64,32", "scl:4"),
+    ],
+)
+def test_each_decodes_what_arrives_clean(code, spec):
+    code = codes.code(code)
+    messages = np.random.default_rng(1).integers(0, 2, (20, code.k), dtype=np.uint8)
+    decoder = decoders.decoder(spec, code)
+    assert (decoder.n, decoder.k) == (code.n, code.k)
+    llrs = (6.0 * code.encode(messages) - 3).astype(np.float32)
+    decoded, stats = decoder.decode(llrs)
+    assert np.array_equal(decoded, messages)
+    assert stats["frames"] == 20
+    assert stats["bad_samples"] == 0
+
+
+@pytest.mark.parametrize("spec", ["", "bpp:50", "min_sum:3", ":"])
+def test_unknown_specs_are_answered_with_the_known_ones(spec):
+    with pytest.raises(ValueError, match=r"expected a decoder of bp\[:ITERATIONS\], min-sum"):
+        decoders.decoder(spec, codes.code("wifi-648"))
+
+
+@pytest.mark.parametrize(
+    "spec", ["bp:0", "bp:-1", "bp:x", "bp:1.5", "min-sum:0", "min-sum:5,2", "min-sum:5,x"]
+)
+def test_arguments_out_of_range(spec):
+    with pytest.raises(ValueError, match=f"got {spec}"):
+        decoders.decoder(spec, codes.code("wifi-648"))
+
+
+def test_a_code_that_a_decoder_cannot_decode():
+    with pytest.raises(ValueError, match="polar code"):
+        decoders.decoder("sc", codes.code("wifi-648"))
