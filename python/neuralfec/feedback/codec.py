@@ -7,6 +7,7 @@ the ends is the caller's business: ``evaluation`` puts noise between them, ``ses
 a network there.
 """
 
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -74,7 +75,7 @@ class Code:
     """A feedback code ready for use: parameters, statistics and both networks.
 
     mean, deviation: float32 (tau_max, Q); weight, received_deviation: float32 (Q,); see
-    ``FeedbackCode``.
+    ``FeedbackCode``. identity: 16 bits that differ from those of another code.
     """
 
     def __init__(
@@ -82,6 +83,8 @@ class Code:
     ):
         module.eval()
         self.parameters: CodeParameters = module.parameters
+        weights = b"".join(t.numpy().tobytes() for t in module.state_dict().values())
+        self.identity = zlib.crc32(weights + repr(self.parameters).encode()) & 0xFFFF
         self.transmitter = engine(module.transmitter)
         self.receiver = engine(module.receiver)
         self.mean, self.deviation, self.weight, self.received_deviation = (
@@ -92,6 +95,12 @@ class Code:
         """Writes the statistics back into the module that this code was made from."""
         for name in _STATISTICS:
             getattr(module, name).copy_(torch.from_numpy(getattr(self, name)))
+
+    def encoder(self, capacity: int) -> "Encoder":
+        return Encoder(self, capacity)
+
+    def decoder(self, capacity: int) -> "Decoder":
+        return Decoder(self, capacity)
 
     def labels(self, messages: np.ndarray) -> np.ndarray:
         """Bits (n, K) uint8 to the pattern of each group, (n, Q); first bit least significant."""
@@ -201,11 +210,18 @@ class Encoder:
         self.inputs[slot, group, column] = x[row, group]
         self.inputs[slot, group, column + p.rounds - 1] = seen[row, group]
 
-    def agrees(self, slots: np.ndarray, beliefs: np.ndarray, threshold: float) -> np.ndarray:
+    def agrees(self, slots: np.ndarray, samples: np.ndarray, threshold: float) -> np.ndarray:
         """Definition 8: every group's likeliest pattern is the true one, above the threshold.
 
-        beliefs: (n, Q, 2^m) as they came back. Returns (n,) bool.
+        samples: (n, Q, 2^m) beliefs as they came back, see ``Decoder.belief_samples``.
+        Returns (n,) bool.
         """
+        p = self.code.parameters
+        beliefs = samples / _belief_gain(p.patterns)
+        if p.termination == "receiver":
+            # Hybrid makes distributions of them again, as published.
+            beliefs = np.maximum(beliefs, np.float32(1e-6))
+            beliefs /= beliefs.sum(2, keepdims=True)
         right = beliefs.argmax(2) == self.labels[slots]
         return right.all(1) & (beliefs.max(2).min(1) > np.float32(threshold))
 
@@ -270,9 +286,18 @@ class Decoder:
             received = received / self.code.received_deviation
         return received * np.float32(self.code.parameters.feedback_gain)
 
+    def belief_samples(self, slots: np.ndarray) -> np.ndarray:
+        """C_b P (eq. 9): beliefs at the power of a feedback symbol, (n, Q, 2^m) float32."""
+        return self.beliefs[slots] * _belief_gain(self.code.parameters.patterns)
+
     def decisions(self, slots: np.ndarray) -> np.ndarray:
         """The likeliest pattern of each group, (n, Q)."""
         return self.beliefs[slots].argmax(2)
+
+
+def _belief_gain(patterns: int) -> np.float32:
+    """C_b = 2^m / sqrt(2^m - 1), Sec. IV-A."""
+    return np.float32(patterns / np.sqrt(patterns - 1))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

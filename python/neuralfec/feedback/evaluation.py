@@ -124,23 +124,6 @@ def check(code: Code, setting: Setting) -> None:
         )
 
 
-def noisy_beliefs(
-    rng: np.random.Generator, beliefs: np.ndarray, deviation: float, renormalise: bool
-) -> np.ndarray:
-    """Beliefs as the transmitter sees them.
-
-    Scaled by C_b to unit power, plus noise of the feedback channel, scaled back (eq. 9): noise
-    of variance sigma_b^2 (2^-m - 2^-2m). renormalise: to distributions again, as hybrid does.
-    """
-    patterns = beliefs.shape[2]
-    scale = np.float32(deviation * math.sqrt(1 / patterns - 1 / patterns**2))
-    beliefs = beliefs + scale * rng.standard_normal(beliefs.shape, np.float32)
-    if renormalise:
-        beliefs = np.maximum(beliefs, np.float32(1e-6))
-        beliefs /= beliefs.sum(2, keepdims=True)
-    return beliefs
-
-
 class Population:
     """Blocks that go through their rounds together over simulated channels.
 
@@ -184,10 +167,11 @@ class Population:
         hybrid = setting.termination == "hybrid"
         if setting.asks_transmitter and (not hybrid or round >= p.first_decision):
             self.checks += len(active)
-            beliefs = noisy_beliefs(
-                rng, self.decoder.beliefs[active], setting.feedback_deviation, hybrid
+            samples = self.decoder.belief_samples(active)
+            samples += rng.standard_normal(samples.shape, np.float32) * np.float32(
+                setting.feedback_deviation
             )
-            stop = self.encoder.agrees(active, beliefs, setting.transmitter_threshold)
+            stop = self.encoder.agrees(active, samples, setting.transmitter_threshold)
             decoded = decoded | stop[:, None]
         self.encoder.observe(active, back, decoded)
         self.active = active[~decoded.all(1)] if round < p.rounds else active[:0]
