@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--termination", choices=evaluation.TERMINATIONS)
     parser.add_argument("--threshold", type=float, help="gamma of the receiver")
     parser.add_argument("--transmitter-threshold", type=float, help="of the transmitter's check")
+    parser.add_argument("--channel", choices=evaluation.CHANNELS)
     parser.add_argument("--blocks", type=int, default=20000)
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--seed", type=int, default=0)
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
             termination=arguments.termination,
             threshold=arguments.threshold,
             transmitter_threshold=arguments.transmitter_threshold,
+            channel=arguments.channel,
         )
         start = time.monotonic()
         result = evaluation.evaluate(

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"import_deepvlf: {error}", file=sys.stderr)
         return 1
-    p = module.parameters
+    p = module.code
     kind = {"receiver": "R", "transmitter": "T"}[p.termination]
     print(
         f"DeepVLF-{kind}: K {p.message_bits}, Q {p.groups}, m {p.group_bits}, "
@@ -74,14 +74,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def prepare(module, arguments: argparse.Namespace) -> tuple[evaluation.Setting, dict]:
     """Estimates the statistics, writes them into the module, and measures the code."""
-    receiver = module.parameters.termination == "receiver"
+    receiver = module.code.termination == "receiver"
     setting = evaluation.Setting(
         snr_db=arguments.snr,
         feedback_snr_db=arguments.feedback_snr,
-        termination=module.parameters.termination,
+        termination=module.code.termination,
         threshold=arguments.threshold if receiver else None,
         transmitter_threshold=evaluation.published_threshold(
-            module.parameters.termination, arguments.feedback_snr
+            module.code.termination, arguments.feedback_snr
         ),
     )
     rng = np.random.default_rng(arguments.seed)

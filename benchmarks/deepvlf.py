@@ -27,7 +27,7 @@ def plain_loop(
     module: FeedbackCode, setting: evaluation.Setting, blocks: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """All blocks through all rounds. Returns the patterns sent and those decided."""
-    p = module.parameters
+    p = module.code
     q, m, last = p.groups, p.group_bits, p.rounds
     labels = torch.randint(0, p.patterns, (blocks, q))
     if p.message_input == "signs":

@@ -26,7 +26,7 @@ def test_imported_networks_compute_what_the_published_ones_do(tmp_path, kind, si
     content = published.checkpoint(kind, seed=4, **sizes)
     torch.save(content, tmp_path / "c")
     module = importer.import_checkpoint(tmp_path / "c", 1.0, 0.999, sizes.get("groups"))
-    p = module.parameters
+    p = module.code
     bits, groups = sizes.get("bits", 3), sizes.get("groups", 16)
     assert (p.group_bits, p.groups, p.message_bits) == (bits, groups, bits * groups)
     assert p.rounds == sizes.get("rounds", 10 if kind == "R" else 20)

@@ -82,7 +82,7 @@ class Code:
         self, module: FeedbackCode, engine: Callable[[GroupTransformer], Network] = torch_network
     ):
         module.eval()
-        self.parameters: CodeParameters = module.parameters
+        self.parameters: CodeParameters = module.code
         weights = b"".join(t.numpy().tobytes() for t in module.state_dict().values())
         self.identity = zlib.crc32(weights + repr(self.parameters).encode()) & 0xFFFF
         self.transmitter = engine(module.transmitter)

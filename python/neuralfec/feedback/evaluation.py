@@ -12,9 +12,11 @@ import math
 import numpy as np
 
 from ..simulation import clopper_pearson
+from . import fading
 from .codec import Code, Decoder, Encoder
 
 TERMINATIONS = ("receiver", "transmitter", "hybrid", "none")
+CHANNELS = ("awgn", "tdl-c")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Setting:
     snr_db: forward SNR 1 / sigma_f^2. feedback_snr_db: None for noiseless feedback.
     termination: "receiver" (DeepVLF-R), "transmitter" (DeepVLF-T), "hybrid" (Sec. IV-C2)
     or "none" (fixed length). threshold: gamma, of the receiver. transmitter_threshold: of
-    Definition 8.
+    Definition 8. channel: "awgn", or "tdl-c" for fading that the receiver equalises.
     """
 
     snr_db: float
@@ -32,10 +34,13 @@ class Setting:
     termination: str = "receiver"
     threshold: float | None = None
     transmitter_threshold: float | None = None
+    channel: str = "awgn"
 
     def __post_init__(self):
         if self.termination not in TERMINATIONS:
             raise ValueError(f"expected a termination of {TERMINATIONS}, got {self.termination!r}")
+        if self.channel not in CHANNELS:
+            raise ValueError(f"expected a channel of {CHANNELS}, got {self.channel!r}")
         if self.decides_at_receiver and not (self.threshold is not None and 0 < self.threshold < 1):
             raise ValueError(
                 f"termination {self.termination!r} expects a threshold in (0, 1), "
@@ -87,6 +92,7 @@ def override(
     termination: str | None = None,
     threshold: float | None = None,
     transmitter_threshold: float | None = None,
+    channel: str | None = None,
 ) -> Setting:
     """The setting with what is given in place of its own; an infinite feedback SNR is noiseless.
 
@@ -106,6 +112,7 @@ def override(
         termination=termination,
         threshold=setting.threshold if threshold is None else threshold,
         transmitter_threshold=transmitter_threshold,
+        channel=channel or setting.channel,
     )
 
 
@@ -144,6 +151,9 @@ class Population:
         self.group_rounds = np.zeros((blocks, p.groups), np.int64)
         self.energy = np.zeros(blocks)
         self.checks = 0
+        self.gains = (
+            fading.gains(rng, blocks, p.rounds, p.groups) if setting.channel == "tdl-c" else None
+        )
 
     def step(self) -> None:
         self.transmit(self.encoder.encode(self.active))
@@ -155,6 +165,8 @@ class Population:
         self.group_rounds[active] += sent
         self.energy[active] += np.square(x, dtype=np.float64).sum(1)
         noise = rng.standard_normal(x.shape, np.float32) * np.float32(setting.noise_deviation)
+        if self.gains is not None:
+            noise /= self.gains[active, self.encoder.rounds[active] - 1]
         y = (x + noise) * sent
         threshold = setting.threshold if setting.decides_at_receiver else None
         decoded = self.decoder.decode(active, y, threshold)

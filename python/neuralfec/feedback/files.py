@@ -29,7 +29,7 @@ def save(
     statistics_blocks, statistics_over: how many blocks the power normalisation in `module`
     was estimated from, and over which symbols.
     """
-    p = module.parameters
+    p = module.code
     card = models.Card(
         system=SYSTEM,
         name=name,
@@ -69,7 +69,8 @@ def describe(setting: Setting) -> str:
         if setting.feedback_snr_db is None
         else f"{setting.feedback_snr_db:g} dB feedback SNR"
     )
-    text = f"{setting.snr_db:g} dB forward SNR (1/sigma^2, real), {back}"
+    channel = "" if setting.channel == "awgn" else f"{setting.channel} fading, "
+    text = f"{channel}{setting.snr_db:g} dB forward SNR (1/sigma^2, real), {back}"
     if setting.decides_at_receiver:
         text += f", gamma {setting.threshold:.9g}"
     if setting.asks_transmitter:

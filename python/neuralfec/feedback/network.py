@@ -283,7 +283,7 @@ class FeedbackCode(nn.Module):
 
     def __init__(self, parameters: CodeParameters):
         super().__init__()
-        self.parameters = parameters
+        self.code = parameters
         table = (parameters.rounds, parameters.groups)
         self.transmitter = GroupTransformer(parameters.transmitter, parameters.groups)
         self.receiver = GroupTransformer(parameters.receiver, parameters.groups)

@@ -20,7 +20,12 @@ touches: a row of float32 for each record. Forward, the row is the Q symbols of 
 (those outside the record's mask are no part of the signal); back, it is what the code feeds
 back for them, and for a code that its transmitter stops also the beliefs C_b P. A code with
 digital feedback (``payload_bytes`` > 0) has its feedback in the record instead, and no
-samples.
+samples; its transmitter knows the beliefs without being told.
+
+What a code must have: ``parameters``, ``identity``, ``labels``, ``bits``, ``encoder`` and
+``decoder`` as ``codec.Code``, and ``payload_bytes`` if its feedback is digital: then
+``Decoder.feedback`` gives (n, payload_bytes) uint8, ``Encoder.observe`` takes that, and
+``Encoder.agrees`` gets None for samples.
 
 Nothing wrong goes unnoticed: every forward record has the CRC-32 of its message, the
 receiver compares, and says DONE with the CRC of what it has delivered, which the transmitter
@@ -294,18 +299,16 @@ class Transmitter:
         if first.any():
             trip = now - float(self._sent_at[slots[first]].mean())
             self._round_trip += (trip - self._round_trip) / 8
-        decoded = self._wire.mask(records)
+        digital = self._wire.back_width == 0
+        feedback = records["payload"] if digital else samples[:, : p.groups]
+        self._encoder.observe(slots, feedback, self._wire.mask(records))
         stop = np.zeros(len(slots), bool)
-        if self._wire.back_width == 0:
-            feedback = records["payload"]
-        else:
-            feedback = samples[:, : p.groups]
-            if self.setting.asks_transmitter:
-                beliefs = samples[:, p.groups :].reshape(-1, p.groups, p.patterns)
-                stop = self._encoder.agrees(slots, beliefs, self.setting.transmitter_threshold)
-                if self.setting.termination == "hybrid":
-                    stop &= self._encoder.rounds[slots] >= p.first_decision
-        self._encoder.observe(slots, feedback, decoded)
+        if self.setting.asks_transmitter:
+            # With digital feedback the transmitter knows the beliefs by itself.
+            beliefs = None if digital else samples[:, p.groups :].reshape(-1, p.groups, p.patterns)
+            stop = self._encoder.agrees(slots, beliefs, self.setting.transmitter_threshold)
+            if self.setting.termination == "hybrid":
+                stop &= self._encoder.rounds[slots] >= p.first_decision
         self._sending[slots] += 1
         self._ready += slots[~stop].tolist()
         self._stopping += slots[stop].tolist()
