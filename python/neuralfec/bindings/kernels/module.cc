@@ -7,6 +7,7 @@
 namespace gr::neuralfec {
 void bind_demapper(pybind11::module& m);
 void bind_group_transformer(pybind11::module& m);
+void bind_belief_code(pybind11::module& m);
 void bind_belief_propagation(pybind11::module& m);
 void bind_permutation(pybind11::module& m);
 void bind_polar(pybind11::module& m);
@@ -28,6 +29,7 @@ PYBIND11_MODULE(_kernels, m)
           "back.");
     bind_demapper(m);
     bind_group_transformer(m);
+    bind_belief_code(m);
     bind_belief_propagation(m);
     bind_permutation(m);
     bind_polar(m);

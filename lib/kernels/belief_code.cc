@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "kernels/belief_code.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/belief_code.cc"
+// Accumulators are arrays of vectors, which scalable vectors cannot be.
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#include <hwy/aligned_allocator.h>
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#ifndef NEURALFEC_BELIEF_CODE_ONCE
+#define NEURALFEC_BELIEF_CODE_ONCE
+namespace gr::neuralfec {
+namespace {
+constexpr std::size_t tile = 8;
+// Groups that go through the network together: their activations stay in the first cache.
+constexpr std::size_t chunk = 48;
+constexpr std::size_t most_patterns = 64;
+// The network sees no log-ratio below this one (belief.FLOOR).
+constexpr float input_floor = -16.0f;
+
+std::size_t whole_tiles(std::size_t rows)
+{
+    return (rows + tile - 1) / tile * tile;
+}
+} // namespace
+} // namespace gr::neuralfec
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace gr::neuralfec {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::CappedTag<float, 16>;
+using V = hn::Vec<D>;
+constexpr std::size_t lanes = hn::MaxLanes(D());
+static_assert(chunk % lanes == 0);
+
+// As many accumulators as leave registers for operands and, without fused
+// multiply-add, products.
+#if HWY_TARGET == HWY_NEON || (HWY_TARGET <= HWY_AVX3)
+constexpr std::size_t rows_at_once = 8;
+#else
+constexpr std::size_t rows_at_once = 4;
+#endif
+constexpr std::size_t vectors_at_once = lanes >= 4 ? 3 : 1;
+static_assert(tile % rows_at_once == 0 && chunk % (lanes * vectors_at_once) == 0);
+
+/*!
+ * exp(x) for -64 <= x <= 0, below that exp(-64): 2^n e^r with |r| <= ln(2) / 2, the
+ * polynomial of Cephes' expf. Only additions, multiplications and exact conversions,
+ * each rounded once, so that every target gives the same bits.
+ */
+HWY_INLINE V exponential(D d, V x)
+{
+    const hn::RebindToSigned<D> di;
+    x = hn::Max(x, hn::Set(d, -64.0f));
+    // Adding and taking away 1.5 * 2^23 rounds to an integer.
+    const V magic = hn::Set(d, 12582912.0f);
+    const V n = hn::Sub(hn::Add(hn::Mul(x, hn::Set(d, 1.44269504f)), magic), magic);
+    V r = hn::Sub(x, hn::Mul(n, hn::Set(d, 0.693359375f)));
+    r = hn::Sub(r, hn::Mul(n, hn::Set(d, -2.12194440e-4f)));
+    V p = hn::Set(d, 1.9875691500e-4f);
+    for (const float c : {1.3981999507e-3f,
+                          8.3334519073e-3f,
+                          4.1665795894e-2f,
+                          1.6666665459e-1f,
+                          5.0000001201e-1f})
+        p = hn::Add(hn::Mul(p, r), hn::Set(d, c));
+    p = hn::Add(hn::Add(hn::Mul(hn::Mul(r, r), p), r), hn::Set(d, 1.0f));
+    const auto power = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
+    return hn::Mul(p, hn::BitCast(d, power));
+}
+
+float exponential(float x)
+{
+    const D d;
+    return hn::GetLane(exponential(d, hn::Set(d, x)));
+}
+
+//! y = W x + b, then max(y, 0) if Relu; features are rows of `chunk` groups.
+template <bool Relu>
+HWY_NOINLINE void apply(const belief_code::linear& m,
+                        const float* HWY_RESTRICT bias,
+                        const float* HWY_RESTRICT x,
+                        float* HWY_RESTRICT y)
+{
+    const D d;
+    for (std::size_t row = 0; row < whole_tiles(m.out); row += rows_at_once) {
+        const float* HWY_RESTRICT w =
+            m.weights.data() + row / tile * tile * m.in + row % tile;
+        for (std::size_t t = 0; t < chunk; t += lanes * vectors_at_once) {
+            V sum[rows_at_once][vectors_at_once];
+            for (std::size_t r = 0; r < rows_at_once; r++)
+                for (std::size_t v = 0; v < vectors_at_once; v++)
+                    sum[r][v] = hn::Set(d, bias[row + r]);
+            for (std::size_t i = 0; i < m.in; i++) {
+                V operand[vectors_at_once];
+                for (std::size_t v = 0; v < vectors_at_once; v++)
+                    operand[v] = hn::Load(d, x + i * chunk + t + v * lanes);
+                for (std::size_t r = 0; r < rows_at_once; r++) {
+                    const V weight = hn::Set(d, w[i * tile + r]);
+                    for (std::size_t v = 0; v < vectors_at_once; v++)
+                        sum[r][v] = hn::Add(sum[r][v], hn::Mul(weight, operand[v]));
+                }
+            }
+            for (std::size_t r = 0; r < rows_at_once; r++)
+                for (std::size_t v = 0; v < vectors_at_once; v++) {
+                    V result = sum[r][v];
+                    if constexpr (Relu)
+                        result = hn::Max(result, hn::Zero(d));
+                    hn::Store(result, d, y + (row + r) * chunk + t + v * lanes);
+                }
+        }
+    }
+}
+
+template <typename T>
+HWY_INLINE void load_rows(const T* HWY_RESTRICT table,
+                          std::size_t patterns,
+                          const uint32_t* HWY_RESTRICT rows,
+                          std::size_t n,
+                          float* HWY_RESTRICT out)
+{
+    for (std::size_t lane = 0; lane < n; lane++) {
+        const T* HWY_RESTRICT row = table + rows[lane] * patterns;
+        for (std::size_t i = 0; i < patterns; i++)
+            out[i * chunk + lane] = static_cast<float>(row[i]);
+    }
+}
+
+template <typename T>
+HWY_INLINE void store_rows(const float* HWY_RESTRICT in,
+                           std::size_t patterns,
+                           const uint32_t* HWY_RESTRICT rows,
+                           std::size_t n,
+                           T* HWY_RESTRICT table)
+{
+    for (std::size_t lane = 0; lane < n; lane++) {
+        T* HWY_RESTRICT row = table + rows[lane] * patterns;
+        for (std::size_t i = 0; i < patterns; i++)
+            row[i] = static_cast<T>(in[i * chunk + lane]);
+    }
+}
+
+void propose(const belief_code& code,
+             belief_table& table,
+             const uint32_t* rows,
+             const uint8_t* left,
+             std::size_t n,
+             float threshold,
+             float gain)
+{
+    const D d;
+    const std::size_t patterns = code.patterns();
+    const std::size_t widest =
+        whole_tiles(std::max({patterns + 1, code.layer1.out, code.layer2.out}));
+    const auto memory = hwy::AllocateAligned<float>(3 * chunk * widest);
+    float* const log_ratios = memory.get();
+    float* const a = log_ratios + chunk * widest;
+    float* const b = a + chunk * widest;
+    std::fill_n(log_ratios, chunk * widest, 0.0f);
+    const float peak = code.parameters().peak;
+    std::vector<float> bias(code.layer1.bias);
+    for (std::size_t i = 0; i < code.layer1.out; i++) {
+        bias[i] += code.threshold_weights[i] * threshold;
+        bias[i] += code.peak_weights[i] * peak;
+    }
+    for (std::size_t start = 0; start < n; start += chunk) {
+        const std::size_t size = std::min(chunk, n - start);
+        load_rows(table.log_ratios.data(), patterns, rows + start, size, log_ratios);
+        // Inputs from rank 1 on; below them, in the row of rank M, the rounds left.
+        float* const inputs = a;
+        for (std::size_t t = 0; t < (patterns - 1) * chunk; t += lanes)
+            hn::Store(
+                hn::Max(hn::Load(d, log_ratios + chunk + t), hn::Set(d, input_floor)),
+                d,
+                inputs + t);
+        for (std::size_t lane = 0; lane < chunk; lane++)
+            inputs[(patterns - 1) * chunk + lane] =
+                lane < size ? static_cast<float>(left[start + lane]) : 0.0f;
+        apply<true>(code.layer1, bias.data(), a, b);
+        apply<true>(code.layer2, code.layer2.bias.data(), b, a);
+        apply<false>(code.layer3, code.layer3.bias.data(), a, b);
+        for (std::size_t t = 0; t < chunk; t += lanes) {
+            V weight = hn::Zero(d), mean = hn::Zero(d);
+            for (std::size_t i = 0; i < patterns; i++) {
+                const V p = exponential(d, hn::Load(d, log_ratios + i * chunk + t));
+                weight = hn::Add(weight, p);
+                mean = hn::Add(mean, hn::Mul(p, hn::Load(d, b + i * chunk + t)));
+            }
+            mean = hn::Div(mean, weight);
+            for (std::size_t i = 0; i < patterns; i++) {
+                float* const x = b + i * chunk + t;
+                const V point = hn::Mul(hn::Set(d, gain), hn::Sub(hn::Load(d, x), mean));
+                hn::Store(
+                    hn::Min(hn::Max(point, hn::Set(d, -peak)), hn::Set(d, peak)), d, x);
+            }
+        }
+        store_rows(b, patterns, rows + start, size, table.candidates.data());
+    }
+}
+
+void update(const belief_code& code,
+            belief_table& table,
+            const uint32_t* rows,
+            const uint8_t* levels,
+            std::size_t n,
+            float threshold,
+            uint8_t* stopped,
+            float* odds)
+{
+    const D d;
+    const std::size_t patterns = code.patterns();
+    HWY_ALIGN float log_ratios[most_patterns * chunk] = {};
+    HWY_ALIGN float classes[most_patterns * chunk] = {};
+    HWY_ALIGN float candidates[most_patterns * chunk] = {};
+    HWY_ALIGN float received[chunk] = {};
+    HWY_ALIGN float arrived[chunk] = {};
+    HWY_ALIGN float rest[chunk];
+    const int middle = 1 << (code.parameters().feedback_bits - 1);
+    const float limit = exponential(-threshold);
+    for (std::size_t start = 0; start < n; start += chunk) {
+        const std::size_t size = std::min(chunk, n - start);
+        load_rows(table.log_ratios.data(), patterns, rows + start, size, log_ratios);
+        load_rows(table.classes.data(), patterns, rows + start, size, classes);
+        load_rows(table.candidates.data(), patterns, rows + start, size, candidates);
+        for (std::size_t lane = 0; lane < size; lane++) {
+            received[lane] = static_cast<float>(levels[start + lane] - middle) *
+                             code.parameters().feedback_step;
+            arrived[lane] = levels[start + lane] != 0 ? code.precision : 0.0f;
+        }
+        for (std::size_t t = 0; t < chunk; t += lanes) {
+            float* const l = log_ratios + t;
+            float* const c = classes + t;
+            const V y = hn::Load(d, received + t), precision = hn::Load(d, arrived + t);
+            for (std::size_t i = 0; i < patterns; i++) {
+                const V x = hn::Load(d, candidates + t + i * chunk);
+                const V middle = hn::Sub(y, hn::Mul(hn::Set(d, 0.5f), x));
+                const V gained = hn::Mul(hn::Mul(middle, x), precision);
+                hn::Store(hn::Add(hn::Load(d, l + i * chunk), gained), d, l + i * chunk);
+            }
+            for (const auto& [low, high] : code.comparators) {
+                const V l0 = hn::Load(d, l + low * chunk),
+                        l1 = hn::Load(d, l + high * chunk);
+                const V c0 = hn::Load(d, c + low * chunk),
+                        c1 = hn::Load(d, c + high * chunk);
+                const auto swap = hn::Gt(l1, l0);
+                hn::Store(hn::IfThenElse(swap, l1, l0), d, l + low * chunk);
+                hn::Store(hn::IfThenElse(swap, l0, l1), d, l + high * chunk);
+                hn::Store(hn::IfThenElse(swap, c1, c0), d, c + low * chunk);
+                hn::Store(hn::IfThenElse(swap, c0, c1), d, c + high * chunk);
+            }
+            const V top = hn::Load(d, l);
+            V sum = hn::Zero(d);
+            hn::Store(hn::Zero(d), d, l);
+            for (std::size_t i = 1; i < patterns; i++) {
+                const V ratio = hn::Sub(hn::Load(d, l + i * chunk), top);
+                hn::Store(ratio, d, l + i * chunk);
+                sum = hn::Add(sum, exponential(d, ratio));
+            }
+            hn::Store(sum, d, rest + t);
+        }
+        store_rows(log_ratios, patterns, rows + start, size, table.log_ratios.data());
+        store_rows(classes, patterns, rows + start, size, table.classes.data());
+        for (std::size_t lane = 0; lane < size; lane++) {
+            odds[start + lane] = rest[lane];
+            stopped[start + lane] = rest[lane] < limit;
+        }
+    }
+}
+
+} // namespace HWY_NAMESPACE
+} // namespace gr::neuralfec
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace gr::neuralfec {
+
+HWY_EXPORT(propose);
+HWY_EXPORT(update);
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& what)
+{
+    throw std::invalid_argument("belief_code: expected " + what);
+}
+
+/*! Batcher's odd-even merge sort of n = 2^k values (Knuth, The Art of Computer
+ * Programming 3, 5.2.2, algorithm M). */
+std::vector<std::pair<uint8_t, uint8_t>> sorting_network(std::size_t n)
+{
+    std::vector<std::pair<uint8_t, uint8_t>> pairs;
+    for (std::size_t p = n / 2; p > 0; p /= 2) {
+        std::size_t q = n / 2, r = 0, distance = p;
+        while (true) {
+            for (std::size_t i = 0; i + distance < n; i++)
+                if ((i & p) == r)
+                    pairs.emplace_back(i, i + distance);
+            if (q == p)
+                break;
+            distance = q - p;
+            q /= 2;
+            r = p;
+        }
+    }
+    return pairs;
+}
+
+belief_code::linear packed(const float* weights,
+                           std::size_t columns,
+                           const float* bias,
+                           std::size_t in,
+                           std::size_t out)
+{
+    belief_code::linear m{in,
+                          out,
+                          std::vector<float>(whole_tiles(out) * in),
+                          std::vector<float>(whole_tiles(out))};
+    for (std::size_t r = 0; r < out; r++) {
+        m.bias[r] = bias[r];
+        for (std::size_t i = 0; i < in; i++)
+            m.weights[(r / tile * in + i) * tile + r % tile] = weights[r * columns + i];
+    }
+    return m;
+}
+
+} // namespace
+
+belief_table::belief_table(std::size_t m, std::size_t n)
+    : patterns(m), capacity(n), log_ratios(m * n), classes(m * n), candidates(m * n)
+{
+}
+
+std::size_t belief_code::parameter_count(const settings& s)
+{
+    const std::size_t patterns = std::size_t(1) << s.group_bits;
+    return s.hidden1 * (patterns + 3) + s.hidden2 * (s.hidden1 + 1) +
+           patterns * (s.hidden2 + 1);
+}
+
+belief_code::belief_code(const settings& s, span<const float> parameters)
+    : d_settings(s), d_patterns(std::size_t(1) << s.group_bits)
+{
+    if (s.group_bits < 1 || s.group_bits > 6)
+        refuse("1 to 6 bits a group, got " + std::to_string(s.group_bits));
+    if (s.hidden1 == 0 || s.hidden2 == 0)
+        refuse("hidden layers of at least 1, got " + std::to_string(s.hidden1) + " and " +
+               std::to_string(s.hidden2));
+    if (s.feedback_bits < 2 || s.feedback_bits > 8)
+        refuse("2 to 8 feedback bits, got " + std::to_string(s.feedback_bits));
+    for (const float value : {s.noise_variance, s.peak, s.feedback_step})
+        if (!(std::isfinite(value) && value > 0))
+            refuse("noise variance, peak and feedback step above 0, got " +
+                   std::to_string(value));
+    if (parameters.size() != parameter_count(s))
+        refuse(std::to_string(parameter_count(s)) + " parameters, got " +
+               std::to_string(parameters.size()));
+    if (!std::all_of(parameters.begin(), parameters.end(), [](float v) {
+            return std::isfinite(v);
+        }))
+        refuse("finite parameters, got an infinite one or NaN");
+    precision = 1.0f / s.noise_variance;
+    comparators = sorting_network(d_patterns);
+
+    const std::size_t columns = d_patterns + 2;
+    const float* next = parameters.data();
+    const float* bias = next + s.hidden1 * columns;
+    layer1 = packed(next, columns, bias, d_patterns, s.hidden1);
+    for (std::size_t r = 0; r < s.hidden1; r++) {
+        threshold_weights.push_back(next[r * columns + d_patterns]);
+        peak_weights.push_back(next[r * columns + d_patterns + 1]);
+    }
+    next = bias + s.hidden1;
+    bias = next + s.hidden2 * s.hidden1;
+    layer2 = packed(next, s.hidden1, bias, s.hidden1, s.hidden2);
+    next = bias + s.hidden2;
+    bias = next + d_patterns * s.hidden2;
+    layer3 = packed(next, s.hidden2, bias, s.hidden2, d_patterns);
+}
+
+void belief_code::check(const belief_table& table,
+                        span<const uint32_t> rows,
+                        std::size_t size,
+                        const char* what) const
+{
+    if (table.patterns != d_patterns)
+        refuse("a table of " + std::to_string(d_patterns) + " patterns, got " +
+               std::to_string(table.patterns));
+    if (size != rows.size())
+        refuse(std::to_string(rows.size()) + " " + what + ", one a row, got " +
+               std::to_string(size));
+    for (const uint32_t row : rows)
+        if (row >= table.capacity)
+            refuse("rows below " + std::to_string(table.capacity) + ", got " +
+                   std::to_string(row));
+}
+
+void belief_code::start(belief_table& table, span<const uint32_t> rows) const
+{
+    check(table, rows, rows.size(), "rows");
+    for (const uint32_t row : rows)
+        for (std::size_t i = 0; i < d_patterns; i++) {
+            table.log_ratios[row * d_patterns + i] = 0;
+            table.classes[row * d_patterns + i] = static_cast<uint8_t>(i);
+            table.candidates[row * d_patterns + i] = 0;
+        }
+}
+
+void belief_code::propose(belief_table& table,
+                          span<const uint32_t> rows,
+                          span<const uint8_t> left,
+                          float threshold,
+                          float gain) const
+{
+    check(table, rows, left.size(), "counts of rounds left");
+    if (!std::isfinite(threshold) || !std::isfinite(gain))
+        refuse("a finite threshold and gain, got " + std::to_string(threshold) + " and " +
+               std::to_string(gain));
+    HWY_DYNAMIC_DISPATCH(propose)
+    (*this, table, rows.data(), left.data(), rows.size(), threshold, gain);
+}
+
+void belief_code::symbols(const belief_table& table,
+                          span<const uint32_t> rows,
+                          span<const uint8_t> classes,
+                          span<float> out) const
+{
+    check(table, rows, classes.size(), "classes");
+    check(table, rows, out.size(), "symbols");
+    for (std::size_t n = 0; n < rows.size(); n++) {
+        const uint8_t* begin = table.classes.data() + rows[n] * d_patterns;
+        const uint8_t* found = std::find(begin, begin + d_patterns, classes[n]);
+        if (found == begin + d_patterns)
+            refuse("classes below " + std::to_string(d_patterns) + ", got " +
+                   std::to_string(classes[n]));
+        out[n] = table.candidates[rows[n] * d_patterns + (found - begin)];
+    }
+}
+
+void belief_code::quantize(span<const float> received, span<uint8_t> levels) const
+{
+    if (received.size() != levels.size())
+        refuse("as many levels as received symbols, got " +
+               std::to_string(levels.size()) + " and " + std::to_string(received.size()));
+    const int middle = 1 << (d_settings.feedback_bits - 1);
+    const float largest = static_cast<float>(middle - 1);
+    for (std::size_t i = 0; i < received.size(); i++) {
+        const float steps = received[i] / d_settings.feedback_step;
+        levels[i] = std::isnan(steps)
+                        ? 0
+                        : static_cast<uint8_t>(
+                              middle + static_cast<int>(std::nearbyint(
+                                           std::clamp(steps, -largest, largest))));
+    }
+}
+
+void belief_code::update(belief_table& table,
+                         span<const uint32_t> rows,
+                         span<const uint8_t> levels,
+                         float threshold,
+                         span<uint8_t> stopped,
+                         span<float> odds) const
+{
+    check(table, rows, levels.size(), "levels");
+    check(table, rows, stopped.size(), "stop marks");
+    check(table, rows, odds.size(), "odds");
+    // Above 64 the exponential's own floor would end every group.
+    if (!(threshold > 0 && threshold < 60))
+        refuse("a threshold above 0 and below 60, got " + std::to_string(threshold));
+    const std::size_t end = std::size_t(1) << d_settings.feedback_bits;
+    for (const uint8_t level : levels)
+        if (level >= end)
+            refuse("levels below " + std::to_string(end) + ", got " +
+                   std::to_string(level));
+    HWY_DYNAMIC_DISPATCH(update)
+    (*this,
+     table,
+     rows.data(),
+     levels.data(),
+     rows.size(),
+     threshold,
+     stopped.data(),
+     odds.data());
+}
+
+} // namespace gr::neuralfec
+#endif

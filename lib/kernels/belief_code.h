@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * The belief-driven feedback code (feedback/belief.py): what transmitter and receiver
+ * both compute. Their beliefs must agree to the last bit, in two processes, on two
+ * machines, on any SIMD target. So each group has a lane of its own and nothing is summed
+ * across lanes; there is no fused multiply-add, no library's exponential, and nothing
+ * so small that flushing it to zero would show.
+ */
+#pragma once
+
+#include "kernels/span.h"
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+namespace gr::neuralfec {
+
+/*! Beliefs of groups, a row each: M log-ratios to the likeliest class, sorted, the
+ * classes they belong to, and the candidate symbols of those classes. */
+struct belief_table {
+    belief_table(std::size_t patterns, std::size_t capacity);
+
+    std::size_t patterns;
+    std::size_t capacity;
+    std::vector<float> log_ratios;
+    std::vector<uint8_t> classes;
+    std::vector<float> candidates;
+};
+
+class belief_code
+{
+public:
+    /*!
+     * \param group_bits m, 1 to 6; M = 2^m
+     * \param hidden1, hidden2 widths of the network's layers
+     * \param noise_variance sigma^2 of a real symbol
+     * \param peak limit of |x|
+     * \param feedback_bits 2 to 8
+     * \param feedback_step distance of the quantizer's levels
+     */
+    struct settings {
+        std::size_t group_bits;
+        std::size_t hidden1;
+        std::size_t hidden2;
+        float noise_variance;
+        float peak;
+        std::size_t feedback_bits;
+        float feedback_step;
+    };
+    /*! A linear layer, rows in tiles: [tile][in][row of the tile]. */
+    struct linear {
+        std::size_t in;
+        std::size_t out;
+        std::vector<float> weights;
+        std::vector<float> bias;
+    };
+
+    //! How many parameters the constructor expects.
+    static std::size_t parameter_count(const settings& s);
+
+    /*!
+     * \param parameters layer1.weight (hidden1, M + 2), layer1.bias, layer2.weight, ...,
+     * rows first; inputs are l_1 .. l_(M-1), rounds left, threshold, peak
+     * \throws std::invalid_argument on sizes that do not fit or values that make no sense
+     */
+    belief_code(const settings& s, span<const float> parameters);
+
+    std::size_t patterns() const { return d_patterns; }
+    const settings& parameters() const { return d_settings; }
+
+    /*! The uniform belief. All calls take rows of the table, each at most once. */
+    void start(belief_table& table, span<const uint32_t> rows) const;
+
+    /*!
+     * Candidates x of the next round.
+     * \param left rounds left of each row, the next one included
+     * \param gain factor on the network's points that makes unit power
+     */
+    void propose(belief_table& table,
+                 span<const uint32_t> rows,
+                 span<const uint8_t> left,
+                 float threshold,
+                 float gain) const;
+
+    /*! The candidate of the true class of each row: what the transmitter sends. */
+    void symbols(const belief_table& table,
+                 span<const uint32_t> rows,
+                 span<const uint8_t> classes,
+                 span<float> out) const;
+
+    /*! Levels of received symbols: round(y / step), clipped, plus 2^(feedback_bits - 1);
+     * 0 for NaN, which tells of a symbol that did not arrive. */
+    void quantize(span<const float> received, span<uint8_t> levels) const;
+
+    /*!
+     * Bayes' rule with the levels' values; a row of level 0 learns nothing.
+     * \param stopped 1 where the log-odds exceed the threshold
+     * \param odds sum over i >= 1 of exp(l_i) = (1 - p_0) / p_0
+     */
+    void update(belief_table& table,
+                span<const uint32_t> rows,
+                span<const uint8_t> levels,
+                float threshold,
+                span<uint8_t> stopped,
+                span<float> odds) const;
+
+    // For the kernel.
+    linear layer1, layer2, layer3;
+    // Weights of the inputs that a call has in common.
+    std::vector<float> threshold_weights, peak_weights;
+    // Pairs (low, high) of ranks of a sorting network; the larger ends in the low rank.
+    std::vector<std::pair<uint8_t, uint8_t>> comparators;
+    // 1 / sigma^2, rounded once.
+    float precision;
+
+private:
+    settings d_settings;
+    std::size_t d_patterns;
+
+    void check(const belief_table& table,
+               span<const uint32_t> rows,
+               std::size_t size,
+               const char* what) const;
+};
+
+} // namespace gr::neuralfec

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "kernels/belief_code.h"
+#include "kernels/simd.h"
+#include "kernels/tests/check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <random>
+
+using namespace gr::neuralfec;
+
+namespace {
+
+std::vector<float> random_floats(std::size_t n, float scale, unsigned seed)
+{
+    std::mt19937 generator(seed);
+    std::normal_distribution<float> normal(0, scale);
+    std::vector<float> values(n);
+    for (float& v : values)
+        v = normal(generator);
+    return values;
+}
+
+template <typename T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b)
+{
+    return a.size() == b.size() &&
+           std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+constexpr float threshold = 12;
+
+// The rounds of `groups` groups over a channel, whatever they come to.
+belief_table played(const belief_code& code, std::size_t groups, unsigned seed)
+{
+    belief_table table(code.patterns(), groups);
+    std::vector<uint32_t> rows(groups);
+    std::iota(rows.begin(), rows.end(), 0u);
+    std::vector<uint8_t> truth(groups), stopped(groups), levels(groups);
+    for (std::size_t g = 0; g < groups; g++)
+        truth[g] = static_cast<uint8_t>(g * 7 % code.patterns());
+    std::vector<float> symbols(groups), odds(groups);
+    code.start(table, rows);
+    for (unsigned round = 0; round < 8; round++) {
+        const std::vector<uint8_t> left(groups, static_cast<uint8_t>(12 - round));
+        code.propose(table, rows, left, threshold, 1.05f);
+        code.symbols(table, rows, truth, symbols);
+        const auto noise = random_floats(groups, 0.89f, seed + round);
+        for (std::size_t g = 0; g < groups; g++)
+            symbols[g] += noise[g];
+        code.quantize(symbols, levels);
+        levels[round] = 0;
+        code.update(table, rows, levels, threshold, stopped, odds);
+    }
+    return table;
+}
+
+} // namespace
+
+int main()
+{
+    for (std::size_t bits = 1; bits <= 6; bits++) {
+        const belief_code::settings settings{bits, 24, 20, 0.794328f, 4, 8, 0.0625f};
+        const belief_code code(
+            settings, random_floats(belief_code::parameter_count(settings), 0.3f, 1));
+        const std::size_t m = code.patterns();
+
+        // Every target gives the same bits; 101 groups leave the last vectors half empty.
+        set_simd_target(simd_targets().front());
+        const belief_table expected = played(code, 101, 5);
+        for (const auto& name : simd_targets()) {
+            set_simd_target(name);
+            const belief_table got = played(code, 101, 5);
+            CHECK(same_bits(got.log_ratios, expected.log_ratios));
+            CHECK(same_bits(got.candidates, expected.candidates));
+            CHECK(same_bits(got.classes, expected.classes));
+        }
+        set_simd_target("");
+
+        for (std::size_t g = 0; g < 101; g++) {
+            const float* l = expected.log_ratios.data() + g * m;
+            const uint8_t* c = expected.classes.data() + g * m;
+            CHECK(l[0] == 0);
+            CHECK(std::is_sorted(l, l + m, [](float a, float b) { return a > b; }));
+            std::vector<uint8_t> sorted(c, c + m);
+            std::sort(sorted.begin(), sorted.end());
+            for (std::size_t i = 0; i < m; i++)
+                CHECK(sorted[i] == i);
+        }
+
+        // Bayes' rule in double precision, from the candidates that are there.
+        belief_table table = expected;
+        std::vector<uint32_t> rows{3, 100, 50};
+        const std::vector<uint8_t> levels{150, 0, 90};
+        std::vector<uint8_t> stopped(3);
+        std::vector<float> odds(3);
+        code.update(table, rows, levels, threshold, stopped, odds);
+        for (std::size_t n = 0; n < rows.size(); n++) {
+            std::vector<double> by_class(m);
+            const std::size_t at = rows[n] * m;
+            for (std::size_t i = 0; i < m; i++) {
+                const double x = expected.candidates[at + i],
+                             y = (levels[n] - 128) / 16.0;
+                by_class[expected.classes[at + i]] =
+                    expected.log_ratios[at + i] +
+                    (levels[n] ? (y * x - x * x / 2) / 0.794328 : 0);
+            }
+            const double top = *std::max_element(by_class.begin(), by_class.end());
+            double rest = -1;
+            for (std::size_t i = 0; i < m; i++) {
+                const double l = by_class[table.classes[at + i]] - top;
+                CHECK(std::abs(table.log_ratios[at + i] - l) < 1e-4);
+                rest += std::exp(l);
+            }
+            CHECK(std::abs(odds[n] - rest) < 1e-5 * (1 + rest));
+            CHECK(stopped[n] == (rest < std::exp(-threshold)));
+        }
+    }
+
+    const belief_code::settings settings{3, 8, 8, 0.8f, 4, 4, 0.5f};
+    const auto parameters =
+        random_floats(belief_code::parameter_count(settings), 0.3f, 1);
+    const belief_code code(settings, parameters);
+    // 15 levels, -3.5 .. 3.5; 0 is kept for what did not arrive.
+    std::vector<uint8_t> levels(6);
+    code.quantize(std::vector<float>{0,
+                                     -100,
+                                     std::numeric_limits<float>::infinity(),
+                                     std::numeric_limits<float>::quiet_NaN(),
+                                     0.74f,
+                                     -0.76f},
+                  levels);
+    CHECK((levels == std::vector<uint8_t>{8, 1, 15, 0, 9, 6}));
+
+    CHECK_THROWS(belief_code(settings, std::vector<float>(3)));
+    auto broken = parameters;
+    broken[5] = std::numeric_limits<float>::quiet_NaN();
+    CHECK_THROWS(belief_code(settings, broken));
+    for (auto change : {+[](belief_code::settings& s) { s.group_bits = 7; },
+                        +[](belief_code::settings& s) { s.noise_variance = 0; },
+                        +[](belief_code::settings& s) { s.feedback_bits = 9; },
+                        +[](belief_code::settings& s) { s.hidden2 = 0; }}) {
+        auto wrong = settings;
+        change(wrong);
+        CHECK_THROWS(belief_code(wrong, parameters));
+    }
+    belief_table table(8, 4), other(4, 4);
+    const std::vector<uint32_t> row{1}, outside{4};
+    const std::vector<uint8_t> one{1}, large{16};
+    std::vector<uint8_t> stopped(1);
+    std::vector<float> value(1);
+    CHECK_THROWS(code.start(table, outside));
+    CHECK_THROWS(code.start(other, row));
+    code.start(table, row);
+    CHECK_THROWS(code.propose(table, row, {}, 10, 1));
+    CHECK_THROWS(code.propose(table, row, one, NAN, 1));
+    CHECK_THROWS(code.symbols(table, row, large, value));
+    CHECK_THROWS(code.update(table, row, large, 10, stopped, value));
+    CHECK_THROWS(code.update(table, row, one, 0, stopped, value));
+    return 0;
+}

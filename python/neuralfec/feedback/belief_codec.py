@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Both ends of the belief-driven code as batch state machines: numpy in, numpy out.
+
+As in ``codec``, an end keeps a row of state a block, and each call names the rows ("slots")
+that it concerns. Both ends run one kernel on the same levels, so the transmitter knows by
+itself which groups the receiver has decided; no mask and no stop flag is sent.
+"""
+
+import numpy as np
+import torch
+
+from .belief import BeliefNetwork, BeliefParameters
+
+
+class BeliefCode:
+    """A belief-driven code ready for use with one threshold.
+
+    threshold: theta, the log-odds above which a group is decided.
+    ValueError for a network that is not of these parameters, or a threshold out of (0, 60).
+    """
+
+    def __init__(self, parameters: BeliefParameters, network: BeliefNetwork, threshold: float):
+        from .. import _kernels
+
+        p = parameters
+        if not 0 < threshold < 60:
+            raise ValueError(f"expected a threshold above 0 and below 60, got {threshold}")
+        self.parameters, self.threshold = p, threshold
+        self.gain = p.gain(threshold)
+        state = network.state_dict()
+        # Powers of two: exact.
+        state["layer1.weight"] = state["layer1.weight"] * state["scale"]
+        layers = ("layer1", "layer2", "layer3")
+        leaves = [state[f"{layer}.{leaf}"] for layer in layers for leaf in ("weight", "bias")]
+        self.kernel = _kernels.belief_code(
+            group_bits=p.group_bits,
+            hidden1=p.hidden[0],
+            hidden2=p.hidden[1],
+            noise_variance=p.noise_variance,
+            peak=p.peak,
+            feedback_bits=p.feedback_bits,
+            feedback_step=p.feedback_step,
+            parameters=torch.cat([leaf.flatten() for leaf in leaves]).numpy(),
+        )
+
+    def table(self, capacity: int) -> "object":
+        """Beliefs of `capacity` blocks, a row for each group."""
+        from .. import _kernels
+
+        return _kernels.belief_table(self.parameters.patterns, capacity * self.parameters.groups)
+
+
+class _End:
+    """What both ends are: beliefs, and the clock.
+
+    rounds: (capacity,) rounds taken so far. decoded: (capacity, Q) bool, groups whose
+    log-odds have exceeded the threshold. odds: (capacity, Q) float32 (1 - p_max) / p_max
+    after the last update.
+    """
+
+    def __init__(self, code: BeliefCode, capacity: int):
+        self.code = code
+        groups = code.parameters.groups
+        self.table = code.table(capacity)
+        self.rounds = np.zeros(capacity, np.int64)
+        self.decoded = np.zeros((capacity, groups), bool)
+        self.odds = np.zeros((capacity, groups), np.float32)
+        self._rows = np.arange(capacity * groups, dtype=np.uint32).reshape(capacity, groups)
+
+    def _begin(self, slots: np.ndarray) -> None:
+        self.rounds[slots] = 0
+        self.decoded[slots] = False
+        self.odds[slots] = self.code.parameters.patterns - 1
+        self.code.kernel.start(self.table, self._rows[slots].ravel())
+
+    def _propose(self, slots: np.ndarray, active: np.ndarray) -> np.ndarray:
+        """Candidates of the next round for the active groups, (n, Q); returns their rows."""
+        p = self.code.parameters
+        rows = self._rows[slots][active]
+        left = np.broadcast_to((p.rounds - self.rounds[slots])[:, None], active.shape)[active]
+        if left.size and left.min() < 1:
+            raise ValueError(f"expected blocks of fewer than {p.rounds} rounds, got one of as many")
+        self.code.kernel.propose(
+            self.table, rows, left.astype(np.uint8), self.code.threshold, self.code.gain
+        )
+        self.rounds[slots] += 1
+        return rows
+
+    def _update(self, slots: np.ndarray, active: np.ndarray, levels: np.ndarray) -> None:
+        """levels: (n, Q) uint8, read where active."""
+        rows = self._rows[slots][active]
+        stopped, odds = self.code.kernel.update(
+            self.table, rows, levels[active], self.code.threshold
+        )
+        self.decoded.reshape(-1)[rows] = stopped
+        self.odds.reshape(-1)[rows] = odds
+
+
+class BeliefEncoder(_End):
+    """The transmitter."""
+
+    def __init__(self, code: BeliefCode, capacity: int):
+        super().__init__(code, capacity)
+        self.labels = np.zeros(self.decoded.shape, np.uint8)
+
+    def start(self, slots: np.ndarray, messages: np.ndarray) -> None:
+        """messages: (n, K) uint8 bits; the first bit of a group is its least significant."""
+        p = self.code.parameters
+        messages = np.asarray(messages)
+        if messages.ndim != 2 or messages.shape[1] != p.message_bits or (messages > 1).any():
+            raise ValueError(
+                f"expected messages of {p.message_bits} bits 0 or 1, got an array of "
+                f"shape {messages.shape}, largest value {messages.max(initial=0)}"
+            )
+        bits = messages.reshape(-1, p.groups, p.group_bits)
+        self.labels[slots] = bits @ (1 << np.arange(p.group_bits))
+        self._begin(slots)
+
+    def encode(self, slots: np.ndarray) -> np.ndarray:
+        """Symbols x of the next round, (n, Q) float32; 0 for groups that are decided."""
+        active = ~self.decoded[slots]
+        rows = self._propose(slots, active)
+        x = np.zeros(active.shape, np.float32)
+        x[active] = self.code.kernel.symbols(self.table, rows, self.labels[slots][active])
+        return x
+
+    def observe(self, slots: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """Takes the levels of the last round, (n, Q) uint8. Returns decoded, (n, Q) bool."""
+        self._update(slots, ~self.decoded[slots], levels)
+        return self.decoded[slots]
+
+
+class BeliefDecoder(_End):
+    """The receiver. levels: (capacity, Q) uint8, what goes back for the last round."""
+
+    def __init__(self, code: BeliefCode, capacity: int):
+        super().__init__(code, capacity)
+        self.levels = np.zeros(self.decoded.shape, np.uint8)
+
+    def start(self, slots: np.ndarray) -> None:
+        self._begin(slots)
+
+    def decode(self, slots: np.ndarray, received: np.ndarray) -> np.ndarray:
+        """Takes the received symbols y of one round, (n, Q) float32, read where a symbol was
+        sent; NaN for one that did not arrive. Returns decoded, (n, Q) bool."""
+        active = ~self.decoded[slots]
+        self._propose(slots, active)
+        levels = np.zeros(active.shape, np.uint8)
+        levels[active] = self.code.kernel.quantize(received[active])
+        self._update(slots, active, levels)
+        self.levels[slots] = levels
+        return self.decoded[slots]
+
+    def decisions(self, slots: np.ndarray) -> np.ndarray:
+        """The likeliest pattern of each group, (n, Q)."""
+        rows = self._rows[slots]
+        return self.table.decisions(rows.ravel()).reshape(rows.shape)
+
+    def messages(self, slots: np.ndarray) -> np.ndarray:
+        """Bits decided, (n, K) uint8."""
+        p = self.code.parameters
+        bits = self.decisions(slots)[:, :, None] >> np.arange(p.group_bits, dtype=np.uint8) & 1
+        return bits.reshape(-1, p.message_bits).astype(np.uint8)

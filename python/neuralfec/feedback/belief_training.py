@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Trains a belief-driven code: ``python -m neuralfec.feedback.belief_training``.
+
+Fresh rollouts, differentiated through. With w_t the probability that a group is still
+under way in round t (a soft stop: w_(t+1) = w_t sigmoid((theta - L_t) / T)) and e_t the
+energy of its symbol expected under the belief, the loss is
+
+    E[sum w_t] + lambda (E[sum w_t e_t] - E[sum w_t]) + E[w_(r+1) price(theta - L_r)]
+
+lambda, by dual ascent, makes the power over the symbols sent 1. The last term prices what
+the horizon leaves undecided: the threshold theta says that an error is worth exp(theta)
+rounds, and the price is the root of that, so that no single group rules a step.
+"""
+
+import argparse
+import copy
+import dataclasses
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .belief import BeliefNetwork, BeliefParameters, log_odds, quantize, update
+
+THRESHOLDS = (5.0, 15.0)
+
+
+@dataclasses.dataclass
+class Rollout:
+    """Sums over a batch, each (n,): rounds and energy sent, price of the horizon."""
+
+    rounds: Tensor
+    energy: Tensor
+    price: Tensor
+
+
+def rollout(
+    network: BeliefNetwork,
+    p: BeliefParameters,
+    classes: Tensor,
+    threshold: Tensor,
+    horizon: Tensor,
+    peak: Tensor,
+    noise_variance: float,
+    softness: float,
+    generator: torch.Generator,
+) -> Rollout:
+    """Groups of these classes through the code; threshold, horizon, peak: (n,)."""
+    n = len(classes)
+    sums = [torch.zeros(n, device=classes.device) for _ in range(3)]
+    log_ratios = torch.zeros(n, p.patterns, device=classes.device)
+    rank = classes[:, None]
+    weight = torch.ones(n, device=classes.device)
+    alive = torch.arange(n, device=classes.device)
+    one = torch.ones((), device=classes.device)
+    deviation = math.sqrt(noise_variance)
+    for round in range(int(horizon.max())):
+        left = horizon[alive] - round
+        conditions = torch.stack([left, threshold[alive], peak[alive]], 1)
+        candidates = network(log_ratios, conditions, one)
+        energy = (torch.softmax(log_ratios, 1) * candidates.square()).sum(1)
+        sums[0] = sums[0].index_add(0, alive, weight)
+        sums[1] = sums[1].index_add(0, alive, weight * energy)
+        sent = candidates.gather(1, rank)
+        noise = torch.randn(sent.shape, generator=generator, device=sent.device)
+        received = sent + deviation * noise
+        # The gradient passes the quantizer as if it were not there.
+        received = received + (
+            quantize(received, p.feedback_step, p.feedback_levels) - received
+        ).detach()
+        log_ratios, origin = update(log_ratios, candidates, received, noise_variance)
+        rank = (origin == rank).int().argmax(1, keepdim=True)
+        shortage = threshold[alive] - log_odds(log_ratios)
+        weight = weight * torch.sigmoid(shortage / softness)
+        last = left == 1
+        price = torch.exp((shortage.clamp(min=-4) / 2).clamp(max=4))
+        sums[2] = sums[2].index_add(0, alive, weight * price * last)
+        keep = ~last & (weight > 2e-3)
+        log_ratios, rank, weight, alive = (
+            log_ratios[keep],
+            rank[keep],
+            weight[keep],
+            alive[keep],
+        )
+    return Rollout(*sums)
+
+
+def measure(
+    network: BeliefNetwork,
+    p: BeliefParameters,
+    threshold: float,
+    groups: int,
+    generator: torch.Generator,
+    gain: float = 1.0,
+    batch: int = 65536,
+) -> dict[str, float]:
+    """The code with a hard stop: rate, power over the symbols sent, and error rates.
+
+    error_estimate: mean of 1 - p_max when groups end, which is the posterior's own unbiased
+    estimate; undecided: share of groups that the horizon ended.
+    """
+    totals = dict.fromkeys(("rounds", "energy", "error_estimate", "errors", "undecided"), 0.0)
+    scale = torch.tensor(gain)
+    with torch.inference_mode():
+        for start in range(0, groups, batch):
+            n = min(batch, groups - start)
+            log_ratios = torch.zeros(n, p.patterns)
+            rank = torch.randint(p.patterns, (n, 1), generator=generator)
+            for left in range(p.rounds, 0, -1):
+                conditions = torch.tensor([[left, threshold, p.peak]]).expand(len(rank), -1)
+                candidates = network(log_ratios, conditions, scale)
+                sent = candidates.gather(1, rank)
+                noise = torch.randn(sent.shape, generator=generator)
+                received = sent + math.sqrt(p.noise_variance) * noise
+                received = quantize(received, p.feedback_step, p.feedback_levels)
+                log_ratios, origin = update(log_ratios, candidates, received, p.noise_variance)
+                rank = (origin == rank).int().argmax(1, keepdim=True)
+                odds = log_odds(log_ratios)
+                ends = (odds > threshold) | (left == 1)
+                totals["rounds"] += len(sent)
+                totals["energy"] += float(sent.square().sum(dtype=torch.float64))
+                totals["error_estimate"] += float(torch.sigmoid(-odds[ends].double()).sum())
+                totals["errors"] += int((rank[ends] > 0).sum())
+                totals["undecided"] += int((odds[ends] <= threshold).sum())
+                log_ratios, rank = log_ratios[~ends], rank[~ends]
+    share = {name: totals[name] / groups for name in ("error_estimate", "errors", "undecided")}
+    return {
+        "rate": p.group_bits * groups / totals["rounds"],
+        "power": totals["energy"] / totals["rounds"],
+        **share,
+        "block_error_estimate": -math.expm1(p.groups * math.log1p(-share["error_estimate"])),
+    }
+
+
+class Trainer:
+    def __init__(self, p: BeliefParameters, arguments: argparse.Namespace):
+        self.p, self.arguments = p, arguments
+        torch.manual_seed(arguments.seed)
+        self.generator = torch.Generator(arguments.device).manual_seed(arguments.seed)
+        self.network = BeliefNetwork(p.patterns, p.hidden).to(arguments.device)
+        self.average = copy.deepcopy(self.network)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), arguments.learning_rate)
+        # lambda = multiplier[0] + multiplier[1] (theta - 10) / 5
+        self.multiplier = torch.tensor([0.6, 0.0], device=arguments.device)
+        self.step = 0
+        self.seconds = 0.0
+
+    def save(self, file: Path) -> None:
+        state = {
+            "parameters": dataclasses.asdict(self.p),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "multiplier": self.multiplier,
+            "step": self.step,
+            "seconds": self.seconds,
+            "generator": self.generator.get_state(),
+        }
+        part = file.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(file)
+
+    def resume(self, file: Path) -> None:
+        state = torch.load(file, map_location=self.arguments.device, weights_only=True)
+        if BeliefParameters(**state["parameters"]) != self.p:
+            raise ValueError(f"{file}: made for {state['parameters']}, asked for {self.p}")
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.multiplier = state["multiplier"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.generator.set_state(state["generator"].cpu())
+
+    def train_step(self) -> dict[str, float]:
+        a, p, device = self.arguments, self.p, self.arguments.device
+        progress = self.step / a.steps
+        for group in self.optimizer.param_groups:
+            rate = 0.5 * (1 + math.cos(math.pi * progress))
+            group["lr"] = a.learning_rate * max(rate, 0.01) * min(1, (self.step + 1) / 50)
+        # From 3 dB above the SNR down to it over the first quarter.
+        snr_db = p.snr_db + 3 * max(0.0, 1 - 4 * progress)
+        softness = 0.3 + 0.7 * max(0.0, 1 - 2 * progress)
+        n = a.batch
+
+        def uniform(low: float, high: float, size: int = n) -> Tensor:
+            return low + (high - low) * torch.rand(size, generator=self.generator, device=device)
+
+        classes = torch.randint(p.patterns, (n,), generator=self.generator, device=device)
+        threshold = uniform(*THRESHOLDS)
+        # Three quarters at the code's own horizon and peak, which alone steer the multiplier.
+        main = n * 3 // 4
+        horizon = torch.full((n,), float(p.rounds), device=device)
+        horizon[main:] = uniform(p.rounds // 2, p.rounds + 1, n - main).floor()
+        peak = torch.full((n,), p.peak, device=device)
+        peak[main:] = uniform(0.7 * p.peak, 1.5 * p.peak, n - main)
+        out = rollout(
+            self.network,
+            p,
+            classes,
+            threshold,
+            horizon,
+            peak,
+            10 ** (-snr_db / 10),
+            softness,
+            self.generator,
+        )
+        slope = (threshold - 10) / 5
+        multiplier = self.multiplier[0] + self.multiplier[1] * slope
+        excess = out.energy - out.rounds
+        loss = (out.rounds + multiplier * excess + a.horizon_price * out.price).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        with torch.no_grad():
+            share = excess[:main] / out.rounds[:main].mean()
+            ascent = 0.03 * (0.05 + 0.95 * (1 - progress))
+            self.multiplier += ascent * torch.stack([share.mean(), (share * slope[:main]).mean()])
+            self.multiplier[0].clamp_(0.05, 1.5)
+            keep = min(0.999, self.step / (self.step + 10))
+            for ours, theirs in zip(
+                self.average.parameters(), self.network.parameters(), strict=True
+            ):
+                ours.lerp_(theirs, 1 - keep)
+        self.step += 1
+        return {
+            "loss": loss.item(),
+            "power": 1 + share.mean().item(),
+            "rounds": out.rounds[:main].mean().item(),
+        }
+
+    def train(self, seconds: float) -> None:
+        start = time.monotonic()
+        while self.step < self.arguments.steps and time.monotonic() - start < seconds:
+            report = self.train_step()
+            if self.step % 200 == 0:
+                print(
+                    f"step {self.step} loss {report['loss']:.4f} rounds {report['rounds']:.3f} "
+                    f"power {report['power']:.3f} lambda {self.multiplier.tolist()} "
+                    f"{time.monotonic() - start:.0f} s",
+                    flush=True,
+                )
+        self.seconds += time.monotonic() - start
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--group-bits", type=int, default=4)
+    parser.add_argument("--snr", type=float, default=1.0)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=2048)
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--horizon-price", type=float, default=2.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    p = BeliefParameters(group_bits=arguments.group_bits, snr_db=arguments.snr)
+    trainer = Trainer(p, arguments)
+    if arguments.checkpoint.exists():
+        trainer.resume(arguments.checkpoint)
+    trainer.train(60 * arguments.minutes)
+    trainer.save(arguments.checkpoint)
+    generator = torch.Generator().manual_seed(7)
+    for threshold in (8.0, 10.0, 12.0, 13.0):
+        print(threshold, measure(trainer.average, p, threshold, 200_000, generator))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
