@@ -68,6 +68,10 @@ class BeliefParameters:
         if not thetas or thetas != sorted(set(thetas)):
             raise ValueError(f"expected gains of rising thresholds, got {self.gains}")
 
+    # What ``session`` asks of any code.
+    termination = "receiver"
+    first_decision = 1
+
     @property
     def groups(self) -> int:
         return self.message_bits // self.group_bits

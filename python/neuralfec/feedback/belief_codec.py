@@ -1,37 +1,49 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Both ends of the belief-driven code as batch state machines: numpy in, numpy out.
 
-As in ``codec``, an end keeps a row of state a block, and each call names the rows ("slots")
-that it concerns. Both ends run one kernel on the same levels, so the transmitter knows by
-itself which groups the receiver has decided; no mask and no stop flag is sent.
+They do what those of ``codec`` do, so that ``session`` carries either. Both ends run one
+kernel on the same levels, and the transmitter knows by itself which groups the receiver has
+decided: the mask that a session sends back tells it nothing new.
 """
+
+import math
+import zlib
+from typing import Any
 
 import numpy as np
 import torch
 
 from .belief import BeliefNetwork, BeliefParameters
+from .codec import Code
 
 
 class BeliefCode:
     """A belief-driven code ready for use with one threshold.
 
-    threshold: theta, the log-odds above which a group is decided.
-    ValueError for a network that is not of these parameters, or a threshold out of (0, 60).
+    threshold: theta, the log-odds above which a group is decided; gamma: the same as a
+    probability. identity: 16 bits that differ from those of another code. payload_bytes: of
+    digital feedback a block and round.
+    ValueError for a threshold out of (0, 36), above which gamma would be 1.
     """
 
     def __init__(self, parameters: BeliefParameters, network: BeliefNetwork, threshold: float):
         from .. import _kernels
 
         p = parameters
-        if not 0 < threshold < 60:
-            raise ValueError(f"expected a threshold above 0 and below 60, got {threshold}")
+        if not 0 < threshold < 36:
+            raise ValueError(f"expected a threshold above 0 and below 36, got {threshold}")
         self.parameters, self.threshold = p, threshold
+        self.gamma = 1 / (1 + math.exp(-threshold))
         self.gain = p.gain(threshold)
+        self.payload_bytes = p.groups
         state = network.state_dict()
         # Powers of two: exact.
         state["layer1.weight"] = state["layer1.weight"] * state["scale"]
         layers = ("layer1", "layer2", "layer3")
         leaves = [state[f"{layer}.{leaf}"] for layer in layers for leaf in ("weight", "bias")]
+        weights = torch.cat([leaf.flatten() for leaf in leaves]).numpy()
+        agreed = weights.tobytes() + repr((p, threshold)).encode()
+        self.identity = zlib.crc32(agreed) & 0xFFFF
         self.kernel = _kernels.belief_code(
             group_bits=p.group_bits,
             hidden1=p.hidden[0],
@@ -40,10 +52,20 @@ class BeliefCode:
             peak=p.peak,
             feedback_bits=p.feedback_bits,
             feedback_step=p.feedback_step,
-            parameters=torch.cat([leaf.flatten() for leaf in leaves]).numpy(),
+            parameters=weights,
         )
 
-    def table(self, capacity: int) -> "object":
+    # One numbering of patterns for all codes.
+    labels = Code.labels
+    bits = Code.bits
+
+    def encoder(self, capacity: int) -> "BeliefEncoder":
+        return BeliefEncoder(self, capacity)
+
+    def decoder(self, capacity: int) -> "BeliefDecoder":
+        return BeliefDecoder(self, capacity)
+
+    def table(self, capacity: int) -> Any:
         """Beliefs of `capacity` blocks, a row for each group."""
         from .. import _kernels
 
@@ -104,16 +126,8 @@ class BeliefEncoder(_End):
         self.labels = np.zeros(self.decoded.shape, np.uint8)
 
     def start(self, slots: np.ndarray, messages: np.ndarray) -> None:
-        """messages: (n, K) uint8 bits; the first bit of a group is its least significant."""
-        p = self.code.parameters
-        messages = np.asarray(messages)
-        if messages.ndim != 2 or messages.shape[1] != p.message_bits or (messages > 1).any():
-            raise ValueError(
-                f"expected messages of {p.message_bits} bits 0 or 1, got an array of "
-                f"shape {messages.shape}, largest value {messages.max(initial=0)}"
-            )
-        bits = messages.reshape(-1, p.groups, p.group_bits)
-        self.labels[slots] = bits @ (1 << np.arange(p.group_bits))
+        """messages: (n, K) uint8 bits."""
+        self.labels[slots] = self.code.labels(messages)
         self._begin(slots)
 
     def encode(self, slots: np.ndarray) -> np.ndarray:
@@ -124,40 +138,48 @@ class BeliefEncoder(_End):
         x[active] = self.code.kernel.symbols(self.table, rows, self.labels[slots][active])
         return x
 
-    def observe(self, slots: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        """Takes the levels of the last round, (n, Q) uint8. Returns decoded, (n, Q) bool."""
-        self._update(slots, ~self.decoded[slots], levels)
-        return self.decoded[slots]
+    def observe(
+        self, slots: np.ndarray, feedback: np.ndarray, decoded: np.ndarray | None = None
+    ) -> None:
+        """Takes what came back of the last round, (n, Q) uint8 levels.
+
+        decoded is what the receiver says and the beliefs say as well; it is not looked at.
+        """
+        self._update(slots, ~self.decoded[slots], feedback)
 
 
 class BeliefDecoder(_End):
-    """The receiver. levels: (capacity, Q) uint8, what goes back for the last round."""
-
-    def __init__(self, code: BeliefCode, capacity: int):
-        super().__init__(code, capacity)
-        self.levels = np.zeros(self.decoded.shape, np.uint8)
+    """The receiver."""
 
     def start(self, slots: np.ndarray) -> None:
         self._begin(slots)
 
-    def decode(self, slots: np.ndarray, received: np.ndarray) -> np.ndarray:
+    def decode(
+        self, slots: np.ndarray, received: np.ndarray, threshold: float | None = None
+    ) -> np.ndarray:
         """Takes the received symbols y of one round, (n, Q) float32, read where a symbol was
-        sent; NaN for one that did not arrive. Returns decoded, (n, Q) bool."""
+        sent; NaN for one that did not arrive. Returns decoded, (n, Q) bool.
+
+        threshold: gamma. ValueError for another than the code's, which both ends share.
+        """
+        if threshold not in (None, self.code.gamma):
+            raise ValueError(
+                f"expected the threshold that the code was loaded with, {self.code.gamma}, "
+                f"got {threshold}"
+            )
         active = ~self.decoded[slots]
         self._propose(slots, active)
         levels = np.zeros(active.shape, np.uint8)
         levels[active] = self.code.kernel.quantize(received[active])
         self._update(slots, active, levels)
-        self.levels[slots] = levels
         return self.decoded[slots]
+
+    def feedback(self, received: np.ndarray) -> np.ndarray:
+        """Levels that go back for y, (n, Q) uint8. Those of groups decided are not read."""
+        levels = self.code.kernel.quantize(np.ascontiguousarray(received, np.float32).ravel())
+        return levels.reshape(received.shape)
 
     def decisions(self, slots: np.ndarray) -> np.ndarray:
         """The likeliest pattern of each group, (n, Q)."""
         rows = self._rows[slots]
         return self.table.decisions(rows.ravel()).reshape(rows.shape)
-
-    def messages(self, slots: np.ndarray) -> np.ndarray:
-        """Bits decided, (n, K) uint8."""
-        p = self.code.parameters
-        bits = self.decisions(slots)[:, :, None] >> np.arange(p.group_bits, dtype=np.uint8) & 1
-        return bits.reshape(-1, p.message_bits).astype(np.uint8)

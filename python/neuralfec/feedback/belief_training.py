@@ -68,9 +68,9 @@ def rollout(
         noise = torch.randn(sent.shape, generator=generator, device=sent.device)
         received = sent + deviation * noise
         # The gradient passes the quantizer as if it were not there.
-        received = received + (
-            quantize(received, p.feedback_step, p.feedback_levels) - received
-        ).detach()
+        received = (
+            received + (quantize(received, p.feedback_step, p.feedback_levels) - received).detach()
+        )
         log_ratios, origin = update(log_ratios, candidates, received, noise_variance)
         rank = (origin == rank).int().argmax(1, keepdim=True)
         shortage = threshold[alive] - log_odds(log_ratios)
@@ -246,29 +246,101 @@ class Trainer:
         self.seconds += time.monotonic() - start
 
 
+def unit_power_gains(
+    network: BeliefNetwork, p: BeliefParameters, groups: int
+) -> tuple[tuple[float, float], ...]:
+    """(theta, g) with power 1 over the symbols sent."""
+    gains = []
+    gain = 1.0
+    for threshold in (6.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0):
+        for _ in range(2):
+            generator = torch.Generator().manual_seed(11)
+            gain /= math.sqrt(measure(network, p, threshold, groups, generator, gain)["power"])
+        gains.append((threshold, round(gain, 5)))
+    return tuple(gains)
+
+
+def finish(trainer: Trainer, file: Path, name: str, groups: int) -> None:
+    """Finds the gains, measures, and writes the model file."""
+    from .. import models, provenance
+    from . import belief_files
+
+    network = trainer.average.cpu().eval()
+    gains = unit_power_gains(network, trainer.p, groups)
+    p = dataclasses.replace(trainer.p, gains=gains)
+    measured = {"groups": groups, "at_threshold": {}}
+    generator = torch.Generator().manual_seed(12)
+    for threshold, gain in gains:
+        result = measure(network, p, threshold, groups, generator, gain)
+        measured["at_threshold"][f"{threshold:g}"] = {
+            key: result[key] for key in ("rate", "power", "block_error_estimate", "undecided")
+        }
+        print(f"threshold {threshold:g} gain {gain:.4f} {result}", flush=True)
+    belief_files.save(
+        file,
+        network,
+        p,
+        name=name,
+        threshold=12.0,
+        training=models.Training(
+            command=provenance.command(),
+            commit=provenance.commit(),
+            seed=trainer.arguments.seed,
+            steps=trainer.step,
+            device=f"{trainer.arguments.device}, {trainer.seconds / 60:.0f} minutes",
+        ),
+        measured=measured,
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("output", type=Path, help="model file to write")
     parser.add_argument("--group-bits", type=int, default=4)
-    parser.add_argument("--snr", type=float, default=1.0)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=2048)
+    parser.add_argument("--snr", type=float, default=1.0, help="1 / sigma^2 in dB")
+    parser.add_argument("--rounds", type=int, default=12, help="horizon")
+    parser.add_argument("--peak", type=float, default=4.0)
+    parser.add_argument("--feedback-bits", type=int, default=8)
+    parser.add_argument("--feedback-step", type=float, default=1 / 16)
+    parser.add_argument("--hidden", type=int, nargs=2, default=(64, 48))
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=2048, help="groups a step")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--horizon-price", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--minutes", type=float, default=math.inf)
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="stop after these; run again to go on"
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, help="state to go on from; beside the output unless given"
+    )
+    parser.add_argument("--measured-groups", type=int, default=300_000)
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
-    p = BeliefParameters(group_bits=arguments.group_bits, snr_db=arguments.snr)
-    trainer = Trainer(p, arguments)
-    if arguments.checkpoint.exists():
-        trainer.resume(arguments.checkpoint)
+    try:
+        p = BeliefParameters(
+            group_bits=arguments.group_bits,
+            rounds=arguments.rounds,
+            peak=arguments.peak,
+            snr_db=arguments.snr,
+            feedback_bits=arguments.feedback_bits,
+            feedback_step=arguments.feedback_step,
+            hidden=arguments.hidden,
+        )
+        checkpoint = arguments.checkpoint or arguments.output.with_suffix(".checkpoint")
+        trainer = Trainer(p, arguments)
+        if checkpoint.exists():
+            trainer.resume(checkpoint)
+    except (ValueError, OSError) as error:
+        print(f"belief_training: {error}", file=sys.stderr)
+        return 1
     trainer.train(60 * arguments.minutes)
-    trainer.save(arguments.checkpoint)
-    generator = torch.Generator().manual_seed(7)
-    for threshold in (8.0, 10.0, 12.0, 13.0):
-        print(threshold, measure(trainer.average, p, threshold, 200_000, generator))
+    trainer.save(checkpoint)
+    if trainer.step < arguments.steps:
+        print(f"stopped after {trainer.step} of {arguments.steps} steps; run again to go on")
+        return 0
+    finish(trainer, arguments.output, arguments.output.stem, arguments.measured_groups)
     return 0
 
 

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Belief-driven codes as model files: network, what both ends must agree on, gains."""
+
+import dataclasses
+import os
+
+from .. import models
+from .belief import CONDITIONS, BeliefNetwork, BeliefParameters
+from .belief_codec import BeliefCode
+
+SYSTEM = "feedback"
+
+
+def save(
+    file: str | os.PathLike,
+    network: BeliefNetwork,
+    p: BeliefParameters,
+    *,
+    name: str,
+    threshold: float,
+    training: models.Training,
+    measured: dict,
+) -> None:
+    """Writes a code; threshold: the one to use where none is asked for."""
+    card = models.Card(
+        system=SYSTEM,
+        name=name,
+        methods={
+            "forward": models.Method(
+                {
+                    "log_ratios": (None, p.patterns),
+                    "conditions": (None, CONDITIONS),
+                    "gain": (),
+                },
+                {"candidates": (None, p.patterns)},
+            )
+        },
+        normalisation="symbols by the gain of the threshold, real SNR 1/sigma^2",
+        operating_point=f"{p.snr_db:g} dB forward SNR (1/sigma^2, real), "
+        f"digital feedback of {p.feedback_bits} bits a symbol",
+        training=training,
+        measured=measured,
+        parameters={"belief_code": dataclasses.asdict(p), "threshold": threshold},
+    )
+    models.save(file, network, card)
+
+
+def load_network(
+    file: str | os.PathLike,
+) -> tuple[BeliefNetwork, BeliefParameters, models.Card]:
+    """Network, parameters and card of a model file. Errors as ``models.load``."""
+    card = models.read_card(file)
+    card.check({"system": SYSTEM})
+    if "belief_code" not in card.parameters:
+        raise ValueError(f"{file}: {card.name} is a feedback model, but no belief-driven code")
+    try:
+        p = BeliefParameters(**card.parameters["belief_code"])
+        network = BeliefNetwork(p.patterns, p.hidden)
+        network.load_state_dict(models.state_dict(file))
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{file}: {' '.join(str(error).split())}") from error
+    return network.eval(), p, card
+
+
+def load(file: str | os.PathLike, threshold: float | None = None) -> tuple[BeliefCode, models.Card]:
+    """A code ready for use and its card; threshold: theta, the card's where None."""
+    network, p, card = load_network(file)
+    if threshold is None:
+        threshold = card.parameters["threshold"]
+    return BeliefCode(p, network, threshold), card

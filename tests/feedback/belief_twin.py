@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The belief-driven code in plain NumPy, double precision, one group at a time."""
+
+import numpy as np
+
+
+class Group:
+    """One group's belief by class, unsorted; the formulas of feedback.belief as they stand."""
+
+    def __init__(self, p, state, threshold, gain):
+        self.p, self.state, self.threshold, self.gain = p, state, threshold, gain
+        self.log_belief = np.zeros(p.patterns)
+        self.order = np.arange(p.patterns)
+        self.candidates = np.zeros(p.patterns)
+
+    def _layer(self, name, x):
+        return self.state[f"{name}.weight"] @ x + self.state[f"{name}.bias"]
+
+    def propose(self, left):
+        ratios = (self.log_belief - self.log_belief.max())[self.order]
+        inputs = np.concatenate(
+            [np.maximum(ratios[1:], -16) / 8, [left / 8, self.threshold / 8, self.p.peak / 4]]
+        )
+        hidden = np.maximum(self._layer("layer1", inputs), 0)
+        hidden = np.maximum(self._layer("layer2", hidden), 0)
+        points = self._layer("layer3", hidden)
+        belief = np.exp(ratios) / np.exp(ratios).sum()
+        x = np.clip(self.gain * (points - belief @ points), -self.p.peak, self.p.peak)
+        self.candidates[self.order] = x
+
+    def update(self, received):
+        x = self.candidates
+        self.log_belief += -((received - x) ** 2) / (2 * self.p.noise_variance)
+        # Equal beliefs keep their order.
+        kept = self.order[np.argsort(-self.log_belief[self.order], kind="stable")]
+        self.order = kept
+        ratios = self.log_belief - self.log_belief.max()
+        return np.exp(ratios[self.order[1:]]).sum()

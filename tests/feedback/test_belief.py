@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The belief-driven code against plain twins, closed forms, and itself in another process."""
+
+import hashlib
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from feedback import belief_twin
+from gnuradio.neuralfec import _kernels
+from gnuradio.neuralfec.feedback import belief, belief_evaluation, belief_files, belief_training
+from gnuradio.neuralfec.feedback.belief_codec import BeliefCode, BeliefDecoder, BeliefEncoder
+from gnuradio.neuralfec.simulation import clopper_pearson
+
+
+def random_code(group_bits=4, threshold=8.0, seed=1, **parameters):
+    torch.manual_seed(seed)
+    p = belief.BeliefParameters(group_bits, **parameters)
+    network = belief.BeliefNetwork(p.patterns, p.hidden)
+    return p, network, BeliefCode(p, network, threshold)
+
+
+@pytest.mark.parametrize("group_bits", [1, 3, 4, 6])
+def test_ends_follow_the_plain_twin(group_bits):
+    p, network, code = random_code(group_bits, gains=((5.0, 0.9), (10.0, 1.1)))
+    state = {name: value.double().numpy() for name, value in network.state_dict().items()}
+    rng = np.random.default_rng(3)
+    slots = np.array([2, 0])
+    messages = rng.integers(0, 2, (2, 48), np.uint8)
+    encoder, decoder = BeliefEncoder(code, 3), BeliefDecoder(code, 3)
+    encoder.start(slots, messages)
+    decoder.start(slots)
+    twins = [
+        [belief_twin.Group(p, state, 8.0, 0.9 + 0.2 * 3 / 5) for _ in range(p.groups)]
+        for _ in slots
+    ]
+    bits = messages.reshape(2, p.groups, p.group_bits)
+    classes = (bits * 2 ** np.arange(p.group_bits)).sum(2)
+    for left in range(12, 6, -1):
+        sending = ~decoder.decoded[slots]
+        x = encoder.encode(slots)
+        y = x + 0.89 * rng.standard_normal(x.shape).astype(np.float32)
+        decoder.decode(slots, y)
+        levels = decoder.feedback(y)
+        encoder.observe(slots, levels)
+        for b, q in zip(*np.nonzero(sending), strict=True):
+            twin = twins[b][q]
+            twin.propose(left)
+            assert x[b, q] == pytest.approx(twin.candidates[classes[b, q]], abs=2e-4)
+            level = np.clip(np.round(y[b, q] * 16), -127, 127)
+            assert levels[b, q] == level + 128
+            odds = twin.update(level / 16)
+            assert decoder.odds[slots[b], q] == pytest.approx(odds, rel=2e-3, abs=1e-12)
+            assert decoder.decisions(slots)[b, q] == twin.log_belief.argmax()
+        assert (x[~sending] == 0).all()
+    assert np.array_equal(encoder.odds[slots], decoder.odds[slots])
+
+
+def test_network_in_torch_is_the_kernels():
+    p, network, code = random_code(4)
+    table = code.table(1)
+    rows = np.arange(p.groups, dtype=np.uint32)
+    code.kernel.start(table, rows)
+    rng = np.random.default_rng(1)
+    for left in (12, 11, 10):
+        code.kernel.propose(table, rows, np.full(p.groups, left, np.uint8), 8.0, code.gain)
+        before = torch.from_numpy(table.log_ratios)
+        conditions = torch.tensor([[left, 8.0, p.peak]]).expand(p.groups, -1)
+        candidates = network(before, conditions, torch.tensor(code.gain))
+        np.testing.assert_allclose(table.candidates, candidates.detach(), atol=2e-5)
+        levels = rng.integers(100, 156, p.groups).astype(np.uint8)
+        code.kernel.update(table, rows, levels, 8.0)
+        y = torch.from_numpy((levels.astype(np.float32) - 128) / 16)[:, None]
+        after, _ = belief.update(before, candidates, y, p.noise_variance)
+        np.testing.assert_allclose(table.log_ratios, after.detach(), atol=1e-4)
+
+
+TRANSMITTER = """
+import hashlib, sys
+import numpy as np
+from gnuradio.neuralfec import _kernels
+from gnuradio.neuralfec.feedback import belief_files
+from gnuradio.neuralfec.feedback.belief_codec import BeliefEncoder
+
+code, _ = belief_files.load(sys.argv[1])
+blocks = int(sys.argv[2])
+out, back = sys.stdout.buffer, sys.stdin.buffer
+encoder = BeliefEncoder(code, blocks)
+active = np.arange(blocks)
+messages = np.random.default_rng(1).integers(0, 2, (blocks, 48), np.uint8)
+encoder.start(active, messages)
+while active.size:
+    x = encoder.encode(active)
+    out.write(x.tobytes())
+    out.flush()
+    levels = np.frombuffer(back.read(x.size), np.uint8).reshape(x.shape)
+    encoder.observe(active, levels)
+    more = encoder.rounds[active] < code.parameters.rounds
+    active = active[~encoder.decoded[active].all(1) & more]
+table = encoder.table
+for part in (table.log_ratios, table.classes, table.candidates, encoder.odds):
+    out.write(hashlib.sha256(part.tobytes()).digest())
+out.write(_kernels.simd_target().encode())
+"""
+
+
+def test_two_processes_on_different_targets_agree_to_the_bit(trained):
+    """A million symbols between a process held to the worst target and one on the best."""
+    blocks = 12000
+    code, _ = belief_files.load(trained)
+    targets = _kernels.simd_targets()
+    child = subprocess.Popen(
+        [sys.executable, "-c", TRANSMITTER, trained, str(blocks)],
+        env=os.environ | {"NEURALFEC_SIMD": targets[-1]},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        decoder = BeliefDecoder(code, blocks)
+        rng = np.random.default_rng(2)
+        active = np.arange(blocks)
+        decoder.start(active)
+        symbols = 0
+        while active.size:
+            groups = code.parameters.groups
+            sending = ~decoder.decoded[active]
+            x = np.frombuffer(child.stdout.read(4 * active.size * groups), np.float32)
+            x = x.reshape(-1, groups)
+            assert np.array_equal(x != 0, sending)
+            symbols += sending.sum()
+            y = x + np.float32(0.891) * rng.standard_normal(x.shape, np.float32)
+            decoded = decoder.decode(active, y)
+            child.stdin.write(decoder.feedback(y).tobytes())
+            child.stdin.flush()
+            active = active[~decoded.all(1) & (decoder.rounds[active] < code.parameters.rounds)]
+        table = decoder.table
+        for part in (table.log_ratios, table.classes, table.candidates, decoder.odds):
+            assert child.stdout.read(32) == hashlib.sha256(part.tobytes()).digest()
+        assert child.stdout.read().decode() == targets[-1]
+    finally:
+        child.kill()
+        child.wait()
+    assert symbols > 1_000_000
+    sent = np.random.default_rng(1).integers(0, 2, (blocks, 48), np.uint8)
+    wrong = (code.bits(decoder.decisions(np.arange(blocks))) != sent).any(1)
+    assert wrong.mean() < 1e-3
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """The shipped code of 4 bits a group."""
+    return "feedback/belief-4bit-1dB"
+
+
+def test_counted_errors_lie_where_the_posterior_puts_them(trained):
+    code, _ = belief_files.load(trained, threshold=5.0)
+    result = belief_evaluation.evaluate(code, 1.0, 20000, np.random.default_rng(5))
+    low, high = clopper_pearson(result["block_errors"], result["blocks"], 0.999)[1:]
+    assert result["block_errors"] > 100
+    assert low < result["block_error_rate_by_posterior"] < high
+
+
+def test_shipped_code_meets_its_card(trained):
+    code, card = belief_files.load(trained)
+    result = belief_evaluation.evaluate(code, 1.0, 20000, np.random.default_rng(6))
+    assert result["mean_power"] == pytest.approx(1, abs=0.01)
+    stated = card.measured["at_threshold"][f"{code.threshold:g}"]
+    assert result["rate"] == pytest.approx(stated["rate"], abs=0.003)
+    assert result["rate"] < result["capacity"]
+    # Four errors at 1e-5 would be a probability of 1e-4.
+    assert result["block_errors"] <= 3
+    # A channel without noise ends soon and right.
+    easy = belief_evaluation.evaluate(code, 60.0, 500, np.random.default_rng(7))
+    assert easy["block_errors"] == 0
+    assert easy["rate"] > result["rate"]
+
+
+def test_symbols_that_do_not_arrive_leave_the_belief(trained):
+    code, _ = belief_files.load(trained)
+    slots = np.arange(2)
+    decoder, encoder = code.decoder(2), code.encoder(2)
+    message = np.ones((2, 48), np.uint8)
+    encoder.start(slots, message)
+    decoder.start(slots)
+    before = decoder.table.log_ratios
+    x = encoder.encode(slots)
+    x[0] = np.nan
+    decoder.decode(slots, x)
+    levels = decoder.feedback(x)
+    groups = code.parameters.groups
+    assert (levels[0] == 0).all() and (levels[1] > 0).all()
+    assert np.array_equal(decoder.table.log_ratios[:groups], before[:groups])
+    assert not np.array_equal(decoder.table.log_ratios[groups:], before[groups:])
+    encoder.observe(slots, levels)
+    while not decoder.decoded.all():
+        x = encoder.encode(slots)
+        decoder.decode(slots, x)
+        encoder.observe(slots, decoder.feedback(x))
+    assert np.array_equal(code.bits(decoder.decisions(slots)), message)
+
+
+def test_blocks_in_any_company_and_round(trained):
+    """A block's symbols do not depend on which others go with it."""
+    code, _ = belief_files.load(trained)
+    rng = np.random.default_rng(4)
+    messages = rng.integers(0, 2, (5, 48), np.uint8)
+    noise = rng.standard_normal((12, 5, code.parameters.groups)).astype(np.float32)
+
+    def play(slots):
+        encoder, decoder = BeliefEncoder(code, 5), BeliefDecoder(code, 5)
+        sent = [[] for _ in range(5)]
+        for late, part in enumerate(slots):
+            encoder.start(part, messages[part])
+            decoder.start(part)
+            for _ in range(late):
+                step(encoder, decoder, part, sent)
+        for _ in range(3):
+            step(encoder, decoder, np.concatenate(slots), sent)
+        return sent
+
+    def step(encoder, decoder, slots, sent):
+        rounds = encoder.rounds[slots]
+        x = encoder.encode(slots)
+        for slot, symbols in zip(slots, x, strict=True):
+            sent[slot].append(symbols)
+        y = x + noise[rounds, slots]
+        decoder.decode(slots, y)
+        encoder.observe(slots, decoder.feedback(y))
+
+    together = play([np.arange(5)])
+    apart = play([np.array([3]), np.array([4, 1]), np.array([0, 2])])
+    for a, b in zip(together, apart, strict=True):
+        assert np.array_equal(a[:3], b[:3])
+
+
+def test_training_goes_on_where_it_stopped(tmp_path):
+    common = [
+        "--group-bits",
+        "2",
+        "--batch",
+        "32",
+        "--measured-groups",
+        "2000",
+        "--hidden",
+        "8",
+        "8",
+    ]
+
+    def train(output, *more):
+        return belief_training.main([str(output), *common, "--steps", "6", *more])
+
+    assert train(tmp_path / "once.pt") == 0
+    # No time at all: stops before the first step, then goes on.
+    assert train(tmp_path / "twice.pt", "--minutes", "0") == 0
+    assert not (tmp_path / "twice.pt").exists()
+    assert train(tmp_path / "twice.pt") == 0
+    networks = [belief_files.load_network(tmp_path / f"{name}.pt") for name in ("once", "twice")]
+    for name, value in networks[0][0].state_dict().items():
+        assert torch.equal(value, networks[1][0].state_dict()[name])
+    code, card = belief_files.load(tmp_path / "once.pt", threshold=6.0)
+    result = belief_evaluation.evaluate(code, 1.0, 2000, np.random.default_rng(1))
+    assert result["mean_power"] == pytest.approx(1, abs=0.05)
+    assert card.training.steps == 6
+    # Another code's checkpoint is refused.
+    assert (
+        belief_training.main([str(tmp_path / "once.pt"), *common, "--steps", "6", "--peak", "3"])
+        == 1
+    )
+
+
+def test_gain_between_thresholds():
+    p = belief.BeliefParameters(3, gains=((6.0, 1.0), (8.0, 1.2), (12.0, 1.0)))
+    assert [p.gain(t) for t in (2.0, 6.0, 7.0, 8.0, 11.0, 20.0)] == pytest.approx(
+        [1.0, 1.0, 1.1, 1.2, 1.05, 1.0]
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"group_bits": 7},
+        {"group_bits": 5},
+        {"rounds": 0},
+        {"peak": math.nan},
+        {"feedback_bits": 9},
+        {"feedback_step": 0},
+        {"hidden": (3,)},
+        {"gains": ((8.0, 1.0), (6.0, 1.0))},
+        {"snr_db": math.inf},
+    ],
+)
+def test_parameters_that_make_no_sense(change):
+    with pytest.raises(ValueError, match="expected"):
+        belief.BeliefParameters(**({"group_bits": 4} | change))
+
+
+def test_bad_calls():
+    p, network, code = random_code(2)
+    with pytest.raises(ValueError, match="threshold"):
+        BeliefCode(p, network, 0)
+    encoder, decoder = code.encoder(1), code.decoder(1)
+    one = np.array([0])
+    with pytest.raises(ValueError, match="messages of 48 bits"):
+        encoder.start(one, np.zeros((1, 47), np.uint8))
+    encoder.start(one, np.zeros((1, 48), np.uint8))
+    for _ in range(12):
+        encoder.encode(one)
+    with pytest.raises(ValueError, match="rounds"):
+        encoder.encode(one)
+    decoder.start(one)
+    with pytest.raises(ValueError, match="loaded with"):
+        decoder.decode(one, np.zeros((1, 24), np.float32), 0.999)
+    with pytest.raises(ValueError, match="at least 1 block"):
+        belief_evaluation.evaluate(code, 1.0, 0, np.random.default_rng(1))
