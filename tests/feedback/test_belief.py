@@ -272,6 +272,24 @@ def test_training_goes_on_where_it_stopped(tmp_path):
     )
 
 
+def test_gradient_of_the_received_symbol():
+    """Of E[y] and E[y^2], known in closed form for the mixture sum p_i N(x_i, s^2)."""
+    n, variance = 400_000, 0.8
+    ratios = torch.tensor([0.0, -0.4, -1.0])
+    points = torch.tensor([0.3, -0.6, 0.9])
+    leaves = [ratios.clone().requires_grad_(), points.clone().requires_grad_()]
+    generator = torch.Generator().manual_seed(1)
+    y = belief_training.received(*(leaf.expand(n, -1) for leaf in leaves), variance, generator)
+    for power in (1, 2):
+        found = torch.autograd.grad((y**power).mean(), leaves, retain_graph=True)
+        expected = [leaf.detach().requires_grad_() for leaf in (ratios, points)]
+        moment = expected[1] if power == 1 else expected[1] ** 2 + variance
+        mean = (torch.softmax(expected[0], 0) * moment).sum()
+        assert (y**power).mean().item() == pytest.approx(mean.item(), abs=0.01)
+        for a, b in zip(found, torch.autograd.grad(mean, expected), strict=True):
+            torch.testing.assert_close(a, b, atol=0.01, rtol=0)
+
+
 def test_gain_between_thresholds():
     p = belief.BeliefParameters(3, gains=((6.0, 1.0), (8.0, 1.2), (12.0, 1.0)))
     assert [p.gain(t) for t in (2.0, 6.0, 7.0, 8.0, 11.0, 20.0)] == pytest.approx(

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Trains a belief-driven code: ``python -m neuralfec.feedback.belief_training``.
 
-Fresh rollouts, differentiated through. With w_t the probability that a group is still
+Fresh rollouts of beliefs, differentiated through: the received symbol is drawn from its
+distribution under the belief, sum_i p_i N(x_i, sigma^2), whose gradient `received` carries
+on. (Following one class through the rounds instead is simpler and biased: where two classes
+change places, the symbol of the one that is followed jumps, and no gradient sees it.
+Measured: 1 % less rate.) With w_t the probability that a group is still
 under way in round t (a soft stop: w_(t+1) = w_t sigmoid((theta - L_t) / T)) and e_t the
 energy of its symbol expected under the belief, the loss is
 
@@ -26,6 +30,7 @@ from torch import Tensor
 from .belief import BeliefNetwork, BeliefParameters, log_odds, quantize, update
 
 THRESHOLDS = (5.0, 15.0)
+STEEPEST = 1.5
 
 
 @dataclasses.dataclass
@@ -37,10 +42,37 @@ class Rollout:
     price: Tensor
 
 
+def received(
+    log_ratios: Tensor, candidates: Tensor, noise_variance: float, generator: torch.Generator
+) -> Tensor:
+    """y (n, 1) drawn from sum_i p_i N(x_i, sigma^2), differentiable in p and x.
+
+    Implicit reparameterisation: with F and f the distribution and density of the mixture,
+    dy = sum_i r_i dx_i - sum_i (Phi((y - x_i) / sigma) - F(y)) / f(y) dp_i, where r_i is the
+    probability of class i given y. Figurnov, Mohamed, Mnih, "Implicit Reparameterization
+    Gradients", 2018. The second factor is held below STEEPEST: where y falls between classes
+    far apart, f is so small that single groups would rule the gradient.
+    """
+    p = torch.softmax(log_ratios, 1)
+    with torch.no_grad():
+        deviation = math.sqrt(noise_variance)
+        chosen = torch.multinomial(p, 1, generator=generator)
+        noise = torch.randn(chosen.shape, generator=generator, device=p.device)
+        y = candidates.gather(1, chosen) + deviation * noise
+        z = (y - candidates) / deviation
+        density = p * torch.exp(-z.square() / 2)
+        total = density.sum(1, keepdim=True)
+        below = torch.special.ndtr(z)
+        shift = (below - (p * below).sum(1, keepdim=True)) / total
+        shift = (shift * (deviation * math.sqrt(2 * math.pi))).clamp(-STEEPEST, STEEPEST)
+        share = density / total
+    moved = (share * candidates - shift * p).sum(1, keepdim=True)
+    return y + moved - moved.detach()
+
+
 def rollout(
     network: BeliefNetwork,
     p: BeliefParameters,
-    classes: Tensor,
     threshold: Tensor,
     horizon: Tensor,
     peak: Tensor,
@@ -48,15 +80,13 @@ def rollout(
     softness: float,
     generator: torch.Generator,
 ) -> Rollout:
-    """Groups of these classes through the code; threshold, horizon, peak: (n,)."""
-    n = len(classes)
-    sums = [torch.zeros(n, device=classes.device) for _ in range(3)]
-    log_ratios = torch.zeros(n, p.patterns, device=classes.device)
-    rank = classes[:, None]
-    weight = torch.ones(n, device=classes.device)
-    alive = torch.arange(n, device=classes.device)
-    one = torch.ones((), device=classes.device)
-    deviation = math.sqrt(noise_variance)
+    """Groups through the code; threshold, horizon, peak: (n,)."""
+    n, device = len(threshold), threshold.device
+    sums = [torch.zeros(n, device=device) for _ in range(3)]
+    log_ratios = torch.zeros(n, p.patterns, device=device)
+    weight = torch.ones(n, device=device)
+    alive = torch.arange(n, device=device)
+    one = torch.ones((), device=device)
     for round in range(int(horizon.max())):
         left = horizon[alive] - round
         conditions = torch.stack([left, threshold[alive], peak[alive]], 1)
@@ -64,27 +94,17 @@ def rollout(
         energy = (torch.softmax(log_ratios, 1) * candidates.square()).sum(1)
         sums[0] = sums[0].index_add(0, alive, weight)
         sums[1] = sums[1].index_add(0, alive, weight * energy)
-        sent = candidates.gather(1, rank)
-        noise = torch.randn(sent.shape, generator=generator, device=sent.device)
-        received = sent + deviation * noise
+        y = received(log_ratios, candidates, noise_variance, generator)
         # The gradient passes the quantizer as if it were not there.
-        received = (
-            received + (quantize(received, p.feedback_step, p.feedback_levels) - received).detach()
-        )
-        log_ratios, origin = update(log_ratios, candidates, received, noise_variance)
-        rank = (origin == rank).int().argmax(1, keepdim=True)
+        y = y + (quantize(y, p.feedback_step, p.feedback_levels) - y).detach()
+        log_ratios, _ = update(log_ratios, candidates, y, noise_variance)
         shortage = threshold[alive] - log_odds(log_ratios)
         weight = weight * torch.sigmoid(shortage / softness)
         last = left == 1
         price = torch.exp((shortage.clamp(min=-4) / 2).clamp(max=4))
         sums[2] = sums[2].index_add(0, alive, weight * price * last)
         keep = ~last & (weight > 2e-3)
-        log_ratios, rank, weight, alive = (
-            log_ratios[keep],
-            rank[keep],
-            weight[keep],
-            alive[keep],
-        )
+        log_ratios, weight, alive = log_ratios[keep], weight[keep], alive[keep]
     return Rollout(*sums)
 
 
@@ -188,7 +208,6 @@ class Trainer:
         def uniform(low: float, high: float, size: int = n) -> Tensor:
             return low + (high - low) * torch.rand(size, generator=self.generator, device=device)
 
-        classes = torch.randint(p.patterns, (n,), generator=self.generator, device=device)
         threshold = uniform(*THRESHOLDS)
         # Three quarters at the code's own horizon and peak, which alone steer the multiplier.
         main = n * 3 // 4
@@ -199,7 +218,6 @@ class Trainer:
         out = rollout(
             self.network,
             p,
-            classes,
             threshold,
             horizon,
             peak,
