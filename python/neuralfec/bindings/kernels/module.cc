@@ -5,9 +5,9 @@
 #include <pybind11/stl.h>
 
 namespace gr::neuralfec {
+void bind_belief_code(pybind11::module& m);
 void bind_demapper(pybind11::module& m);
 void bind_group_transformer(pybind11::module& m);
-void bind_belief_code(pybind11::module& m);
 void bind_belief_propagation(pybind11::module& m);
 void bind_permutation(pybind11::module& m);
 void bind_polar(pybind11::module& m);
@@ -27,9 +27,9 @@ PYBIND11_MODULE(_kernels, m)
           py::arg("name"),
           "Holds the kernels of this process to one SIMD target; '' gives the choice "
           "back.");
+    bind_belief_code(m);
     bind_demapper(m);
     bind_group_transformer(m);
-    bind_belief_code(m);
     bind_belief_propagation(m);
     bind_permutation(m);
     bind_polar(m);
