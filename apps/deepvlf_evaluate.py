@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write all figures here")
     arguments = parser.parse_args(argv)
     try:
-        code, made_for, card = files.load(arguments.model)
+        code, made_for, card = files.load(arguments.model, threshold=arguments.threshold)
         setting = evaluation.override(
             made_for,
             snr_db=arguments.snr,

@@ -12,8 +12,21 @@ import pytest
 import torch
 from feedback import belief_twin
 from gnuradio.neuralfec import _kernels
-from gnuradio.neuralfec.feedback import belief, belief_evaluation, belief_files, belief_training
+from gnuradio.neuralfec.feedback import (
+    belief,
+    belief_evaluation,
+    belief_files,
+    belief_training,
+    files,
+)
 from gnuradio.neuralfec.feedback.belief_codec import BeliefCode, BeliefDecoder, BeliefEncoder
+from gnuradio.neuralfec.feedback.session import (
+    Faults,
+    Receiver,
+    SimulatedLink,
+    Transmitter,
+    converse,
+)
 from gnuradio.neuralfec.simulation import clopper_pearson
 
 
@@ -334,3 +347,45 @@ def test_bad_calls():
         decoder.decode(one, np.zeros((1, 24), np.float32), 0.999)
     with pytest.raises(ValueError, match="at least 1 block"):
         belief_evaluation.evaluate(code, 1.0, 0, np.random.default_rng(1))
+
+
+def test_sessions_carry_it_over_bad_links(trained):
+    """A tenth of the messages is dropped, doubled, delayed or corrupted, both ways."""
+    code, setting, _ = files.load(trained)
+    transmitter = Transmitter(code, setting, capacity=128, max_records=16, stream=3)
+    receiver = Receiver(code, setting, capacity=256)
+    sent = np.random.default_rng(8).integers(0, 2, (500, 48), np.uint8)
+    transmitter.submit(sent)
+    faults = Faults(0.1, 0.1, 0.1, 0.1)
+    forward = SimulatedLink(1, setting.noise_deviation, faults)
+    converse(transmitter, receiver, forward, SimulatedLink(2, 0.0, faults))
+    right = [outcome for outcome in transmitter.outcomes if outcome.delivered]
+    # Spoiled samples of an intact record are noise like any other, and cost a few.
+    assert len(right) > 400
+    for delivery in receiver.deliveries:
+        if delivery.bits is not None:
+            assert np.array_equal(delivery.bits, sent[delivery.session[1]])
+
+
+def test_sessions_give_the_evaluators_figures(trained):
+    code, setting, _ = files.load(trained, threshold=1 / (1 + math.exp(-9)))
+    transmitter, receiver = Transmitter(code, setting), Receiver(code, setting)
+    transmitter.submit(np.random.default_rng(9).integers(0, 2, (3000, 48), np.uint8))
+    forward = SimulatedLink(1, setting.noise_deviation)
+    converse(transmitter, receiver, forward, SimulatedLink(2))
+    assert sum(outcome.delivered for outcome in transmitter.outcomes) >= 2995
+    symbols = np.array([outcome.symbols for outcome in transmitter.outcomes])
+    energy = sum(outcome.energy for outcome in transmitter.outcomes)
+    result = belief_evaluation.evaluate(code, setting.snr_db, 20000, np.random.default_rng(1))
+    spread = 4 * symbols.std() / math.sqrt(len(symbols))
+    assert symbols.mean() == pytest.approx(result["symbols"] / result["blocks"], abs=spread)
+    assert energy / symbols.sum() == pytest.approx(1, abs=0.02)
+
+
+def test_thresholds_of_both_kinds(trained):
+    assert files.load(trained, threshold=0.999)[0].threshold == pytest.approx(math.log(999))
+    code, setting, _ = files.load(trained)
+    assert code.threshold == 12 and setting.threshold == code.gamma
+    for gamma in (0.5, 1.0, math.nan):
+        with pytest.raises(ValueError, match="threshold above"):
+            files.load(trained, threshold=gamma)

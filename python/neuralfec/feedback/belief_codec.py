@@ -17,6 +17,16 @@ from .belief import BeliefNetwork, BeliefParameters
 from .codec import Code
 
 
+def log_odds(gamma: float) -> float:
+    """theta of a threshold given as a probability, rounded so that both ends find the same.
+
+    ValueError for what is no probability above 1/2.
+    """
+    if not 0.5 < gamma < 1:
+        raise ValueError(f"expected a threshold above 0.5 and below 1, got {gamma}")
+    return round(math.log(gamma / (1 - gamma)), 6)
+
+
 class BeliefCode:
     """A belief-driven code ready for use with one threshold.
 
@@ -32,9 +42,9 @@ class BeliefCode:
         p = parameters
         if not 0 < threshold < 36:
             raise ValueError(f"expected a threshold above 0 and below 36, got {threshold}")
-        self.parameters, self.threshold = p, threshold
+        self.parameters, self.threshold = p, round(threshold, 6)
         self.gamma = 1 / (1 + math.exp(-threshold))
-        self.gain = p.gain(threshold)
+        self.gain = p.gain(self.threshold)
         self.payload_bytes = p.groups
         state = network.state_dict()
         # Powers of two: exact.
@@ -42,7 +52,7 @@ class BeliefCode:
         layers = ("layer1", "layer2", "layer3")
         leaves = [state[f"{layer}.{leaf}"] for layer in layers for leaf in ("weight", "bias")]
         weights = torch.cat([leaf.flatten() for leaf in leaves]).numpy()
-        agreed = weights.tobytes() + repr((p, threshold)).encode()
+        agreed = weights.tobytes() + repr((p, self.threshold)).encode()
         self.identity = zlib.crc32(agreed) & 0xFFFF
         self.kernel = _kernels.belief_code(
             group_bits=p.group_bits,
@@ -119,10 +129,11 @@ class _End:
 
 
 class BeliefEncoder(_End):
-    """The transmitter."""
+    """The transmitter. symbols: (capacity, Q) float32 of the last round."""
 
     def __init__(self, code: BeliefCode, capacity: int):
         super().__init__(code, capacity)
+        self.symbols = np.zeros(self.decoded.shape, np.float32)
         self.labels = np.zeros(self.decoded.shape, np.uint8)
 
     def start(self, slots: np.ndarray, messages: np.ndarray) -> None:
@@ -136,6 +147,7 @@ class BeliefEncoder(_End):
         rows = self._propose(slots, active)
         x = np.zeros(active.shape, np.float32)
         x[active] = self.code.kernel.symbols(self.table, rows, self.labels[slots][active])
+        self.symbols[slots] = x
         return x
 
     def observe(
@@ -162,7 +174,7 @@ class BeliefDecoder(_End):
 
         threshold: gamma. ValueError for another than the code's, which both ends share.
         """
-        if threshold not in (None, self.code.gamma):
+        if threshold is not None and abs(log_odds(threshold) - self.code.threshold) > 1e-5:
             raise ValueError(
                 f"expected the threshold that the code was loaded with, {self.code.gamma}, "
                 f"got {threshold}"

@@ -25,45 +25,21 @@ def simulate(code: BeliefCode, snr_db: float, blocks: int, rng: np.random.Genera
     are decided for the likeliest class, and are in block_errors where that is wrong.
     feedback_bits: sent back.
     """
-    p = code.parameters
-    encoder, decoder = code.encoder(blocks), code.decoder(blocks)
-    messages = rng.integers(0, 2, (blocks, p.message_bits), np.uint8)
-    active = every = np.arange(blocks)
-    encoder.start(active, messages)
-    decoder.start(active)
-    deviation = np.float32(10 ** (-snr_db / 20))
-    symbols = np.zeros(blocks)
-    energy = np.zeros(blocks)
-    for _ in range(p.rounds):
-        symbols[active] += (~encoder.decoded[active]).sum(1)
-        x = encoder.encode(active)
-        energy[active] += np.square(x, dtype=np.float64).sum(1)
-        y = x + deviation * rng.standard_normal(x.shape, np.float32)
-        decoded = decoder.decode(active, y)
-        encoder.observe(active, decoder.feedback(y))
-        active = active[~decoded.all(1)]
-        if not active.size:
-            break
+    setting = evaluation.Setting(snr_db, threshold=code.gamma)
+    population = evaluation.Population(code, setting, blocks, rng)
+    while population.active.size:
+        population.step()
+    encoder, decoder = population.encoder, population.decoder
     if not np.array_equal(encoder.odds, decoder.odds):
         raise RuntimeError("the ends' beliefs differ: the kernel broke its promise")
-    wrong = (code.bits(decoder.decisions(every)) != messages).sum(1)
+    counts = evaluation.counts(population)
     estimate = -np.expm1(-np.log1p(decoder.odds.astype(np.float64)).sum(1))
     return {
-        "blocks": blocks,
-        "bits": blocks * p.message_bits,
-        "block_errors": int((wrong > 0).sum()),
-        "bit_errors": int(wrong.sum()),
-        "symbols": int(symbols.sum()),
-        "energy": float(energy.sum()),
-        "rounds": int(decoder.rounds.sum()),
-        "stop_flags": 0,
-        "symbols_squared": float((symbols**2).sum()),
-        "energy_squared": float((energy**2).sum()),
-        "symbols_energy": float((symbols * energy).sum()),
+        **counts,
         "error_estimate": float(estimate.sum()),
         "estimate_squared": float((estimate**2).sum()),
         "undecided_blocks": int((~decoder.decoded).any(1).sum()),
-        "feedback_bits": int(symbols.sum()) * p.feedback_bits,
+        "feedback_bits": counts["symbols"] * code.parameters.feedback_bits,
     }
 
 
@@ -86,7 +62,7 @@ def report(code: BeliefCode, snr_db: float, counts: dict) -> dict:
     n = counts["blocks"]
     estimate = counts["error_estimate"] / n
     deviation = math.sqrt(max(counts["estimate_squared"] / n - estimate**2, 0) / n)
-    result = evaluation.report(code, evaluation.Setting(snr_db, termination="none"), counts)
+    result = evaluation.report(code, evaluation.Setting(snr_db, threshold=code.gamma), counts)
     del result["error_estimate"]
     return {
         **result,

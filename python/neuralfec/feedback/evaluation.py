@@ -13,7 +13,7 @@ import numpy as np
 
 from ..simulation import clopper_pearson
 from . import fading
-from .codec import Code, Decoder, Encoder
+from .codec import Code
 
 TERMINATIONS = ("receiver", "transmitter", "hybrid", "none")
 CHANNELS = ("awgn", "tdl-c")
@@ -143,7 +143,7 @@ class Population:
         check(code, setting)
         p = code.parameters
         self.code, self.setting, self.rng = code, setting, rng
-        self.encoder, self.decoder = Encoder(code, blocks), Decoder(code, blocks)
+        self.encoder, self.decoder = code.encoder(blocks), code.decoder(blocks)
         self.messages = rng.integers(0, 2, (blocks, p.message_bits), np.uint8)
         self.active = np.arange(blocks)
         self.encoder.start(self.active, self.messages)
@@ -199,6 +199,12 @@ def simulate(code: Code, setting: Setting, blocks: int, rng: np.random.Generator
     population = Population(code, setting, blocks, rng)
     while population.active.size:
         population.step()
+    return counts(population)
+
+
+def counts(population: Population) -> dict:
+    """What ``simulate`` returns, of a population that is through its rounds."""
+    code, blocks = population.code, len(population.messages)
     decided = code.bits(population.decoder.decisions(np.arange(blocks)))
     wrong = (decided != population.messages).sum(1)
     symbols = population.group_rounds.sum(1).astype(np.float64)

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 
 from .. import models
+from . import belief_files
+from .belief_codec import BeliefCode, log_odds
 from .codec import Code, Network, kernel_network, torch_network
 from .evaluation import Setting
 from .network import CodeParameters, FeedbackCode, GroupTransformer
@@ -96,14 +98,24 @@ def load_module(file: str | os.PathLike) -> tuple[FeedbackCode, models.Card]:
 
 
 def load(
-    file: str | os.PathLike, engine: Callable[[GroupTransformer], Network] | None = None
-) -> tuple[Code, Setting, models.Card]:
-    """A code ready for use, the setting that it was made for, and its card.
+    file: str | os.PathLike,
+    engine: Callable[[GroupTransformer], Network] | None = None,
+    threshold: float | None = None,
+) -> tuple[Code | BeliefCode, Setting, models.Card]:
+    """A code of either kind ready for use, the setting that it was made for, and its card.
 
-    engine: what runs its networks; the compiled kernel where there is one.
+    engine: what runs the networks of DeepVLF; the compiled kernel where there is one.
+    threshold: gamma of the receiver in place of the card's.
     """
+    if "belief_code" in models.read_card(file).parameters:
+        theta = None if threshold is None else log_odds(threshold)
+        code, card = belief_files.load(file, theta)
+        return code, Setting(code.parameters.snr_db, threshold=code.gamma), card
     module, card = load_module(file)
-    return Code(module, engine or default_engine()), Setting(**card.parameters["setting"]), card
+    setting = Setting(**card.parameters["setting"])
+    if threshold is not None:
+        setting = dataclasses.replace(setting, threshold=threshold)
+    return Code(module, engine or default_engine()), setting, card
 
 
 def default_engine() -> Callable[[GroupTransformer], Network]:
