@@ -335,18 +335,20 @@ sum_classes(const float* metrics, std::size_t k, float* scratch, class_sums& out
             for (int c : {0, 1}) {
                 auto& x = out.of[b][c];
                 const V below = hn::Sub(out.all.peak, x.peak);
-                if (HWY_LIKELY(hn::AllTrue(d, hn::Lt(below, set(100.0f))))) {
-                    x.sum = hn::Mul(c ? one : zero, exp2(below));
+                const auto near = hn::Lt(below, set(100.0f));
+                x.sum = hn::Mul(c ? one : zero, exp2(hn::Min(below, set(100.0f))));
+                if (HWY_LIKELY(hn::AllTrue(d, near)))
                     continue;
-                }
-                // Too far below the peak of all: once more, relative to its own.
+                // Too far below the peak of all: once more, relative to its own. Lane by
+                // lane, so that a symbol's neighbours do not touch its LLRs.
                 const std::size_t bit = n >> (b + 1);
-                x.sum = hn::Zero(d);
+                V own = hn::Zero(d);
                 for (std::size_t j = 0; j < n; j++)
                     if (((j & bit) != 0) == (c != 0))
-                        x.sum = hn::Add(
-                            x.sum,
+                        own = hn::Add(
+                            own,
                             exp2_zero(hn::Sub(hn::Load(d, metrics + j * lanes), x.peak)));
+                x.sum = hn::IfThenElse(near, x.sum, own);
             }
         });
 }

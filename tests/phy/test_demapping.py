@@ -179,6 +179,17 @@ def test_far_outliers_keep_their_sign():
         assert np.array_equal((llrs > 0)[strong], points.bits[nearest].astype(bool)[strong])
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["qam256", "psk8", "random128"])
+def test_neighbours_do_not_touch_a_symbol(name, method):
+    rng = np.random.default_rng(4)
+    y, h, noise_var = received(rng, MODULATIONS[name], rng.uniform(-5, 40, 200), True)
+    together = demap(y, MODULATIONS[name], noise_var, h, method)
+    for i in range(200):
+        alone = demap(y[i], MODULATIONS[name], noise_var[i], h[i], method)
+        np.testing.assert_array_equal(alone, together[i])
+
+
 @given(shape=st.lists(st.integers(0, 5), max_size=3), seed=st.integers(0, 1000))
 @settings(deadline=None)
 def test_shapes(shape, seed):

@@ -6,9 +6,12 @@
 namespace py = pybind11;
 
 namespace gr::neuralfec {
+void bind_channel(py::module& m);
 void bind_interleaver(py::module& m);
 void bind_ldpc_decoder(py::module& m);
 void bind_linear_encoder(py::module& m);
+void bind_mapper(py::module& m);
+void bind_soft_demapper(py::module& m);
 void bind_polar_decoder(py::module& m);
 }
 
@@ -27,8 +30,11 @@ PYBIND11_MODULE(neuralfec_python, m)
     py::module::import("gnuradio.gr");
     py::module::import("gnuradio.fec");
     m.doc() = "C++ blocks of gr-neuralfec.";
+    bind_channel(m);
     bind_interleaver(m);
     bind_ldpc_decoder(m);
     bind_linear_encoder(m);
+    bind_mapper(m);
     bind_polar_decoder(m);
+    bind_soft_demapper(m);
 }
