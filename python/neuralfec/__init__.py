@@ -18,6 +18,11 @@ __version__ = "0.1.0"
 
 # Where each block lives. A new block is one line here, one yml in grc/.
 _BLOCKS = {
+    "error_counter": "link.blocks",
+    "frame_decoder": "link.blocks",
+    "frame_encoder": "link.blocks",
+    "frame_sink": "link.blocks",
+    "frame_source": "link.blocks",
     "interleaver": "neuralfec_python",
     "polar_decoder": "neuralfec_python",
     "generic_polar_decoder": "neuralfec_python",

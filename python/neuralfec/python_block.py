@@ -86,7 +86,8 @@ class PythonBlock:
         return super().start()
 
     def work(self, input_items: list, output_items: list) -> int:
-        produced = self._call(self.process, input_items, output_items)
+        # int: gr.WORK_DONE is an enumeration without an order.
+        produced = self._call(lambda *items: int(self.process(*items)), input_items, output_items)
         if produced is None:
             return _DONE
         self.counts["calls"] += 1

@@ -5,6 +5,7 @@ import ast
 import functools
 import importlib
 import inspect
+import os
 import re
 from pathlib import Path
 
@@ -22,6 +23,7 @@ CATEGORIES = {
     "decoding": "Decoding",
     "feedback": "Feedback",
     "radio": "Radio",
+    "link": "Link",
     "measurement": "Measurement",
 }
 
@@ -43,6 +45,10 @@ def block(file):
     made = flow_graph().new_block(file.name.removesuffix(".block.yml"))
     assert made is not None, "GRC does not accept the file"
     made.params["id"].set_value(f"made_{len(flow_graph().blocks)}")
+    # Only the user knows which file.
+    for parameter in made.params.values():
+        if parameter.dtype in ("file_open", "file_save") and not parameter.get_value():
+            parameter.set_value(str(file) if parameter.dtype == "file_open" else os.devnull)
     flow_graph().rewrite()
     return made
 

@@ -70,4 +70,4 @@ def test_bad_sizes():
 
 def test_ranges():
     assert ranges([]) == ""
-    assert ranges([3, 5, 6, 7, 9]) == "3, 5-7, 9"
+    assert ranges([(3, 3), (5, 7), (9, 9)]) == "3, 5-7, 9"

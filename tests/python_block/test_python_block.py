@@ -196,3 +196,24 @@ def test_set_batch_makes_room_for_batches(batch):
 def test_set_batch_wants_a_batch():
     with pytest.raises(ValueError, match="at least 1"):
         set_batch(0)
+
+
+def test_a_source_ends_its_graph_with_work_done():
+    class source(PythonBlock, gr.sync_block):
+        def __init__(self):
+            super().__init__("source", None, [np.uint8])
+            self.left = 10
+
+        def process(self, input_items, output_items):
+            if not self.left:
+                return gr.WORK_DONE
+            self.left -= 1
+            output_items[0][0] = self.left
+            return 1
+
+    graph = gr.top_block()
+    graph.source, graph.sink = source(), blocks.vector_sink_b()
+    graph.connect(graph.source, graph.sink)
+    run(graph, graph.source)
+    assert list(graph.sink.data()) == list(range(9, -1, -1))
+    assert graph.source.counts["items"] == 10

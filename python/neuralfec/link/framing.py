@@ -119,12 +119,6 @@ class FrameFormat:
         return bits
 
 
-def ranges(numbers: list[int]) -> str:
-    """Sorted numbers as people write them: [3, 5, 6, 7] gives "3, 5-7"."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+def ranges(spans: list[tuple[int, int]]) -> str:
+    """Ranges (first, last) as people write them: [(3, 3), (5, 7)] gives "3, 5-7"."""
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)

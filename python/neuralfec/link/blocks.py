@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Blocks that carry a file over a coded link, with any code and decoder of the registries."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gnuradio import gr
+
+from ..codes import code as make_code
+from ..decoders import decoder as make_decoder
+from ..python_block import PythonBlock
+from ..simulation import count_errors
+from .framing import FrameFormat
+
+
+def as_code(code: Any) -> Any:
+    return make_code(code) if isinstance(code, str) else code
+
+
+class frame_source(PythonBlock, gr.sync_block):
+    """Cuts a file into numbered frames with CRC-32 (see ``link.framing``).
+
+    Output: uint8 message bits, one frame a vector item of length k.
+
+    path: the file to send. k: message bits of the code. frame_multiple: the frames are made up
+    with fillers, which ``frame_sink`` drops, to a multiple of this: with n code bits a frame and
+    K bits a symbol, K / gcd(n, K) frames fill whole symbols. ValueError if k is too small, the
+    file is missing, empty or has more than 2^32 frames.
+    """
+
+    def __init__(self, path: str, k: int, frame_multiple: int = 1):
+        self.format = FrameFormat(k)
+        if frame_multiple < 1:
+            raise ValueError(f"frame_multiple must be at least 1, got {frame_multiple}")
+        file = Path(path)
+        if not file.is_file():
+            raise ValueError(f"no such file to send: {path}")
+        size = file.stat().st_size
+        if size == 0:
+            raise ValueError(f"the file to send is empty: {path}")
+        super().__init__("frame_source", None, [(np.uint8, k)])
+        #: Frames with data, without the fillers.
+        self.frames = self.format.frames_for(size)
+        self._total = -(-self.frames // frame_multiple) * frame_multiple
+        self._sent = 0
+        self._file = file.open("rb")
+
+    def process(self, input_items, output_items) -> int:
+        out = output_items[0]
+        room = min(len(out), self._total - self._sent)
+        if room == 0:
+            return gr.WORK_DONE
+        of_file = min(room, self.frames - self._sent)
+        if of_file > 0:
+            data = self._file.read(of_file * self.format.capacity)
+            frames = self.format.build(data, self._sent)
+            if len(frames) != of_file:
+                raise ValueError(f"{self._file.name} became shorter while it was sent")
+            out[:of_file] = frames
+        else:
+            of_file = 0
+        out[of_file:room] = self.format.filler(room - of_file)
+        self._sent += room
+        self.counts["frames"] += room
+        return room
+
+    def stop(self) -> bool:
+        self._file.close()
+        return True
+
+
+class frame_sink(PythonBlock, gr.sync_block):
+    """Writes the data of the frames whose CRC is right to a file, in order.
+
+    Input: uint8 message bits, one frame a vector item of length k. Damaged frames are left out
+    and counted; ``lost`` has the gaps in the numbers of those that came. A frame whose number
+    is not higher than the last one's, a repeat, is dropped and counted.
+
+    path: the file to write. k: message bits of the code. ValueError if k is too small or the file
+    cannot be written.
+    """
+
+    def __init__(self, path: str, k: int):
+        self.format = FrameFormat(k)
+        try:
+            self._file = Path(path).open("wb")
+        except OSError as error:
+            raise ValueError(f"cannot write {path}: {error.strerror}") from None
+        super().__init__("frame_sink", [(np.uint8, k)], None)
+        self._next = 0
+        #: Ranges (first, last) of frame numbers that never came, up to the last one that did.
+        self.lost: list[tuple[int, int]] = []
+
+    def process(self, input_items, output_items) -> int:
+        bits = input_items[0]
+        valid, numbers, data = self.format.parse(bits)
+        written = repeated = 0
+        for number, part in zip(numbers[valid], np.array(data, object)[valid], strict=True):
+            if not part:
+                continue
+            if number < self._next:
+                repeated += 1
+                continue
+            if number > self._next:
+                self.lost.append((self._next, int(number) - 1))
+            self._next = int(number) + 1
+            self._file.write(part)
+            written += 1
+        self.counts.update(
+            frames=len(bits),
+            damaged=int(np.count_nonzero(~valid)),
+            written=written,
+            repeated=repeated,
+        )
+        return len(bits)
+
+    def lost_frames(self, sent: int) -> list[tuple[int, int]]:
+        """Ranges of frame numbers that are not in the file when ``sent`` frames were sent."""
+        tail = [(self._next, sent - 1)] if self._next < sent else []
+        return [*self.lost, *tail]
+
+    def stop(self) -> bool:
+        self._file.close()
+        return True
+
+
+class frame_encoder(PythonBlock, gr.sync_block):
+    """Encodes frames with any block code of ``codes.code``.
+
+    Input: uint8 message bits, vectors of k. Output: uint8 code bits, vectors of n.
+    code: a code object, or its spec ("wifi-648", "alist:FILE"). ValueError for an unknown one.
+    """
+
+    def __init__(self, code: Any):
+        self._code = as_code(code)
+        super().__init__("frame_encoder", [(np.uint8, self._code.k)], [(np.uint8, self._code.n)])
+
+    def process(self, input_items, output_items) -> int:
+        frames = len(output_items[0])
+        output_items[0][:] = self._code.encode(input_items[0][:frames])
+        self.counts["frames"] += frames
+        return frames
+
+
+class frame_decoder(PythonBlock, gr.sync_block):
+    """Decodes frames with any decoder of ``decoders.decoder``.
+
+    Input: float32 LLRs, log P(1)/P(0), vectors of n. Output: uint8 message bits, vectors of k.
+    code: a code object, or its spec ("wifi-648"). decoder: its spec ("bp:50"). ValueError for an
+    unknown one, or a decoder that does not fit the code.
+    """
+
+    def __init__(self, code: Any, decoder: str):
+        self._decoder = make_decoder(decoder, as_code(code))
+        super().__init__(
+            "frame_decoder", [(np.float32, self._decoder.n)], [(np.uint8, self._decoder.k)]
+        )
+
+    def process(self, input_items, output_items) -> int:
+        frames = len(output_items[0])
+        output_items[0][:], stats = self._decoder.decode(input_items[0][:frames])
+        self.counts.update(stats)
+        return frames
+
+
+class error_counter(PythonBlock, gr.sync_block):
+    """Counts bit and frame errors between what was sent and what was decoded.
+
+    Inputs: uint8 bits, sent and decoded, vectors of k. The counts are in ``stats()``: blocks,
+    block_errors, bits, bit_errors, bit_errors_squared (see `simulation.count_errors`).
+    """
+
+    def __init__(self, k: int):
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        super().__init__("error_counter", [(np.uint8, k)] * 2, None)
+
+    def process(self, input_items, output_items) -> int:
+        frames = min(map(len, input_items))
+        self.counts.update(count_errors(input_items[0][:frames], input_items[1][:frames]))
+        return frames
+
+    def bit_error_rate(self) -> float:
+        """Bit errors by bits so far, 0 before the first frame."""
+        return self.counts["bit_errors"] / max(self.counts["bits"], 1)
+
+    def block_error_rate(self) -> float:
+        """Frames with errors by frames so far, 0 before the first frame."""
+        return self.counts["block_errors"] / max(self.counts["blocks"], 1)
