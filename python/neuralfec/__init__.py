@@ -24,6 +24,10 @@ _BLOCKS = {
     "frame_sink": "link.blocks",
     "frame_source": "link.blocks",
     "interleaver": "neuralfec_python",
+    "ldpc_decoder": "neuralfec_python",
+    "generic_ldpc_decoder": "neuralfec_python",
+    "linear_encoder": "neuralfec_python",
+    "generic_linear_encoder": "neuralfec_python",
     "polar_decoder": "neuralfec_python",
     "generic_polar_decoder": "neuralfec_python",
 }
