@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 from gnuradio.neuralfec import _kernels, codes
 from gnuradio.neuralfec.codes.belief_propagation import BeliefPropagation
+from gnuradio.neuralfec.phy.channel import rayleigh
+from gnuradio.neuralfec.phy.constellation import constellation, modulate
+from gnuradio.neuralfec.phy.demapping import demap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,6 +118,29 @@ def test_decisions_of_a_small_code_are_nearly_maximum_likelihood():
     decoded = BeliefPropagation(code, 20, parity_stop=False).run(llrs)
     errors = (decoded.messages != messages).any(axis=1).sum()
     assert least <= errors <= 1.35 * least
+
+
+@pytest.mark.parametrize(
+    ("snr_db", "frames", "expected"), [(18.5, 8000, 1.9e-2), (19, 25000, 5.5e-3)]
+)
+def test_block_error_rate_on_a_fading_channel(snr_db, frames, expected):
+    """256-QAM, i.i.d. Rayleigh fading with channel knowledge, exact LLRs, interleaved.
+
+    The rates are an independent simulator's. Their own uncertainty is that of about 100
+    block errors, so both count: three standard deviations in all.
+    """
+    code, qam, noise_var = codes.code("wifi-648"), constellation("qam256"), 10 ** (-snr_db / 10)
+    order = _kernels.random_permutation(648, 1)
+    rng = np.random.default_rng(round(10 * snr_db))
+    decoder, errors = BeliefPropagation(code, 50), 0
+    for _ in range(frames // 1000):
+        messages = rng.integers(0, 2, (1000, 324), dtype=np.uint8)
+        sent = modulate(code.encode(messages)[:, order].ravel(), qam)
+        received, csi = rayleigh(rng, sent, noise_var)
+        llrs = np.empty((1000, 648), dtype=np.float32)
+        llrs[:, order] = demap(received, qam, noise_var, csi).reshape(1000, 648)
+        errors += (decoder.run(llrs).messages != messages).any(axis=1).sum()
+    assert abs(errors / frames - expected) < 3 * expected * np.sqrt(1 / 100 + 1 / errors)
 
 
 def test_stopping_changes_no_result_and_saves_iterations():
