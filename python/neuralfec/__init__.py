@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 
 # Where each block lives. A new block is one line here, one yml in grc/.
 _BLOCKS = {
+    "channel": "neuralfec_python",
     "error_counter": "link.blocks",
     "frame_decoder": "link.blocks",
     "frame_encoder": "link.blocks",
@@ -28,7 +29,9 @@ _BLOCKS = {
     "generic_ldpc_decoder": "neuralfec_python",
     "linear_encoder": "neuralfec_python",
     "generic_linear_encoder": "neuralfec_python",
+    "mapper": "neuralfec_python",
     "polar_decoder": "neuralfec_python",
+    "soft_demapper": "neuralfec_python",
     "generic_polar_decoder": "neuralfec_python",
 }
 
