@@ -29,6 +29,14 @@ $(BUILD)/installed: $(SOURCES) $(BUILD)/python-packages
 	cmake --install $(BUILD)/release > $(BUILD)/install.log
 	@touch $@
 
+# The main job: a real file over a 256-QAM fading link, at several SNRs.
+demo: $(BUILD)/installed
+	@mkdir -p demo-output
+	$(PYTHON) apps/bicm_link.py LICENSE demo-output/LICENSE --constellation qam256 \
+		--channel rayleigh --snr 16:20:0.5 --picture demo-output/bicm_link.png \
+		--json demo-output/bicm_link.json
+	@echo "Pictures and the file that came through: demo-output/"
+
 test: test-kernels test-python
 
 test-kernels: $(BUILD)/installed

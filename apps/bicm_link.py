@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.live import Live
 
 PICTURE_SYMBOLS = 4000
+BATCH = 256
 
 
 class Link(gr.top_block):
@@ -70,24 +71,28 @@ class Link(gr.top_block):
         self.connect(self.decoder, (self.errors, 1))
 
         # What the picture shows: the first symbols and their LLRs.
-        self.probes = []
-        for port, (size, count) in enumerate(
-            [(gr.sizeof_gr_complex, PICTURE_SYMBOLS)] * 2
-            + [(gr.sizeof_float, PICTURE_SYMBOLS * bits_per_symbol)]
-        ):
-            head = blocks.head(size, count)
-            sink = blocks.vector_sink_c() if port < 2 else blocks.vector_sink_f()
-            self.connect((self.channel, port) if port < 2 else self.demapper, head, sink)
-            self.probes.append((head, sink))
+        self.received = neuralfec.snapshot("complex", PICTURE_SYMBOLS)
+        self.gains = neuralfec.snapshot("complex", PICTURE_SYMBOLS)
+        self.llrs = neuralfec.snapshot("float", PICTURE_SYMBOLS * bits_per_symbol)
+        self.connect((self.channel, 0), self.received)
+        self.connect((self.channel, 1), self.gains)
+        self.connect(self.demapper, self.llrs)
 
-        self.python_blocks = [self.source, self.encoder, self.decoder, self.sink, self.errors]
-
-    def counts(self) -> dict[str, float]:
-        return dict(self.errors.counts)
-
-    def probed(self) -> list[np.ndarray]:
-        """Received symbols, channel gains, LLRs."""
-        return [np.array(sink.data()) for _, sink in self.probes]
+        self.python_blocks = [
+            self.source,
+            self.encoder,
+            self.decoder,
+            self.sink,
+            self.errors,
+            self.received,
+            self.gains,
+            self.llrs,
+        ]
+        # Batches of frames for the decoder.
+        python_block.set_batch(
+            BATCH, self.source, self.encoder, self.interleaver, self.to_frames,
+            self.deinterleaver, self.decoder,
+        )  # fmt: skip
 
 
 def figures(link: Link, seconds: float) -> str:
@@ -121,7 +126,7 @@ def send(args: argparse.Namespace, snr_db: float, output: str, console: Console)
         "counts": dict(link.errors.counts),
         "sink": link.sink.stats(),
         "decoder": link.decoder.stats(),
-        "probed": link.probed(),
+        "picture": [block.data() for block in (link.received, link.gains, link.llrs)],
     }
 
 
@@ -129,7 +134,7 @@ def picture(path: str, results: Results, point: dict, args: argparse.Namespace) 
     """Constellation, LLR histogram and error rates side by side."""
     from matplotlib.figure import Figure
 
-    received, gains, llrs = point["probed"]
+    received, gains, llrs = point["picture"]
     drawn = Figure(figsize=(15, 4.8), layout="constrained")
     left, middle, right = drawn.subplots(1, 3)
     equalised = received / gains
@@ -183,6 +188,8 @@ def check_writable(path: str | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    # Buffer sizes are of no interest to the one who sends a file.
+    gr.logging().set_default_level(gr.log_levels.warn)
     console = Console(stderr=True)
     out = Console()
     try:
@@ -224,7 +231,7 @@ def main(argv: list[str] | None = None) -> int:
         picture(args.picture, results, points[-1], args)
     if args.json:
         for point in points:
-            del point["probed"]
+            del point["picture"]
         record = provenance.record() | {"parameters": vars(args), "points": points}
         Path(args.json).write_text(json.dumps(record, indent=1) + "\n")
     return 0

@@ -31,6 +31,7 @@ _BLOCKS = {
     "generic_linear_encoder": "neuralfec_python",
     "mapper": "neuralfec_python",
     "polar_decoder": "neuralfec_python",
+    "snapshot": "link.blocks",
     "soft_demapper": "neuralfec_python",
     "generic_polar_decoder": "neuralfec_python",
 }

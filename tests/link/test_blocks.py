@@ -112,3 +112,20 @@ def test_file_that_shrinks_ends_the_graph(tmp_path):
     sink = neuralfec.frame_sink(str(tmp_path / "out"), K)
     with pytest.raises(RuntimeError, match="became shorter"):
         run(Graph(source, sink), source, sink)
+
+
+def test_snapshot_keeps_the_beginning_and_does_not_end_the_graph():
+    values = np.arange(100_000, dtype=np.float32)
+    source = blocks.vector_source_f(values.tolist())
+    graph = Graph(source, blocks.vector_sink_f())
+    short, long = neuralfec.snapshot("float", 1000), neuralfec.snapshot("float", 200_000)
+    graph.connect(source, short)
+    graph.connect(source, long)
+    run(graph, short, long)
+    assert np.array_equal(short.data(), values[:1000])
+    assert np.array_equal(long.data(), values)
+    assert len(graph.chain[1].data()) == len(values)
+    with pytest.raises(ValueError, match="expected type complex, float, byte, got 'int'"):
+        neuralfec.snapshot("int", 1)
+    with pytest.raises(ValueError, match="at least 1"):
+        neuralfec.snapshot("float", 0)

@@ -2,7 +2,7 @@
 """Blocks that carry a file over a coded link, with any code and decoder of the registries."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gnuradio import gr
@@ -188,3 +188,33 @@ class error_counter(PythonBlock, gr.sync_block):
     def block_error_rate(self) -> float:
         """Frames with errors by frames so far, 0 before the first frame."""
         return self.counts["block_errors"] / max(self.counts["blocks"], 1)
+
+
+class snapshot(PythonBlock, gr.sync_block):
+    """Keeps the first items of a stream and lets the rest pass by, for a picture afterwards.
+
+    (A `blocks.head` in a branch would end the whole graph.)
+
+    type: "complex", "float" or "byte". length: items to keep. ValueError for others.
+    """
+
+    _TYPES: ClassVar = {"complex": np.complex64, "float": np.float32, "byte": np.uint8}
+
+    def __init__(self, type: str, length: int):
+        if type not in self._TYPES:
+            raise ValueError(f"expected type {', '.join(self._TYPES)}, got {type!r}")
+        if length < 1:
+            raise ValueError(f"length must be at least 1, got {length}")
+        super().__init__("snapshot", [self._TYPES[type]], None)
+        self._kept = np.empty(length, self._TYPES[type])
+        self._size = 0
+
+    def process(self, input_items, output_items) -> int:
+        part = input_items[0][: len(self._kept) - self._size]
+        self._kept[self._size : self._size + len(part)] = part
+        self._size += len(part)
+        return len(input_items[0])
+
+    def data(self) -> np.ndarray:
+        """What was kept so far, at most `length` items."""
+        return self._kept[: self._size].copy()
