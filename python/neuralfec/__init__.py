@@ -34,6 +34,9 @@ _BLOCKS = {
     "snapshot": "link.blocks",
     "soft_demapper": "neuralfec_python",
     "generic_polar_decoder": "neuralfec_python",
+    "osd_decoder": "neuralfec_python",
+    "syndrome_decoder": "syndrome.blocks",
+    "generic_osd_decoder": "neuralfec_python",
 }
 
 

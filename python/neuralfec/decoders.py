@@ -30,6 +30,9 @@ _DECODERS = {
     "min-sum": ("codes.belief_propagation", "min_sum", "[:ITERATIONS[,SCALE]]"),
     "sc": ("codes.polar", "sc", "[:exact]"),
     "scl": ("codes.polar", "scl", ":L[,exact]"),
+    "osd": ("codes.ordered_statistics", "osd", ":ORDER"),
+    "syndrome": ("syndrome.decoder", "syndrome", "[:MODEL]"),
+    "syndrome-osd": ("syndrome.decoder", "syndrome_osd", ":ORDER[,MODEL]"),
 }
 
 

@@ -15,6 +15,9 @@ _CODES = {
     "alist": ("alist", "from_file", "FILE"),
     "polar-nr": ("polar", "nr", "N,K[,CRC]"),
     "polar-rptu": ("polar", "rptu", "128,64"),
+    "rm": ("polar", "reed_muller", "R,M"),
+    "bch": ("bch", "bch", "N,K"),
+    "mat": ("mat", "from_file", "FILE"),
 }
 
 

@@ -85,6 +85,17 @@ class LinearCode:
     def _inverse(self) -> Bits:
         return gf2.inverse(self.generator[:, self.information_set])
 
+    @cached_property
+    def pseudo_inverse(self) -> Bits:
+        """P, uint8 (n, k), with G P = I: x P is the message of a codeword x.
+
+        There are many; this one's rows outside the information set are zero.
+        """
+        matrix = np.zeros((self.n, self.k), dtype=np.uint8)
+        matrix[self.information_set] = self._inverse
+        matrix.flags.writeable = False
+        return matrix
+
     def encode(self, messages: ArrayLike) -> Bits:
         """Codewords u G, uint8 (F, n), of messages (F, k)."""
         messages = gf2.as_bits(messages, "messages")

@@ -89,6 +89,16 @@ class PolarCode(LinearCode):
         crc_rows = (of_u[:, k:] ^ (of_u[:, :k] @ checks & 1)).T
         frozen = np.setdiff1d(np.arange(n), self.unfrozen)
         super().__init__(np.vstack([transform[:, frozen].T, crc_rows]), generator, name=name)
+        self._message_columns = of_u[:, :k].copy()
+        self._message_columns.flags.writeable = False
+
+    @property
+    def pseudo_inverse(self) -> Bits:
+        """P, uint8 (n, k), with G P = I: the columns of F^(x)m in the information set.
+
+        x P is the message part of u = x F^(x)m, for words that are no codewords, too.
+        """
+        return self._message_columns
 
     def decoder_arguments(self) -> dict[str, Any]:
         """What the kernel and the block ``polar_decoder`` ask of the code, by keyword."""
@@ -139,6 +149,24 @@ def rptu(argument: str) -> PolarCode:
     if [word.strip() for word in argument.split(",")] != ["128", "64"]:
         raise ValueError(f"expected polar-rptu:128,64, got {argument!r}")
     return PolarCode(128, _RPTU_128_64, name="polar-rptu:128,64")
+
+
+def reed_muller(argument: str) -> PolarCode:
+    """``R,M``: the Reed-Muller code of order R and length 2^M, 0 <= R < M <= 10.
+
+    Spanned by the rows of F^(x)M of weight 2^(M - R) and more, message bits in their order;
+    the polar codes' decoders decode it.
+    """
+    words = [word.strip() for word in argument.split(",")]
+    if len(words) != 2 or not all(word.isdecimal() for word in words):
+        raise ValueError(f"expected rm:R,M, got rm:{argument}")
+    order, log_length = map(int, words)
+    if not order < log_length <= 10:
+        raise ValueError(f"expected rm:R,M with R < M <= 10, got rm:{argument}")
+    indices = np.arange(2**log_length)
+    weights = np.array([int(i).bit_count() for i in indices])
+    unfrozen = indices[weights >= log_length - order]
+    return PolarCode(indices.size, unfrozen, name=f"rm:{argument}")
 
 
 class PolarDecoder:

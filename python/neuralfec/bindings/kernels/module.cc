@@ -11,6 +11,8 @@ void bind_group_transformer(pybind11::module& m);
 void bind_belief_propagation(pybind11::module& m);
 void bind_permutation(pybind11::module& m);
 void bind_polar(pybind11::module& m);
+void bind_ordered_statistics(pybind11::module& m);
+void bind_cancellation_network(pybind11::module& m);
 }
 
 PYBIND11_MODULE(_kernels, m)
@@ -33,4 +35,6 @@ PYBIND11_MODULE(_kernels, m)
     bind_belief_propagation(m);
     bind_permutation(m);
     bind_polar(m);
+    bind_ordered_statistics(m);
+    bind_cancellation_network(m);
 }

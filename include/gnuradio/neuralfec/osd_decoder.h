@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+#include <gnuradio/fec/generic_decoder.h>
+#include <gnuradio/neuralfec/api.h>
+#include <gnuradio/sync_block.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace gr::neuralfec {
+
+/*!
+ * \brief Ordered-statistics decoder of linear block codes, frame by frame.
+ * \ingroup neuralfec
+ *
+ * One input vector item is a codeword's n LLRs, log P(b=1) - log P(b=0); one output item
+ * its k message bits.
+ */
+class NEURALFEC_API osd_decoder : virtual public gr::sync_block
+{
+public:
+    using sptr = std::shared_ptr<osd_decoder>;
+
+    /*!
+     * \param generator G, k rows of n bits, one after the other
+     * \param pseudo_inverse n rows of k bits, G pseudo_inverse = I
+     * \param k message bits
+     * \param order how many of the most reliable positions are changed at most: 0 to 4
+     * \throws std::invalid_argument
+     */
+    static sptr make(const std::vector<uint8_t>& generator,
+                     const std::vector<uint8_t>& pseudo_inverse,
+                     unsigned k,
+                     unsigned order = 2);
+
+    //! frames decoded; bad_samples: LLRs that were NaN or infinite and counted as 0.
+    virtual std::map<std::string, uint64_t> stats() const = 0;
+};
+
+/*! The same decoder for gr-fec's deployments (fec.extended_decoder and the others). */
+NEURALFEC_API gr::fec::generic_decoder::sptr
+make_generic_osd_decoder(const std::vector<uint8_t>& generator,
+                         const std::vector<uint8_t>& pseudo_inverse,
+                         unsigned k,
+                         unsigned order = 2);
+
+} // namespace gr::neuralfec

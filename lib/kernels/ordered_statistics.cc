@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "kernels/ordered_statistics.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+// GCC 12 folds the instantiations for one and two words, and then warns of the two words
+// that the larger one reads.
+#pragma GCC diagnostic ignored "-Warray-bounds"
+
+namespace gr::neuralfec {
+
+namespace {
+
+//! W words hold k bits and n - k bits.
+template <std::size_t W>
+class search
+{
+    using word = std::array<uint64_t, W>;
+
+public:
+    search(const gf2_map& generator, unsigned order)
+        : d_n(generator.columns()),
+          d_k(generator.rows()),
+          d_order(order),
+          d_columns(d_n),
+          d_positions(d_n),
+          d_basis(d_k),
+          d_parity(d_n - d_k),
+          d_rows(d_k),
+          d_change(d_k),
+          d_tables(256 * ((d_n - d_k + 7) / 8))
+    {
+        for (std::size_t j = 0; j < d_n; j++) {
+            word column{};
+            for (std::size_t r = 0; r < d_k; r++)
+                column[r / 64] |= (generator.row(r)[j / 64] >> j % 64 & 1) << r % 64;
+            d_original.push_back(column);
+        }
+    }
+
+    //! The codeword nearest to finite LLRs; positions ordered by those called improved.
+    void decode(const float* llrs, const float* improved, uint8_t* codeword)
+    {
+        std::iota(d_positions.begin(), d_positions.end(), 0u);
+        std::sort(d_positions.begin(), d_positions.end(), [improved](uint32_t a, uint32_t b) {
+            const float x = std::fabs(improved[a]), y = std::fabs(improved[b]);
+            return x > y || (x == y && a < b);
+        });
+        choose_basis();
+        // From here on the basis is in rising order of reliability.
+        const bool by_channel = llrs == improved;
+        const std::size_t checks = d_n - d_k;
+        build_tables(llrs);
+
+        // Where the word contradicts the signs of the LLRs: among the checks as bits.
+        word parity{};
+        for (std::size_t p = 0; p < checks; p++)
+            parity[p / 64] |= uint64_t(llrs[d_parity[p]] > 0) << p % 64;
+        float basis_cost = 0;
+        for (std::size_t i = 0; i < d_k; i++) {
+            const float llr = llrs[d_basis[i]];
+            const bool bit = improved[d_basis[i]] > 0;
+            if (bit)
+                add(parity, d_rows[i]);
+            const bool contradicts = bit != (llr > 0);
+            basis_cost += contradicts ? std::fabs(llr) : 0;
+            d_change[i] = contradicts ? -std::fabs(llr) : std::fabs(llr);
+        }
+        d_best = basis_cost + parity_cost(parity);
+        d_best_count = 0;
+        d_best_parity = parity;
+        for (unsigned changes = 1; changes <= d_order && changes <= d_k; changes++) {
+            if (by_channel)
+                try_changes<true>(changes, 0, 0, parity, basis_cost);
+            else
+                try_changes<false>(changes, 0, 0, parity, basis_cost);
+        }
+
+        for (std::size_t i = 0; i < d_k; i++)
+            codeword[d_basis[i]] = improved[d_basis[i]] > 0;
+        for (unsigned i = 0; i < d_best_count; i++)
+            codeword[d_basis[d_best_changes[i]]] ^= 1;
+        for (std::size_t p = 0; p < checks; p++)
+            codeword[d_parity[p]] =
+                (llrs[d_parity[p]] > 0) ^ (d_best_parity[p / 64] >> p % 64 & 1);
+    }
+
+private:
+    const std::size_t d_n, d_k;
+    const unsigned d_order;
+    std::vector<word> d_original; // columns of G
+    std::vector<word> d_columns;  // the same in order of reliability, then reduced
+    std::vector<uint32_t> d_positions, d_basis, d_parity;
+    std::vector<word> d_rows;     // check bits of each basis position
+    std::vector<float> d_change;  // cost of changing it
+    std::vector<float> d_tables;  // cost of each byte of check bits
+    float d_best = 0;
+    unsigned d_best_count = 0;
+    std::array<uint32_t, ordered_statistics::max_order> d_best_changes{}, d_changes{};
+    word d_best_parity{};
+
+    static void add(word& a, const word& b)
+    {
+        for (std::size_t w = 0; w < W; w++)
+            a[w] ^= b[w];
+    }
+
+    /*!
+     * Gauss-Jordan elimination on columns: adding a row to others is, in each column that
+     * has a one in it, the exclusive or with the pivot's column.
+     */
+    void choose_basis()
+    {
+        for (std::size_t j = 0; j < d_n; j++)
+            d_columns[j] = d_original[d_positions[j]];
+        word free_rows{};
+        for (std::size_t r = 0; r < d_k; r++)
+            free_rows[r / 64] |= uint64_t(1) << r % 64;
+        std::array<uint32_t, 64 * W> of_row;
+        std::size_t found = 0, checks = 0;
+        std::vector<uint32_t>& parity_columns = d_parity;
+        for (std::size_t j = 0; j < d_n; j++) {
+            const word pivot = d_columns[j];
+            std::size_t w = 0;
+            while (w < W && (pivot[w] & free_rows[w]) == 0)
+                w++;
+            if (w == W) {
+                parity_columns[checks++] = static_cast<uint32_t>(j);
+                continue;
+            }
+            const unsigned bit = __builtin_ctzll(pivot[w] & free_rows[w]);
+            free_rows[w] &= ~(uint64_t(1) << bit);
+            word others = pivot;
+            others[w] &= ~(uint64_t(1) << bit);
+            // The columns to come and those of earlier checks; the basis needs no care.
+            auto eliminate = [&](word& column) {
+                if (column[w] >> bit & 1)
+                    add(column, others);
+            };
+            for (std::size_t c = j + 1; c < d_n; c++)
+                eliminate(d_columns[c]);
+            for (std::size_t p = 0; p < checks; p++)
+                eliminate(d_columns[parity_columns[p]]);
+            // Least reliable first.
+            const std::size_t at = d_k - 1 - found++;
+            d_basis[at] = d_positions[j];
+            of_row[w * 64 + bit] = static_cast<uint32_t>(at);
+        }
+        std::fill(d_rows.begin(), d_rows.end(), word{});
+        for (std::size_t p = 0; p < checks; p++) {
+            const word& column = d_columns[parity_columns[p]];
+            for (std::size_t w = 0; w < W; w++)
+                for (uint64_t bits = column[w]; bits != 0; bits &= bits - 1)
+                    d_rows[of_row[w * 64 + __builtin_ctzll(bits)]][p / 64] |= uint64_t(1)
+                                                                             << p % 64;
+            parity_columns[p] = d_positions[parity_columns[p]];
+        }
+    }
+
+    void build_tables(const float* llrs)
+    {
+        const std::size_t checks = d_n - d_k;
+        for (std::size_t first = 0; first < checks; first += 8) {
+            float* table = d_tables.data() + 32 * first;
+            table[0] = 0;
+            for (std::size_t i = 0; i < 8; i++) {
+                const float cost =
+                    first + i < checks ? std::fabs(llrs[d_parity[first + i]]) : 0;
+                for (std::size_t v = 0; v < (std::size_t(1) << i); v++)
+                    table[v + (std::size_t(1) << i)] = table[v] + cost;
+            }
+        }
+    }
+
+    float parity_cost(const word& parity) const
+    {
+        const float* table = d_tables.data();
+        const std::size_t bytes = d_tables.size() / 256;
+        float even = 0, odd = 0;
+        std::size_t b = 0;
+        for (; b + 2 <= bytes; b += 2) {
+            const uint64_t bits = parity[b / 8] >> b % 8 * 8;
+            even += table[b * 256 + (bits & 255)];
+            odd += table[(b + 1) * 256 + (bits >> 8 & 255)];
+        }
+        if (b < bytes)
+            even += table[b * 256 + (parity[b / 8] >> b % 8 * 8 & 255)];
+        return even + odd;
+    }
+
+    //! All ways to change `left` more positions, from first on.
+    template <bool Prune>
+    void try_changes(
+        unsigned left, unsigned depth, std::size_t first, const word& parity, float basis_cost)
+    {
+        for (std::size_t i = first; i + left <= d_k; i++) {
+            // Changes cost more from one position to the next.
+            if (Prune && basis_cost + left * d_change[i] >= d_best)
+                return;
+            word changed = parity;
+            add(changed, d_rows[i]);
+            const float cost = basis_cost + d_change[i];
+            d_changes[depth] = static_cast<uint32_t>(i);
+            if (left > 1) {
+                try_changes<Prune>(left - 1, depth + 1, i + 1, changed, cost);
+                continue;
+            }
+            const float total = cost + parity_cost(changed);
+            if (total < d_best) {
+                d_best = total;
+                d_best_parity = changed;
+                d_best_changes = d_changes;
+                d_best_count = depth + 1;
+            }
+        }
+    }
+};
+
+template <std::size_t W>
+std::size_t decode_words(const gf2_map& generator,
+                         const gf2_map& pseudo_inverse,
+                         unsigned order,
+                         const float* llrs,
+                         const float* improved,
+                         std::size_t frames,
+                         uint8_t* messages)
+{
+    const std::size_t n = generator.columns(), k = generator.rows();
+    search<W> decoder(generator, order);
+    std::vector<float> channel(n), ordering(n);
+    std::vector<uint8_t> codeword(n);
+    std::size_t not_finite = 0;
+    for (std::size_t f = 0; f < frames; f++) {
+        auto finite = [&not_finite](float llr) {
+            const bool bad = !std::isfinite(llr);
+            not_finite += bad;
+            return bad ? 0.0f : std::clamp(llr, -1e30f, 1e30f);
+        };
+        std::transform(llrs + f * n, llrs + (f + 1) * n, channel.begin(), finite);
+        if (improved)
+            std::transform(improved + f * n, improved + (f + 1) * n, ordering.begin(), finite);
+        decoder.decode(
+            channel.data(), improved ? ordering.data() : channel.data(), codeword.data());
+        pseudo_inverse.apply(codeword, span<uint8_t>(messages + f * k, k));
+    }
+    return not_finite;
+}
+
+} // namespace
+
+ordered_statistics::ordered_statistics(span<const uint8_t> generator,
+                                       span<const uint8_t> pseudo_inverse,
+                                       std::size_t k,
+                                       unsigned order)
+    : d_generator(generator, k),
+      d_pseudo_inverse(pseudo_inverse, d_generator.columns()),
+      d_order(order)
+{
+    if (order > max_order)
+        throw std::invalid_argument("ordered_statistics: expected an order of 0 to 4, got " +
+                                    std::to_string(order));
+    if (k > 1024 || n() - std::min(n(), k) > 1024 || n() < k)
+        throw std::invalid_argument(
+            "ordered_statistics: expected k <= n, k and n - k at most 1024, got n = " +
+            std::to_string(n()) + ", k = " + std::to_string(k));
+    if (d_pseudo_inverse.columns() != k)
+        throw std::invalid_argument(
+            "ordered_statistics: expected a pseudo-inverse of " + std::to_string(n()) + " x " +
+            std::to_string(k) + ", got " + std::to_string(pseudo_inverse.size()) + " bits");
+    std::vector<uint8_t> identity(k * k);
+    d_pseudo_inverse.apply(generator, identity);
+    for (std::size_t i = 0; i < k * k; i++)
+        if (identity[i] != (i / k == i % k))
+            throw std::invalid_argument(
+                "ordered_statistics: expected G pseudo_inverse = I, got another matrix");
+}
+
+std::size_t ordered_statistics::decode(span<const float> llrs, span<uint8_t> messages) const
+{
+    return decode_frames(llrs, nullptr, messages);
+}
+
+std::size_t ordered_statistics::decode_reordered(span<const float> llrs,
+                                                 span<const float> improved,
+                                                 span<uint8_t> messages) const
+{
+    if (improved.size() != llrs.size())
+        throw std::invalid_argument("ordered_statistics: expected as many improved LLRs as "
+                                    "LLRs, " +
+                                    std::to_string(llrs.size()) + ", got " +
+                                    std::to_string(improved.size()));
+    return decode_frames(llrs, improved.data(), messages);
+}
+
+std::size_t ordered_statistics::decode_frames(span<const float> llrs,
+                                              const float* improved,
+                                              span<uint8_t> messages) const
+{
+    const std::size_t frames = llrs.size() / n();
+    if (llrs.size() % n() != 0 || messages.size() != frames * k())
+        throw std::invalid_argument(
+            "ordered_statistics: expected frames of " + std::to_string(n()) + " LLRs and " +
+            std::to_string(k()) + " message bits, got " + std::to_string(llrs.size()) +
+            " and " + std::to_string(messages.size()));
+    const std::size_t words = (std::max(k(), n() - k()) + 63) / 64;
+    const auto decode = words == 1 ? decode_words<1>
+                        : words == 2 ? decode_words<2>
+                                     : decode_words<16>;
+    return decode(d_generator,
+                  d_pseudo_inverse,
+                  d_order,
+                  llrs.data(),
+                  improved,
+                  frames,
+                  messages.data());
+}
+
+} // namespace gr::neuralfec

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ordered-statistics decoding of any `LinearCode` of up to 1024 message and check bits."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .gf2 import Bits
+from .linear import LinearCode
+
+
+class OrderedStatistics:
+    """Ordered-statistics decoder (Fossorier and Lin 1995) of order 0 to 4.
+
+    Takes the k most reliable independent positions as they are and with up to ``order`` of
+    them changed, and decides for the codeword nearest to the LLRs: the one with the least
+    sum of |L| over the positions where it contradicts their signs. Patterns that cannot be
+    the nearest any more are left out. With order k this is maximum likelihood decoding.
+    """
+
+    def __init__(self, code: LinearCode, order: int) -> None:
+        from .. import _kernels
+
+        self.n, self.k = code.n, code.k
+        self._kernel = _kernels.OrderedStatistics(code.generator, code.pseudo_inverse, order)
+
+    def decode(
+        self, llrs: NDArray[np.float32], improved: NDArray[np.float32] | None = None
+    ) -> tuple[Bits, dict[str, int]]:
+        """Messages uint8 (F, k) of LLRs (F, n); NaN and infinite LLRs count as 0.
+
+        improved: LLRs (F, n) of another decoder, by which positions are ordered and taken;
+        distances stay those to ``llrs``.
+
+        stats: ``frames``, ``bad_samples``. ValueError for another shape.
+        """
+        messages, bad_samples = self._kernel.decode(llrs, improved)
+        return messages, {"frames": len(messages), "bad_samples": bad_samples}
+
+
+def block_arguments(code: LinearCode) -> dict[str, object]:
+    """What the block ``osd_decoder`` asks of a code, by keyword."""
+    return {
+        "generator": code.generator.ravel().tolist(),
+        "pseudo_inverse": code.pseudo_inverse.ravel().tolist(),
+        "k": code.k,
+    }
+
+
+def osd(argument: str, code: LinearCode) -> OrderedStatistics:
+    """Spec ``osd:ORDER``."""
+    if argument not in ("0", "1", "2", "3", "4"):
+        raise ValueError(f"expected osd:ORDER with an order of 0 to 4, got osd:{argument}")
+    return OrderedStatistics(code, int(argument))
+
+
+def distance(codewords: ArrayLike, llrs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sum of |L| where codewords (F, n) contradict the signs of LLRs (F, n): float64 (F,).
+
+    Less is likelier: log P(codeword | LLRs) is minus this and a constant.
+    """
+    contradicts = np.asarray(codewords, dtype=bool) != (np.asarray(llrs) > 0)
+    return np.sum(np.abs(llrs) * contradicts, axis=1, dtype=np.float64)
+
+
+def surely_wrong(
+    code: LinearCode, messages: Bits, decoded: Bits, llrs: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Frames (F,) on which maximum likelihood decoding fails, too: a decoder's wrong word is
+    likelier than the one sent. Their rate is a lower bound of the maximum likelihood rate."""
+    return (messages != decoded).any(axis=1) & (
+        distance(code.encode(decoded), llrs) < distance(code.encode(messages), llrs)
+    )

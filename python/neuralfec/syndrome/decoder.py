@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decoding with an estimator: LLRs in, messages out."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..codes import LinearCode
+from ..codes.gf2 import Bits
+from ..codes.ordered_statistics import OrderedStatistics, distance
+from ..codes.polar import PolarCode
+
+Llrs = NDArray[np.float32]
+Estimator = Callable[[Llrs, Bits], tuple[Llrs, Llrs]]
+"""(|L| (F, n), syndromes (F, checks)) to LLRs, log P(flip) - log P(no flip), of the message's
+bits (F, k) and of the codeword's (F, n)."""
+
+
+def default_model(code: LinearCode) -> str:
+    """The shipped model of a code: "syndrome/polar-nr-64-32" for polar-nr:64,32."""
+    return f"syndrome/{code.name.replace(':', '-').replace(',', '-')}"
+
+
+def load_estimator(
+    model: str | os.PathLike, code: LinearCode, passes: int | None = None
+) -> Estimator:
+    """The estimator of a model file, or of a shipped model.
+
+    passes: how often a cancellation network walks its tree; None: as it was trained.
+
+    ValueError for the model of another code: its card holds the hash of H.
+    """
+    import torch
+
+    from .. import models
+
+    expect = {"system": "syndrome", "code": models.CodeIdentity.of(code)}
+    card = models.read_card(model)
+    card.check(expect)
+    shape = card.parameters.get("cancellation_network")
+    if shape is not None:
+        weights = models.state_dict(model)["weights"].numpy()
+        return cancellation_estimator(
+            code,
+            weights,
+            shape["features"],
+            shape["hidden"],
+            shape["leaf_hidden"],
+            shape["passes"] if passes is None else passes,
+        )
+    if passes is not None:
+        raise ValueError(f"model {card.name} has no passes to choose")
+    network, _ = models.load(model, expect)
+
+    def estimate(reliabilities: Llrs, syndromes: Bits) -> tuple[Llrs, Llrs]:
+        with torch.inference_mode():
+            inputs = torch.from_numpy(reliabilities), torch.from_numpy(syndromes).float()
+            message, codeword = network(*inputs)
+        return message.numpy(), codeword.numpy()
+
+    return estimate
+
+
+def cancellation_estimator(
+    code: PolarCode,
+    weights: NDArray[np.float32],
+    features: int,
+    hidden: int,
+    leaf_hidden: int,
+    passes: int,
+) -> Estimator:
+    """The C++ kernel of a `network.CancellationNetwork`."""
+    from .. import _kernels
+
+    kernel = _kernels.CancellationNetwork(
+        code.n, code.unfrozen.tolist(), features, hidden, leaf_hidden
+    )
+    frozen = np.setdiff1d(np.arange(code.n), code.unfrozen)
+
+    def estimate(reliabilities: Llrs, syndromes: Bits) -> tuple[Llrs, Llrs]:
+        u = np.zeros(reliabilities.shape, dtype=np.uint8)
+        u[:, frozen] = syndromes
+        return kernel.estimate(weights, reliabilities, u, passes)
+
+    return estimate
+
+
+class SyndromeDecoder:
+    """A syndrome-based neural decoder.
+
+    The estimator sees |L| and the syndrome of the hard decision y, and says which bits of
+    y P are wrong (P: the code's pseudo-inverse): the output flips do not depend on the
+    codeword sent. Frames whose syndrome is zero are not touched.
+
+    code : a `LinearCode`
+    estimator : see `load_estimator`
+    reencode : None: the message's flips decide. 0 or 1: ordered re-encoding; the estimated
+        codeword, with its posteriors as reliabilities, is what ordered-statistics decoding
+        of that order starts from; of its words and of those that start from the channel's
+        LLRs the nearest to the channel's LLRs is the decision.
+    automorphisms : permutations of positions (A, n) that map the code to itself. The frame is
+        decoded under each, too, and the nearest word is the decision.
+
+    LLRs must be true ones: the networks shipped depend on their scale.
+    """
+
+    def __init__(
+        self,
+        code: LinearCode,
+        estimator: Estimator,
+        *,
+        reencode: int | None = None,
+        automorphisms: NDArray[np.integer] | None = None,
+    ) -> None:
+        from .. import _kernels
+
+        if reencode not in (None, 0, 1, 2):
+            raise ValueError(f"expected reencode None, 0, 1 or 2, got {reencode!r}")
+        self.code, self.n, self.k = code, code.n, code.k
+        self._estimate = estimator
+        self._reencode = None if reencode is None else OrderedStatistics(code, reencode)
+        self._syndromes = _kernels.Gf2Map(np.ascontiguousarray(code.parity_check.T))
+        self._messages = _kernels.Gf2Map(code.pseudo_inverse)
+        self._encode = _kernels.Gf2Map(code.generator)
+        self._automorphisms = np.zeros((0, code.n), dtype=np.intp)
+        if automorphisms is not None:
+            self._automorphisms = np.asarray(automorphisms, dtype=np.intp)
+            for order in self._automorphisms:
+                if not np.array_equal(np.sort(order), np.arange(code.n)):
+                    raise ValueError(f"expected permutations of 0 .. {code.n - 1}, got {order}")
+                if not code.is_codeword(code.generator[:, order]).all():
+                    raise ValueError("expected permutations that map the code to itself")
+
+    def decode(self, llrs: Llrs) -> tuple[Bits, dict[str, int]]:
+        """Messages uint8 (F, k) of LLRs (F, n); NaN and infinite LLRs count as 0.
+
+        stats: ``frames``; ``zero_syndromes``, frames that were codewords; ``corrected``, the
+        others in which the decision changed a bit of the codeword; ``flips``, the codeword
+        bits changed; ``bad_samples``. ValueError for another shape.
+        """
+        llrs = np.ascontiguousarray(llrs, dtype=np.float32)
+        if llrs.ndim != 2 or llrs.shape[1] != self.n:
+            raise ValueError(f"expected LLRs of shape (F, {self.n}), got {llrs.shape}")
+        finite = np.isfinite(llrs)
+        bad_samples = int(llrs.size - np.count_nonzero(finite))
+        if bad_samples:
+            llrs = np.where(finite, llrs, np.float32(0))
+        hard = (llrs > 0).astype(np.uint8)
+        messages = self._messages.apply(hard)
+        syndromes = self._syndromes.apply(hard)
+        wrong = np.flatnonzero(syndromes.any(axis=1))
+        flips = corrected = 0
+        if wrong.size:
+            decided = self._decode(llrs[wrong], hard[wrong], syndromes[wrong])
+            if self._automorphisms.size:
+                decided = self._nearest(llrs[wrong], decided)
+            messages[wrong] = decided
+            changed = np.count_nonzero(self._encode.apply(decided) != hard[wrong], axis=1)
+            flips, corrected = int(changed.sum()), int(np.count_nonzero(changed))
+        return messages, {
+            "frames": len(llrs),
+            "zero_syndromes": len(llrs) - wrong.size,
+            "corrected": corrected,
+            "flips": flips,
+            "bad_samples": bad_samples,
+        }
+
+    def _decode(self, llrs: Llrs, hard: Bits, syndromes: Bits) -> Bits:
+        message, codeword = self._estimate(np.abs(llrs), syndromes)
+        if self._reencode is None:
+            return self._messages.apply(hard) ^ (message > 0)
+        improved = np.where(hard, -codeword, codeword)
+        candidates = [
+            self._reencode.decode(llrs, improved)[0],
+            self._reencode.decode(llrs)[0],
+        ]
+        return self._choose(llrs, candidates)
+
+    def _choose(self, llrs: Llrs, candidates: list[Bits]) -> Bits:
+        distances = [distance(self._encode.apply(words), llrs) for words in candidates]
+        return np.stack(candidates)[np.argmin(distances, axis=0), np.arange(len(llrs))]
+
+    def _nearest(self, llrs: Llrs, decided: Bits) -> Bits:
+        candidates = [decided]
+        for order in self._automorphisms:
+            permuted = np.ascontiguousarray(llrs[:, order])
+            hard = (permuted > 0).astype(np.uint8)
+            words = self._encode.apply(self._decode(permuted, hard, self._syndromes.apply(hard)))
+            back = np.empty_like(words)
+            back[:, order] = words
+            candidates.append(self._messages.apply(back))
+        return self._choose(llrs, candidates)
+
+
+def bit_permutations(code: LinearCode, count: int, seed: int = 0) -> NDArray[np.intp]:
+    """Up to ``count`` automorphisms (A, n) of a code of length 2^m: affine maps of the
+    positions' binary indices, x to P x + c, that map the code to itself, other than the
+    identity. Polar codes have at least the translations, P = I."""
+    m = int(code.n).bit_length() - 1
+    if code.n != 2**m:
+        raise ValueError(f"expected a code of length 2^m, got {code.n}")
+    rng = np.random.default_rng(seed)
+    bits = np.arange(code.n)[:, None] >> np.arange(m) & 1
+    found: list[NDArray[np.intp]] = []
+    seen = {tuple(range(code.n))}
+    for _ in range(1000):
+        if len(found) == count:
+            break
+        permuted = bits[:, rng.permutation(m)] @ (1 << np.arange(m))
+        for order in (permuted, np.arange(code.n)):
+            order = order ^ rng.integers(code.n)
+            if tuple(order) not in seen and code.is_codeword(code.generator[:, order]).all():
+                seen.add(tuple(order))
+                found.append(order)
+                break
+    return np.array(found, dtype=np.intp).reshape(-1, code.n)
+
+
+def syndrome(argument: str, code: Any) -> SyndromeDecoder:
+    """Spec ``syndrome[:MODEL]``: the shipped model of the code, or that of a file or name."""
+    return SyndromeDecoder(code, load_estimator(argument or default_model(code), code))
+
+
+def syndrome_osd(argument: str, code: Any) -> SyndromeDecoder:
+    """Spec ``syndrome-osd:ORDER[,MODEL]``: with ordered re-encoding of order 0, 1 or 2."""
+    order, _, model = argument.partition(",")
+    if order not in ("0", "1", "2"):
+        raise ValueError(f"expected syndrome-osd:ORDER[,MODEL], ORDER 0 to 2, got {argument!r}")
+    estimator = load_estimator(model or default_model(code), code)
+    return SyndromeDecoder(code, estimator, reencode=int(order))

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import numpy as np
+import pytest
+import torch
+from gnuradio import blocks, gr, neuralfec
+from gnuradio.neuralfec import codes, decoders, models, python_block
+from gnuradio.neuralfec.codes.ordered_statistics import OrderedStatistics, distance
+from gnuradio.neuralfec.syndrome import training
+from gnuradio.neuralfec.syndrome.data import BicmChain
+from gnuradio.neuralfec.syndrome.decoder import (
+    SyndromeDecoder,
+    bit_permutations,
+    cancellation_estimator,
+)
+from gnuradio.neuralfec.syndrome.network import CancellationNetwork, RecurrentEstimator
+
+CODE = codes.code("polar-nr:64,32")
+OPTIONS = {"features": 3, "hidden": 8, "leaf_hidden": 8, "passes": 2}
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(1)
+    made = CancellationNetwork(CODE, **OPTIONS)
+    with torch.no_grad():
+        made.weights += 0.02 * torch.randn(made.weights.shape)
+    return made
+
+
+@pytest.fixture(scope="module")
+def estimator(network):
+    return cancellation_estimator(CODE, network.weights.detach().numpy(), **OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def words():
+    batch = BicmChain(CODE, "qam16", seed=2)(5.0, 400)
+    return batch.messages.numpy().astype(np.uint8), batch.llrs.numpy()
+
+
+def bit_errors(decoded, messages):
+    return int(np.count_nonzero(decoded != messages))
+
+
+def test_flips_do_not_depend_on_the_codeword(estimator, words):
+    """Theorem 2: for the same |L| and errors, another codeword is decoded with the same flips."""
+    messages, llrs = words
+    other = np.random.default_rng(3).integers(0, 2, messages.shape, dtype=np.uint8)
+    changed = llrs * np.where(CODE.encode(messages ^ other), -1, 1).astype(np.float32)
+    for reencode in (None, 0, 1):
+        decoder = SyndromeDecoder(CODE, estimator, reencode=reencode)
+        decoded, stats = decoder.decode(llrs)
+        of_other, of_other_stats = decoder.decode(changed)
+        assert np.array_equal(decoded ^ messages, of_other ^ other)
+        assert stats == of_other_stats
+
+
+def test_reencoding_and_automorphisms_come_nearer(estimator, words):
+    messages, llrs = words
+    plain = SyndromeDecoder(CODE, estimator)
+    decoded, stats = plain.decode(llrs)
+    errors = [bit_errors(decoded, messages)]
+    distances = [distance(CODE.encode(decoded), llrs)]
+    for options in (
+        {"automorphisms": bit_permutations(CODE, 4)},
+        {"reencode": 0},
+        {"reencode": 1},
+    ):
+        decoded, _ = SyndromeDecoder(CODE, estimator, **options).decode(llrs)
+        errors.append(bit_errors(decoded, messages))
+        distances.append(distance(CODE.encode(decoded), llrs))
+    assert (distances[1] <= distances[0] * (1 + 1e-5)).all()
+    assert (distances[3] <= distances[2] * (1 + 1e-5)).all()
+    assert errors[3] < errors[0]
+    # Never farther than ordered statistics of that order by itself.
+    alone, _ = OrderedStatistics(CODE, 1).decode(llrs)
+    assert (distances[3] <= distance(CODE.encode(alone), llrs) * (1 + 1e-5)).all()
+    assert stats["frames"] == 400 and 0 < stats["corrected"] <= 400 - stats["zero_syndromes"]
+    hard = (llrs > 0).astype(np.uint8)
+    assert stats["zero_syndromes"] == np.count_nonzero(CODE.is_codeword(hard))
+    assert stats["flips"] > stats["corrected"]
+
+
+def test_zero_syndromes_are_left_alone_and_bad_samples_counted():
+    def never(reliabilities, syndromes):
+        raise AssertionError("the estimator was asked")
+
+    messages = np.random.default_rng(4).integers(0, 2, (5, 32), dtype=np.uint8)
+    llrs = (2.0 * CODE.encode(messages) - 1).astype(np.float32)
+    decoded, stats = SyndromeDecoder(CODE, never).decode(llrs)
+    assert np.array_equal(decoded, messages)
+    assert stats == {
+        "frames": 5,
+        "zero_syndromes": 5,
+        "corrected": 0,
+        "flips": 0,
+        "bad_samples": 0,
+    }
+    llrs[2, 0], llrs[2, 63] = np.nan, np.inf
+    decoder = SyndromeDecoder(CODE, lambda r, s: (np.zeros((len(r), 32)), np.zeros((len(r), 64))))
+    assert decoder.decode(llrs)[1]["bad_samples"] == 2
+
+
+def test_bit_permutations_map_the_code_to_itself():
+    orders = bit_permutations(CODE, 6)
+    assert orders.shape == (6, 64)
+    assert len({tuple(order) for order in orders}) == 6
+    for order in orders:
+        assert CODE.is_codeword(CODE.generator[:, order]).all()
+    with pytest.raises(ValueError, match="map the code"):
+        SyndromeDecoder(CODE, None, automorphisms=np.roll(np.arange(64), 1)[None])
+
+
+def small_state(network, samples=0):
+    return {
+        "ema": [p.detach().clone() for p in network.parameters()],
+        "options": OPTIONS,
+        "step": 0,
+        "samples": samples,
+    }
+
+
+@pytest.fixture(scope="module")
+def model(network, tmp_path_factory):
+    file = tmp_path_factory.mktemp("model") / "small.pt"
+    training.export(network, CODE, small_state(network), file)
+    return str(file)
+
+
+def test_model_files(network, model, estimator, words, tmp_path):
+    _, llrs = words
+    expected, _ = SyndromeDecoder(CODE, estimator, reencode=1).decode(llrs)
+    assert np.array_equal(
+        decoders.decoder(f"syndrome-osd:1,{model}", CODE).decode(llrs)[0], expected
+    )
+    # The file's own network is the kernel's twin.
+    script, card = models.load(model)
+    batch = BicmChain(CODE, "qam16", seed=5)(5.0, 20)
+    with torch.inference_mode():
+        for ours, theirs in zip(
+            script(batch.reliabilities, batch.syndrome),
+            estimator(batch.reliabilities.numpy(), batch.syndrome.numpy()),
+            strict=True,
+        ):
+            np.testing.assert_allclose(ours.numpy(), theirs, rtol=2e-3, atol=2e-3)
+    assert card.parameters["cancellation_network"] == OPTIONS
+    # One of another code is refused, also where n and k are the same.
+    other = codes.polar.PolarCode(64, np.sort(np.r_[CODE.unfrozen[1:], 9]))
+    with pytest.raises(ValueError, match="sha256"):
+        decoders.decoder(f"syndrome:{model}", other)
+    for wrong in ("syndrome-osd", "syndrome-osd:3", "syndrome-osd:x"):
+        with pytest.raises(ValueError, match="ORDER"):
+            decoders.decoder(wrong, CODE)
+
+
+def test_other_networks_decode_any_code(tmp_path):
+    code = codes.code("bch:15,7")
+    torch.manual_seed(6)
+    network = RecurrentEstimator(code, layers=1, scale=1)
+    file = tmp_path / "gru.pt"
+    training.export(network, code, small_state(network) | {"options": {}}, file)
+    batch = BicmChain(code, "qam16", seed=7)(6.0, 50)
+    decoded, _ = decoders.decoder(f"syndrome-osd:1,{file}", code).decode(batch.llrs.numpy())
+    messages = batch.messages.numpy()
+    alone, _ = OrderedStatistics(code, 1).decode(batch.llrs.numpy())
+    assert bit_errors(decoded, messages) <= 1.2 * bit_errors(alone, messages) + 5
+
+
+def test_training_learns_and_resumes(tmp_path):
+    code = codes.code("polar-nr:32,16")
+    options = {"features": 2, "hidden": 8, "leaf_hidden": 8, "passes": 1}
+    batch = BicmChain(code, "qam16", seed=8)(4.0, 4000)
+
+    def loss(parameters):
+        trained = CancellationNetwork(code, **options)
+        with torch.no_grad():
+            trained.weights.copy_(parameters[0])
+            return training.loss_of(trained, batch).item()
+
+    torch.manual_seed(9)
+    network = CancellationNetwork(code, **options)
+    before = loss([network.weights])
+    run = {
+        "mix": [("qam16", 3.0, 5.0)],
+        "checkpoint": tmp_path / "run.ckpt",
+        "batch": 64,
+        "quiet": True,
+    }
+    first = training.train(code, network, options, seconds=2.0, **run)
+    assert loss(first["ema"]) < before
+    second = training.train(code, CancellationNetwork(code, **options), options, seconds=0.2, **run)
+    assert second["step"] > first["step"] and second["samples"] == 64 * second["step"]
+    with pytest.raises(ValueError, match="options"):
+        training.train(code, network, options | {"hidden": 4}, seconds=0.1, **run)
+    for text in ("qam16", "qam16:3", "qam16:a:b"):
+        with pytest.raises(ValueError, match="CONSTELLATION"):
+            training.parse_mix(text)
+
+
+def test_block(model, words):
+    _, llrs = words
+    llrs = llrs.copy()
+    llrs[7, 7] = np.nan
+    expected, stats = decoders.decoder(f"syndrome-osd:1,{model}", CODE).decode(llrs)
+    graph = gr.top_block()
+    source = blocks.vector_source_f(llrs.ravel().tolist(), False, 64)
+    block = neuralfec.syndrome_decoder("polar-nr:64,32", model, reencode=1)
+    sink = blocks.vector_sink_b(32)
+    graph.connect(source, block, sink)
+    python_block.run(graph, block)
+    assert np.array_equal(np.array(sink.data()).reshape(-1, 32), expected)
+    assert {key: block.stats()[key] for key in stats} == stats
+    with pytest.raises(ValueError, match="sha256"):
+        neuralfec.syndrome_decoder("polar-rptu:128,64", model)
+    with pytest.raises(ValueError, match="64"):
+        decoders.decoder(f"syndrome:{model}", CODE).decode(llrs[:, 1:])
