@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Words a second of the block-code decoders on one core, beside GNU Radio's own.
+
+Thread time of alternating runs on the same LLRs, medians; the last lines are GNU Radio's list
+decoder and ours in the same kind of flow graph (process time of the whole graph).
+
+    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/block_decoders.py
+"""
+
+import argparse
+import platform
+import statistics
+import time
+
+import numpy as np
+import torch
+from gnuradio import blocks, fec, gr, neuralfec
+from gnuradio.neuralfec import _kernels, codes, decoders, provenance, python_block
+from gnuradio.neuralfec.syndrome.data import BicmChain
+from gnuradio.neuralfec.syndrome.network import RecurrentEstimator, TransformerEstimator
+
+CASES = [
+    ("polar-nr:64,32", "qam16", 5.0, ["osd:1", "osd:2", "osd:3", "sc", "scl:8"], 8192),
+    ("polar-rptu:128,64", "psk2", 3.0, ["osd:1", "osd:2", "osd:3", "sc", "scl:8", "scl:32"], 2048),
+]
+NEURAL = ["syndrome", "syndrome-osd:1"]
+
+
+def graph_seconds(block: gr.basic_block, llrs: np.ndarray, n: int, k: int) -> float:
+    """Process time of a graph that decodes the LLRs."""
+    stream = isinstance(block, gr.hier_block2)
+    graph = gr.top_block()
+    source = blocks.vector_source_f(llrs.ravel().tolist(), False, 1 if stream else n)
+    if not stream:
+        source.set_min_output_buffer(2048)
+    sink = blocks.null_sink(1 if stream else k)
+    graph.connect(source, block, sink)
+    start = time.process_time()
+    if isinstance(block, python_block.PythonBlock):
+        python_block.run(graph, block)
+    else:
+        graph.run()
+    return time.process_time() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--runs", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(
+        f"{provenance.cpu()}, 1 thread, {_kernels.simd_target()}; GNU Radio {gr.version()}, "
+        f"torch {torch.__version__}, numpy {np.__version__}, python {platform.python_version()}; "
+        f"median of {arguments.runs} runs"
+    )
+    for spec, constellation, eb_n0_db, classical, frames in CASES:
+        code = codes.code(spec)
+        batch = BicmChain(code, constellation, seed=1)(eb_n0_db, frames)
+        llrs, sent = batch.llrs.numpy(), batch.messages.numpy().astype(np.uint8)
+        made = {name: decoders.decoder(name, code) for name in [*classical, *NEURAL]}
+        times: dict[str, list[float]] = {name: [] for name in made}
+        errors = {}
+        for _ in range(arguments.runs):
+            for name, decoder in made.items():
+                start = time.thread_time()
+                messages, _ = decoder.decode(llrs)
+                times[name].append((time.thread_time() - start) / frames)
+                errors[name] = np.mean((messages != sent).any(axis=1))
+        reference = "osd:2" if code.n == 64 else "osd:3"
+        base = statistics.median(times[reference])
+        print(f"\n{spec}, {constellation}, Eb/N0 {eb_n0_db} dB")
+        print(f"{'':24}{'words/s':>10}{'times ' + reference:>14}{'FER':>10}")
+        for name, values in times.items():
+            median = statistics.median(values)
+            print(f"{name:24}{1 / median:10.0f}{base / median:14.2f}{errors[name]:10.4f}")
+
+        for network in (RecurrentEstimator(code), TransformerEstimator(code)):
+            inputs = batch.reliabilities[:128], batch.syndrome[:128]
+            seconds = []
+            with torch.inference_mode():
+                for _ in range(3):
+                    start = time.thread_time()
+                    network(*inputs)
+                    seconds.append((time.thread_time() - start) / 128)
+            size = sum(p.numel() for p in network.parameters())
+            name = f"{type(network).__name__} ({size / 1e6:.2f} M)"
+            print(f"{name:34}{1 / statistics.median(seconds):8.0f} words/s, torch, untrained")
+
+        frozen = np.setdiff1d(np.arange(code.n), code.unfrozen).tolist()
+        print("through a flow graph:")
+        graphs = {
+            "fec.polar_decoder_sc_list L=8": lambda c=code, f=frozen: fec.extended_decoder(
+                fec.polar_decoder_sc_list.make(8, c.n, c.k, f, []), threading=None
+            ),
+            "neuralfec.polar_decoder L=8": lambda c=code: neuralfec.polar_decoder(
+                **c.decoder_arguments(), list_size=8
+            ),
+            "neuralfec.syndrome_decoder": lambda s=spec: neuralfec.syndrome_decoder(s),
+            "... with re-encoding, order 1": lambda s=spec: neuralfec.syndrome_decoder(
+                s, reencode=1
+            ),
+        }
+        for name, make in graphs.items():
+            seconds = [graph_seconds(make(), llrs, code.n, code.k) for _ in range(arguments.runs)]
+            print(f"{name:34}{frames / statistics.median(seconds):10.0f} words/s")
+
+
+if __name__ == "__main__":
+    main()
