@@ -24,8 +24,10 @@ def table(results: Results, status: Mapping[float, str] | None = None) -> "Table
 
     status = status or {}
     drawn = Table(title=results.name, title_justify="left")
+    named = any(results.schemes)
     for heading in ("SNR dB", "scheme", "blocks", "errors", "BLER", "95 %", "BER", "95 %"):
-        drawn.add_column(heading, justify="left" if heading == "scheme" else "right")
+        if named or heading != "scheme":
+            drawn.add_column(heading, justify="left" if heading == "scheme" else "right")
     if status:
         drawn.add_column("status")
     measured = {snr for _, snr, _ in results.rows}
@@ -33,13 +35,13 @@ def table(results: Results, status: Mapping[float, str] | None = None) -> "Table
         word = status.get(snr, "")
         cells = [f"[{_COLOURS.get(word, '')}]{word}"] if status and word else [""] * bool(status)
         if snr not in measured:
-            drawn.add_row(f"{snr:g}", *[""] * 7, *cells)
+            drawn.add_row(f"{snr:g}", *[""] * (6 + named), *cells)
         for scheme in results.schemes:
             counts = results.counts(snr, scheme)
             if counts["blocks"]:
                 drawn.add_row(
                     f"{snr:g}",
-                    scheme,
+                    *[scheme] * named,
                     f"{counts['blocks']}",
                     f"{counts['block_errors']}",
                     *_cells(results.rate(snr, scheme, "bler")),
