@@ -122,32 +122,77 @@ HWY_NOINLINE void apply(const belief_code::linear& m,
     }
 }
 
-template <typename T>
-HWY_INLINE void load_rows(const T* HWY_RESTRICT table,
-                          std::size_t patterns,
-                          const uint32_t* HWY_RESTRICT rows,
-                          std::size_t n,
-                          float* HWY_RESTRICT out)
+#if HWY_TARGET != HWY_SCALAR
+using D4 = hn::FixedTag<float, 4>;
+using V4 = hn::Vec<D4>;
+
+HWY_INLINE void transpose(V4& a, V4& b, V4& c, V4& d)
 {
-    for (std::size_t lane = 0; lane < n; lane++) {
-        const T* HWY_RESTRICT row = table + rows[lane] * patterns;
-        for (std::size_t i = 0; i < patterns; i++)
-            out[i * chunk + lane] = static_cast<float>(row[i]);
+    const D4 tag;
+    const V4 ac0 = hn::InterleaveLower(tag, a, c), ac1 = hn::InterleaveUpper(tag, a, c);
+    const V4 bd0 = hn::InterleaveLower(tag, b, d), bd1 = hn::InterleaveUpper(tag, b, d);
+    a = hn::InterleaveLower(tag, ac0, bd0);
+    b = hn::InterleaveUpper(tag, ac0, bd0);
+    c = hn::InterleaveLower(tag, ac1, bd1);
+    d = hn::InterleaveUpper(tag, ac1, bd1);
+}
+#endif
+
+//! Rows of the table into columns of `out`, whose own rows are `chunk` long.
+HWY_NOINLINE void load_rows(const float* HWY_RESTRICT table,
+                            std::size_t patterns,
+                            const uint32_t* HWY_RESTRICT rows,
+                            std::size_t n,
+                            float* HWY_RESTRICT out)
+{
+    std::size_t lane = 0;
+#if HWY_TARGET != HWY_SCALAR
+    const D4 d;
+    for (; patterns >= 4 && lane + 4 <= n; lane += 4) {
+        const float* row[4];
+        for (std::size_t k = 0; k < 4; k++)
+            row[k] = table + rows[lane + k] * patterns;
+        for (std::size_t i = 0; i < patterns; i += 4) {
+            V4 v[4];
+            for (std::size_t k = 0; k < 4; k++)
+                v[k] = hn::LoadU(d, row[k] + i);
+            transpose(v[0], v[1], v[2], v[3]);
+            for (std::size_t k = 0; k < 4; k++)
+                hn::Store(v[k], d, out + (i + k) * chunk + lane);
+        }
     }
+#endif
+    for (; lane < n; lane++)
+        for (std::size_t i = 0; i < patterns; i++)
+            out[i * chunk + lane] = table[rows[lane] * patterns + i];
 }
 
-template <typename T>
-HWY_INLINE void store_rows(const float* HWY_RESTRICT in,
-                           std::size_t patterns,
-                           const uint32_t* HWY_RESTRICT rows,
-                           std::size_t n,
-                           T* HWY_RESTRICT table)
+HWY_NOINLINE void store_rows(const float* HWY_RESTRICT in,
+                             std::size_t patterns,
+                             const uint32_t* HWY_RESTRICT rows,
+                             std::size_t n,
+                             float* HWY_RESTRICT table)
 {
-    for (std::size_t lane = 0; lane < n; lane++) {
-        T* HWY_RESTRICT row = table + rows[lane] * patterns;
-        for (std::size_t i = 0; i < patterns; i++)
-            row[i] = static_cast<T>(in[i * chunk + lane]);
+    std::size_t lane = 0;
+#if HWY_TARGET != HWY_SCALAR
+    const D4 d;
+    for (; patterns >= 4 && lane + 4 <= n; lane += 4) {
+        float* row[4];
+        for (std::size_t k = 0; k < 4; k++)
+            row[k] = table + rows[lane + k] * patterns;
+        for (std::size_t i = 0; i < patterns; i += 4) {
+            V4 v[4];
+            for (std::size_t k = 0; k < 4; k++)
+                v[k] = hn::Load(d, in + (i + k) * chunk + lane);
+            transpose(v[0], v[1], v[2], v[3]);
+            for (std::size_t k = 0; k < 4; k++)
+                hn::StoreU(v[k], d, row[k] + i);
+        }
     }
+#endif
+    for (; lane < n; lane++)
+        for (std::size_t i = 0; i < patterns; i++)
+            table[rows[lane] * patterns + i] = in[i * chunk + lane];
 }
 
 void propose(const belief_code& code,
@@ -410,7 +455,7 @@ void belief_code::start(belief_table& table, span<const uint32_t> rows) const
     for (const uint32_t row : rows)
         for (std::size_t i = 0; i < d_patterns; i++) {
             table.log_ratios[row * d_patterns + i] = 0;
-            table.classes[row * d_patterns + i] = static_cast<uint8_t>(i);
+            table.classes[row * d_patterns + i] = static_cast<float>(i);
             table.candidates[row * d_patterns + i] = 0;
         }
 }
@@ -437,8 +482,9 @@ void belief_code::symbols(const belief_table& table,
     check(table, rows, classes.size(), "classes");
     check(table, rows, out.size(), "symbols");
     for (std::size_t n = 0; n < rows.size(); n++) {
-        const uint8_t* begin = table.classes.data() + rows[n] * d_patterns;
-        const uint8_t* found = std::find(begin, begin + d_patterns, classes[n]);
+        const float* begin = table.classes.data() + rows[n] * d_patterns;
+        const float* found =
+            std::find(begin, begin + d_patterns, static_cast<float>(classes[n]));
         if (found == begin + d_patterns)
             refuse("classes below " + std::to_string(d_patterns) + ", got " +
                    std::to_string(classes[n]));

@@ -24,7 +24,8 @@ struct belief_table {
     std::size_t patterns;
     std::size_t capacity;
     std::vector<float> log_ratios;
-    std::vector<uint8_t> classes;
+    // As float, which the kernel moves like the rest.
+    std::vector<float> classes;
     std::vector<float> candidates;
 };
 

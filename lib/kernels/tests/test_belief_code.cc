@@ -82,10 +82,10 @@ int main()
 
         for (std::size_t g = 0; g < 101; g++) {
             const float* l = expected.log_ratios.data() + g * m;
-            const uint8_t* c = expected.classes.data() + g * m;
+            const float* c = expected.classes.data() + g * m;
             CHECK(l[0] == 0);
             CHECK(std::is_sorted(l, l + m, [](float a, float b) { return a > b; }));
-            std::vector<uint8_t> sorted(c, c + m);
+            std::vector<float> sorted(c, c + m);
             std::sort(sorted.begin(), sorted.end());
             for (std::size_t i = 0; i < m; i++)
                 CHECK(sorted[i] == i);
@@ -104,14 +104,15 @@ int main()
             for (std::size_t i = 0; i < m; i++) {
                 const double x = expected.candidates[at + i],
                              y = (levels[n] - 128) / 16.0;
-                by_class[expected.classes[at + i]] =
+                by_class[static_cast<std::size_t>(expected.classes[at + i])] =
                     expected.log_ratios[at + i] +
                     (levels[n] ? (y * x - x * x / 2) / 0.794328 : 0);
             }
             const double top = *std::max_element(by_class.begin(), by_class.end());
             double rest = -1;
             for (std::size_t i = 0; i < m; i++) {
-                const double l = by_class[table.classes[at + i]] - top;
+                const double l =
+                    by_class[static_cast<std::size_t>(table.classes[at + i])] - top;
                 CHECK(std::abs(table.log_ratios[at + i] - l) < 1e-4);
                 rest += std::exp(l);
             }

@@ -161,6 +161,10 @@ class Trainer:
         torch.manual_seed(arguments.seed)
         self.generator = torch.Generator(arguments.device).manual_seed(arguments.seed)
         self.network = BeliefNetwork(p.patterns, p.hidden).to(arguments.device)
+        if arguments.init:
+            from .belief_files import load_network
+
+            self.network.load_state_dict(load_network(arguments.init)[0].state_dict())
         self.average = copy.deepcopy(self.network)
         self.optimizer = torch.optim.Adam(self.network.parameters(), arguments.learning_rate)
         # lambda = multiplier[0] + multiplier[1] (theta - 10) / 5
@@ -197,12 +201,14 @@ class Trainer:
     def train_step(self) -> dict[str, float]:
         a, p, device = self.arguments, self.p, self.arguments.device
         progress = self.step / a.steps
+        # A network that is trained already needs no easy start.
+        ease = 0.0 if a.init else 1 - progress
         for group in self.optimizer.param_groups:
             rate = 0.5 * (1 + math.cos(math.pi * progress))
             group["lr"] = a.learning_rate * max(rate, 0.01) * min(1, (self.step + 1) / 50)
         # From 3 dB above the SNR down to it over the first quarter.
-        snr_db = p.snr_db + 3 * max(0.0, 1 - 4 * progress)
-        softness = 0.3 + 0.7 * max(0.0, 1 - 2 * progress)
+        snr_db = p.snr_db + 3 * max(0.0, 4 * ease - 3)
+        softness = 0.3 + 0.7 * max(0.0, 2 * ease - 1)
         n = a.batch
 
         def uniform(low: float, high: float, size: int = n) -> Tensor:
@@ -333,6 +339,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--checkpoint", type=Path, help="state to go on from; beside the output unless given"
     )
+    parser.add_argument("--init", help="model to go on from, of the same sizes")
     parser.add_argument("--measured-groups", type=int, default=300_000)
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)

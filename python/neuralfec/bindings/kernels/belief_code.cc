@@ -7,10 +7,9 @@ namespace gr::neuralfec {
 
 namespace {
 
-template <typename T>
-py::array_t<T> rows_of(const std::vector<T>& values, const belief_table& table)
+py::array_t<float> rows_of(const std::vector<float>& values, const belief_table& table)
 {
-    return py::array_t<T>({table.capacity, table.patterns}, values.data());
+    return py::array_t<float>({table.capacity, table.patterns}, values.data());
 }
 
 } // namespace
@@ -30,8 +29,10 @@ void bind_belief_code(py::module& m)
         .def_readonly("capacity", &belief_table::capacity)
         .def_property_readonly(
             "log_ratios", [](const belief_table& t) { return rows_of(t.log_ratios, t); })
-        .def_property_readonly(
-            "classes", [](const belief_table& t) { return rows_of(t.classes, t); })
+        .def_property_readonly("classes",
+                               [](const belief_table& t) {
+                                   return rows_of(t.classes, t).attr("astype")("uint8");
+                               })
         .def_property_readonly(
             "candidates", [](const belief_table& t) { return rows_of(t.candidates, t); })
         .def(
@@ -44,7 +45,8 @@ void bind_belief_code(py::module& m)
                                                     std::to_string(t.capacity) +
                                                     ", got " +
                                                     std::to_string(rows.data()[i]));
-                    out.mutable_data()[i] = t.classes[rows.data()[i] * t.patterns];
+                    out.mutable_data()[i] =
+                        static_cast<uint8_t>(t.classes[rows.data()[i] * t.patterns]);
                 }
                 return out;
             },
