@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The belief-driven code against plain twins, closed forms, and itself in another process."""
 
+import dataclasses
 import hashlib
 import math
 import os
@@ -389,3 +390,17 @@ def test_thresholds_of_both_kinds(trained):
     for gamma in (0.5, 1.0, math.nan):
         with pytest.raises(ValueError, match="threshold above"):
             files.load(trained, threshold=gamma)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"termination": "hybrid", "transmitter_threshold": 0.9},
+        {"feedback_snr_db": 20.0},
+        {"threshold": 0.9},
+    ],
+)
+def test_settings_that_it_does_not_serve(trained, change):
+    code, setting, _ = files.load(trained)
+    with pytest.raises(ValueError, match="expected the threshold|stopped by its receiver"):
+        Receiver(code, dataclasses.replace(setting, **change))

@@ -15,6 +15,7 @@ import torch
 
 from .belief import BeliefNetwork, BeliefParameters
 from .codec import Code
+from .evaluation import Setting
 
 
 def log_odds(gamma: float) -> float:
@@ -68,6 +69,23 @@ class BeliefCode:
     # One numbering of patterns for all codes.
     labels = Code.labels
     bits = Code.bits
+
+    def check_threshold(self, gamma: float) -> None:
+        """ValueError for another threshold than the code's, which both ends share."""
+        if abs(log_odds(gamma) - self.threshold) > 1e-5:
+            raise ValueError(
+                f"expected the threshold that the code was loaded with, {self.gamma}, got {gamma}"
+            )
+
+    def check(self, setting: Setting) -> None:
+        """ValueError for a setting that this code does not serve."""
+        self.check_threshold(setting.threshold)
+        if setting.termination != "receiver" or setting.feedback_snr_db is not None:
+            raise ValueError(
+                "a belief-driven code is stopped by its receiver and has digital feedback, "
+                f"got termination {setting.termination!r}, "
+                f"feedback SNR {setting.feedback_snr_db} dB"
+            )
 
     def encoder(self, capacity: int) -> "BeliefEncoder":
         return BeliefEncoder(self, capacity)
@@ -174,11 +192,8 @@ class BeliefDecoder(_End):
 
         threshold: gamma. ValueError for another than the code's, which both ends share.
         """
-        if threshold is not None and abs(log_odds(threshold) - self.code.threshold) > 1e-5:
-            raise ValueError(
-                f"expected the threshold that the code was loaded with, {self.code.gamma}, "
-                f"got {threshold}"
-            )
+        if threshold is not None:
+            self.code.check_threshold(threshold)
         active = ~self.decoded[slots]
         self._propose(slots, active)
         levels = np.zeros(active.shape, np.uint8)

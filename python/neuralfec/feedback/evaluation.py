@@ -129,6 +129,9 @@ def check(code: Code, setting: Setting) -> None:
             f"a code trained for termination by {trained!r} serves {served}, "
             f"got {setting.termination!r}"
         )
+    # What only some kinds of code ask for.
+    if hasattr(code, "check"):
+        code.check(setting)
 
 
 class Population:
