@@ -402,5 +402,5 @@ def test_thresholds_of_both_kinds(trained):
 )
 def test_settings_that_it_does_not_serve(trained, change):
     code, setting, _ = files.load(trained)
-    with pytest.raises(ValueError, match="expected the threshold|stopped by its receiver"):
+    with pytest.raises(ValueError, match=r"expected the threshold|stopped by its receiver"):
         Receiver(code, dataclasses.replace(setting, **change))
