@@ -37,6 +37,9 @@ _BLOCKS = {
     "osd_decoder": "neuralfec_python",
     "syndrome_decoder": "syndrome.blocks",
     "generic_osd_decoder": "neuralfec_python",
+    "deepvlf_transmitter": "feedback.blocks",
+    "deepvlf_receiver": "feedback.blocks",
+    "deepvlf_link": "feedback.blocks",
 }
 
 

@@ -180,9 +180,9 @@ class Transmitter:
     """Sends messages of K bits; see the module.
 
     capacity: sessions in flight. timeout: least seconds before a round is sent again; it
-    grows with the round trips seen, and doubles at each repeat. max_repeats: of one round,
-    then the session has failed. max_records: of one message on the link. stream: 16 bits that
-    tell this start from the one before; drawn if None.
+    grows with the round trips seen, and doubles where answers fail to come. max_repeats: of
+    one round, then the session has failed. max_records: of one message on the link. stream:
+    16 bits that tell this start from the one before; drawn if None.
 
     ``submit`` takes messages, ``receive`` what came back, ``poll`` gives what to send now,
     ``outcomes`` what has ended. ``counts`` counts.
@@ -226,7 +226,7 @@ class Transmitter:
         self._repeated = np.zeros(capacity, np.int64)
         self._energy = np.zeros(capacity)
         self._idle = np.ones(capacity, bool)
-        self._round_trip = 0.0
+        self._round_trip, self._wait = 0.0, timeout
         # Slots to be coded, and those to be stopped, at the next poll.
         self._ready: list[int] = []
         self._stopping: list[int] = []
@@ -244,16 +244,22 @@ class Transmitter:
         """Messages that wait for a session."""
         return len(self._waiting)
 
-    def submit(self, messages: np.ndarray) -> list[int]:
-        """Messages (n, K) uint8 bits; returns the numbers of their sessions."""
+    def submit(self, messages: np.ndarray, first: int | None = None) -> list[int]:
+        """Messages (n, K) uint8 bits; returns the numbers of their sessions.
+
+        Numbers count up; first: go on from there, not below what was used. ValueError when
+        32 bits of session numbers run out.
+        """
         self.code.labels(messages)
-        numbers = []
-        for bits in np.array(messages, np.uint8):
-            if self._next == 1 << 32:
-                raise ValueError("session numbers of this stream ran out after 2^32")
-            self._waiting.append((self._next, bits))
-            numbers.append(self._next)
-            self._next += 1
+        start = self._next if first is None else first
+        if start < self._next or start + len(messages) > 1 << 32:
+            raise ValueError(
+                f"expected session numbers from {self._next} to {(1 << 32) - 1}, "
+                f"got {start} to {start + len(messages) - 1}"
+            )
+        numbers = list(range(start, start + len(messages)))
+        self._waiting.extend(zip(numbers, np.array(messages, np.uint8), strict=True))
+        self._next = start + len(messages)
         return numbers
 
     def receive(self, message: Message, now: float) -> None:
@@ -295,10 +301,13 @@ class Transmitter:
         self, slots: np.ndarray, records: np.ndarray, samples: np.ndarray, now: float
     ) -> None:
         p = self.code.parameters
-        first = self._repeats[slots] == 0
-        if first.any():
-            trip = now - float(self._sent_at[slots[first]].mean())
-            self._round_trip += (trip - self._round_trip) / 8
+        # Which sending an answer belongs to is known only where there was one (Karn and
+        # Partridge, 1987); until such an answer comes, the longer wait stands.
+        once = slots[self._repeats[slots] == 0]
+        if once.size:
+            trip = now - float(self._sent_at[once].mean())
+            self._round_trip += (trip - self._round_trip) / 4
+            self._wait = max(self.timeout, 3 * self._round_trip)
         digital = self._wire.back_width == 0
         feedback = records["payload"] if digital else samples[:, : p.groups]
         self._encoder.observe(slots, feedback, self._wire.mask(records))
@@ -328,6 +337,7 @@ class Transmitter:
             slots = np.array(again)
             self._repeats[slots] += 1
             self.counts["repeats"] += len(again)
+            self._wait = min(2 * self._wait, 16 * max(self.timeout, self._round_trip))
             symbols = slots[self._kind[slots] == SYMBOLS]
             self._repeated[symbols] += self._sent[symbols].sum(1)
         self._open()
@@ -344,12 +354,10 @@ class Transmitter:
         self._ready, self._stopping = [], []
         if slots.size == 0:
             return []
-        wait = max(self.timeout, 3 * self._round_trip)
         self._sent_at[slots] = now
         self._sending[slots] += 1
         for slot in slots.tolist():
-            expiry = now + wait * 2 ** min(int(self._repeats[slot]), 4)
-            timer = (expiry, next(self._order), slot, int(self._number[slot]))
+            timer = (now + self._wait, next(self._order), slot, int(self._number[slot]))
             heapq.heappush(self._timers, (*timer, int(self._sending[slot])))
         records = np.zeros(len(slots), self._wire.dtype)
         records["head"] = FORMAT << 4 | self._kind[slots]

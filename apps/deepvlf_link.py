@@ -1,0 +1,352 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sends a file over a variable-length feedback code.
+
+In one process, over simulated channels in both directions, or as two processes that are
+linked by ZeroMQ, each of which simulates the channel that it sends on:
+
+    apps/deepvlf_link.py --role rx --out copy.bin
+    apps/deepvlf_link.py --role tx --file some.bin --picture rounds.png
+
+Each session carries K bits; its number tells their place in the file. Sessions that fail are
+sent again, a limited number of times. Told at the end: rounds, block error rate, rate, the
+power really sent, what the return link carried, and the channel's capacity.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pmt
+from gnuradio import gr, neuralfec, zeromq
+from gnuradio.neuralfec import provenance, vectors
+from gnuradio.neuralfec.feedback import evaluation, files
+from gnuradio.neuralfec.python_block import PythonBlock
+from gnuradio.neuralfec.simulation import clopper_pearson
+
+# Session numbers of one pass over the file are at most this many.
+PASS = 1 << 24
+
+
+class Inbox(PythonBlock, gr.basic_block):
+    """Keeps what comes out of a transmitter or receiver."""
+
+    def __init__(self):
+        super().__init__("inbox", None, None)
+        self.messages: list = []
+        self.message_port("in", self.messages.append)
+
+
+class Loop(gr.top_block):
+    """Transmitter, receiver or both, and the simulated links."""
+
+    def __init__(self, arguments: argparse.Namespace, setting: evaluation.Setting):
+        super().__init__("deepvlf_link")
+        code = {
+            "model": arguments.model,
+            "termination": arguments.termination or "",
+            "threshold": arguments.threshold or 0.0,
+        }
+        faults = {name: getattr(arguments, name) for name in ("drop", "double", "delay", "corrupt")}
+        back_snr = math.inf if setting.feedback_snr_db is None else setting.feedback_snr_db
+        self.transmitter = self.receiver = None
+        if arguments.role != "rx":
+            self.transmitter = neuralfec.deepvlf_transmitter(
+                **code, capacity=arguments.capacity, timeout=arguments.timeout
+            )
+            self.forward = neuralfec.deepvlf_link(setting.snr_db, arguments.seed, **faults)
+            self.outcomes = Inbox()
+            self.msg_connect(self.transmitter, "symbols", self.forward, "in")
+            self.msg_connect(self.transmitter, "outcomes", self.outcomes, "in")
+        if arguments.role != "tx":
+            self.receiver = neuralfec.deepvlf_receiver(**code, capacity=2 * arguments.capacity)
+            self.back = neuralfec.deepvlf_link(back_snr, arguments.seed + 1, **faults)
+            self.decoded = Inbox()
+            self.msg_connect(self.receiver, "feedback", self.back, "in")
+            self.msg_connect(self.receiver, "pdus", self.decoded, "in")
+        if arguments.role == "both":
+            self.msg_connect(self.forward, "out", self.receiver, "symbols")
+            self.msg_connect(self.back, "out", self.transmitter, "feedback")
+        elif arguments.role == "tx":
+            self.sink = zeromq.push_msg_sink(arguments.forward, 100, True)
+            self.source = zeromq.pull_msg_source(arguments.back, 100, False)
+            self.msg_connect(self.forward, "out", self.sink, "in")
+            self.msg_connect(self.source, "out", self.transmitter, "feedback")
+        else:
+            self.sink = zeromq.push_msg_sink(arguments.back, 100, True)
+            self.source = zeromq.pull_msg_source(arguments.forward, 100, False)
+            self.msg_connect(self.source, "out", self.receiver, "symbols")
+            self.msg_connect(self.back, "out", self.sink, "in")
+
+    def check(self) -> None:
+        """RuntimeError if one of the blocks has failed."""
+        for block in (self.transmitter, self.receiver):
+            if block is not None and block.error is not None:
+                raise RuntimeError(f"{block.alias()}: {block.error}")
+
+
+class Sender:
+    """Cuts data into messages and sends them until all are delivered."""
+
+    def __init__(self, loop: Loop, data: bytes, passes: int):
+        self.loop = loop
+        self.bits = loop.transmitter.session.code.parameters.message_bits
+        size = self.bits // 8
+        content = len(data).to_bytes(size, "big") + data
+        padded = np.frombuffer(content + bytes(-len(content) % size), np.uint8)
+        rows = np.unpackbits(padded.reshape(-1, size), axis=1)
+        if len(rows) > PASS:
+            raise ValueError(f"expected a file of at most {(PASS - 1) * size} bytes")
+        self.messages = np.zeros((len(rows), self.bits), np.uint8)
+        self.messages[:, : 8 * size] = rows
+        self.passes, self.turn = passes, 0
+        self.missing = np.arange(len(rows))
+        self.waiting: dict[int, int] = {}
+        self.columns: dict[str, list[np.ndarray]] = {}
+
+    def step(self) -> bool:
+        """Takes outcomes, sends what failed again; True when there is nothing left to do."""
+        while self.loop.outcomes.messages:
+            pdu = self.loop.outcomes.messages.pop(0)
+            meta, rounds = pmt.car(pdu), pmt.cdr(pdu)
+            self.columns.setdefault("rounds", []).append(vectors.to_array(rounds))
+            for name in ("session", "delivered", "symbols", "energy", "repeated"):
+                column = vectors.to_array(pmt.dict_ref(meta, pmt.intern(name), pmt.PMT_NIL))
+                self.columns.setdefault(name, []).append(column)
+            for number, delivered in zip(
+                self.columns["session"][-1], self.columns["delivered"][-1], strict=True
+            ):
+                place = self.waiting.pop(int(number))
+                if not delivered:
+                    self.missing = np.append(self.missing, place)
+        if self.waiting:
+            return False
+        if self.missing.size == 0 or self.turn == self.passes:
+            return True
+        # The place in the file is the number's rest, so gaps split the submission.
+        self.missing.sort()
+        first = self.turn * PASS
+        for part in np.split(self.missing, np.flatnonzero(np.diff(self.missing) > 1) + 1):
+            meta = pmt.to_pmt({"session": first + int(part[0])})
+            data = vectors.from_array(self.messages[part].ravel())
+            self.waiting.update((first + int(place), int(place)) for place in part)
+            self.loop.transmitter.post("pdus", pmt.cons(meta, data))
+        self.missing = np.empty(0, np.int64)
+        self.turn += 1
+        return False
+
+    def results(self, setting: evaluation.Setting) -> dict:
+        columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
+        sessions, symbols = len(columns["rounds"]), float(columns["symbols"].sum())
+        wrong = sessions - int(columns["delivered"].sum())
+        energy = float(columns["energy"].sum(dtype=np.float64))
+        groups = self.loop.transmitter.session.code.parameters.groups
+        power = energy / symbols
+        snr = 10 ** (setting.snr_db / 10)
+        stats = self.loop.transmitter.stats()
+        return {
+            "sessions": sessions,
+            "failed_sessions": wrong,
+            "block_error_rate": wrong / sessions,
+            "block_error_rate_interval": list(clopper_pearson(wrong, sessions)[1:]),
+            "average_rounds": symbols / groups / sessions,
+            "rounds_histogram": np.bincount(columns["rounds"].astype(int)).tolist(),
+            "rate": self.bits * sessions / symbols,
+            "mean_power": power,
+            "repeated_symbols": int(columns["repeated"].sum()),
+            "capacity": 0.5 * math.log2(1 + snr),
+            "capacity_at_real_snr": 0.5 * math.log2(1 + snr * power),
+            "forward_control_bits": stats["control_bits"],
+            "blocks_missing": len(self.missing),
+        }
+
+
+class Collector:
+    """Puts data together again from what a receiver delivers."""
+
+    def __init__(self, loop: Loop):
+        self.loop = loop
+        self.parts: dict[int, bytes] = {}
+        self.stream: int | None = None
+
+    def step(self) -> bool:
+        """Takes deliveries; True when the data is whole."""
+        while self.loop.decoded.messages:
+            message = self.loop.decoded.messages.pop(0)
+            meta = pmt.to_python(pmt.car(message))
+            if meta["stream"] != self.stream:
+                self.stream, self.parts = meta["stream"], {}
+            bits = vectors.to_array(pmt.cdr(message))
+            packed = np.packbits(bits[: bits.size // 8 * 8]).tobytes()
+            self.parts[meta["session"] % PASS] = packed
+        return 0 in self.parts and len(self.parts) == self.count()
+
+    def count(self) -> int:
+        size = len(self.parts[0])
+        return 1 - -int.from_bytes(self.parts[0], "big") // size
+
+    def data(self) -> bytes:
+        length = int.from_bytes(self.parts[0], "big")
+        return b"".join(self.parts[i] for i in range(1, self.count()))[:length]
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    try:
+        return run(arguments)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"deepvlf_link: {error}", file=sys.stderr)
+        return 1
+
+
+def run(arguments: argparse.Namespace) -> int:
+    code, made_for, card = files.load(arguments.model)
+    setting = evaluation.override(
+        made_for,
+        snr_db=arguments.snr,
+        feedback_snr_db=arguments.feedback_snr,
+        termination=arguments.termination,
+        threshold=arguments.threshold,
+    )
+    if code.parameters.message_bits < 8:
+        raise ValueError("expected a code of at least 8 message bits")
+    print(f"{card.name}: {setting.termination} termination, {files.describe(setting)}", flush=True)
+    data = b""
+    if arguments.role != "rx":
+        data = (
+            np.random.default_rng(arguments.seed).bytes(arguments.bytes)
+            if arguments.file is None
+            else arguments.file.read_bytes()
+        )
+    loop = Loop(arguments, setting)
+    sender = Sender(loop, data, arguments.passes) if loop.transmitter else None
+    collector = Collector(loop) if loop.receiver else None
+    start = heard = time.monotonic()
+    before: object = None
+    whole = sent = False
+    loop.start()
+    try:
+        while not ((sender is None or sent) and (collector is None or whole or sent)):
+            time.sleep(0.02)
+            loop.check()
+            sent = sender is not None and sender.step()
+            whole = collector is not None and collector.step()
+            news = (loop.transmitter or loop.receiver).stats().get("messages")
+            if news != before:
+                before, heard = news, time.monotonic()
+            if time.monotonic() - heard > arguments.patience:
+                raise RuntimeError(f"nothing heard for {arguments.patience:g} s")
+        seconds = time.monotonic() - start
+        if arguments.role == "rx":
+            # The last answers may be asked for once more.
+            time.sleep(arguments.linger)
+    finally:
+        loop.stop()
+        loop.wait()
+    result = {"model": card.name, "role": arguments.role, "seconds": seconds}
+    status = 0
+    if sender is not None:
+        result |= sender.results(setting)
+        result["file_sha256"] = hashlib.sha256(data).hexdigest()
+        status = int(len(sender.missing) > 0)
+        tell(result, seconds)
+    if collector is not None:
+        stats = loop.receiver.stats()
+        result["feedback_control_bits"] = stats.get("control_bits", 0)
+        result["feedback_samples"] = stats.get("feedback_samples", 0)
+        delivered = max(1, stats.get("delivered", 0))
+        print(
+            f"return link          {result['feedback_samples'] / delivered:.1f} samples and "
+            f"{result['feedback_control_bits'] / delivered:.0f} control bits a block"
+        )
+        if not whole:
+            print("the file is not whole")
+            status = 1
+        else:
+            received = collector.data()
+            digest = hashlib.sha256(received).hexdigest()
+            result["received_sha256"] = digest
+            print(f"received             {len(received)} bytes, SHA-256 {digest[:16]}")
+            if arguments.out:
+                arguments.out.write_bytes(received)
+    if arguments.json:
+        record = {**result, "made_by": provenance.record()}
+        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+    if arguments.picture and sender is not None:
+        draw(arguments.picture, result)
+    return status
+
+
+def tell(result: dict, seconds: float) -> None:
+    low, high = result["block_error_rate_interval"]
+    print(
+        f"sessions             {result['sessions']} in {seconds:.1f} s, "
+        f"{result['failed_sessions']} failed and sent again\n"
+        f"block error rate     {result['block_error_rate']:.2e} [{low:.1e}, {high:.1e}]\n"
+        f"average rounds       {result['average_rounds']:.3f} of a group\n"
+        f"rate                 {result['rate']:.4f} bit/symbol; capacity "
+        f"{result['capacity']:.4f}, {result['capacity_at_real_snr']:.4f} at the real SNR\n"
+        f"mean power           {result['mean_power']:.4f} of the symbols sent, "
+        f"{result['repeated_symbols']} sent again"
+    )
+    print("rounds of a block")
+    most = max(result["rounds_histogram"])
+    for rounds, count in enumerate(result["rounds_histogram"]):
+        if count:
+            print(f"{rounds:6d} {count:8d} {'#' * round(50 * count / most)}")
+
+
+def draw(file: Path, result: dict) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    axes.bar(range(len(result["rounds_histogram"])), result["rounds_histogram"])
+    axes.set(
+        xlabel="rounds of a block",
+        ylabel="blocks",
+        title=f"{result['model']}: rate {result['rate']:.3f} bit/symbol, "
+        f"capacity {result['capacity']:.3f}",
+    )
+    figure.savefig(file, dpi=120)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--role", choices=["both", "tx", "rx"], default="both")
+    parser.add_argument("--file", type=Path, help="to send; random bytes if absent")
+    parser.add_argument("--bytes", type=int, default=6000, help="how many of them (%(default)s)")
+    parser.add_argument("--out", type=Path, help="where to write what was received")
+    parser.add_argument("--model", default="feedback/deepvlf-r-3db", help="file or shipped name")
+    parser.add_argument("--snr", type=float, help="forward SNR in dB, 1/sigma^2")
+    parser.add_argument("--feedback-snr", type=float, help="feedback SNR in dB, inf: noiseless")
+    parser.add_argument("--termination", choices=evaluation.TERMINATIONS)
+    parser.add_argument("--threshold", type=float, help="gamma of the receiver")
+    for fault in ("drop", "double", "delay", "corrupt"):
+        parser.add_argument(
+            f"--{fault}", type=float, default=0.0, help="share of messages the links do this to"
+        )
+    parser.add_argument("--capacity", type=int, default=256, help="sessions in flight")
+    parser.add_argument("--timeout", type=float, default=0.5, help="seconds to a repeat, at least")
+    parser.add_argument("--passes", type=int, default=3, help="attempts at a block")
+    parser.add_argument("--patience", type=float, default=30.0, help="seconds without a message")
+    parser.add_argument("--linger", type=float, default=2.0, help="seconds rx stays at the end")
+    parser.add_argument("--forward", default="tcp://127.0.0.1:5555", help="address tx binds")
+    parser.add_argument("--back", default="tcp://127.0.0.1:5556", help="address rx binds")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--picture", type=Path, help="histogram of the rounds, *.png")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
