@@ -205,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    code, made_for, card = files.load(arguments.model)
+    code, made_for, card = files.load(arguments.model, threshold=arguments.threshold)
     setting = evaluation.override(
         made_for,
         snr_db=arguments.snr,
@@ -259,9 +259,11 @@ def run(arguments: argparse.Namespace) -> int:
         stats = loop.receiver.stats()
         result["feedback_control_bits"] = stats.get("control_bits", 0)
         result["feedback_samples"] = stats.get("feedback_samples", 0)
+        result["feedback_bits"] = stats.get("feedback_bits", 0)
         delivered = max(1, stats.get("delivered", 0))
         print(
-            f"return link          {result['feedback_samples'] / delivered:.1f} samples and "
+            f"return link          {result['feedback_samples'] / delivered:.1f} samples, "
+            f"{result['feedback_bits'] / delivered:.1f} bits of digital feedback and "
             f"{result['feedback_control_bits'] / delivered:.0f} control bits a block"
         )
         if not whole:
@@ -326,7 +328,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--file", type=Path, help="to send; random bytes if absent")
     parser.add_argument("--bytes", type=int, default=6000, help="how many of them (%(default)s)")
     parser.add_argument("--out", type=Path, help="where to write what was received")
-    parser.add_argument("--model", default="feedback/deepvlf-r-3db", help="file or shipped name")
+    parser.add_argument("--model", default="feedback/belief-4bit-1dB", help="file or shipped name")
     parser.add_argument("--snr", type=float, help="forward SNR in dB, 1/sigma^2")
     parser.add_argument("--feedback-snr", type=float, help="feedback SNR in dB, inf: noiseless")
     parser.add_argument("--termination", choices=evaluation.TERMINATIONS)

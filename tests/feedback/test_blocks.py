@@ -15,7 +15,7 @@ from gnuradio.neuralfec.python_block import PythonBlock
 LINK = Path(__file__).parents[2] / "apps" / "deepvlf_link.py"
 
 
-MODEL = "feedback/deepvlf-r-3db"
+MODEL = "feedback/belief-4bit-1dB"
 
 
 class Inbox(PythonBlock, gr.basic_block):
@@ -30,7 +30,7 @@ class Loop(gr.top_block):
         super().__init__()
         self.transmitter = neuralfec.deepvlf_transmitter(MODEL, timeout=0.05, **options)
         self.receiver = neuralfec.deepvlf_receiver(MODEL)
-        self.forward = neuralfec.deepvlf_link(3.0, 1, *faults, longest_delay=0.1)
+        self.forward = neuralfec.deepvlf_link(1.0, 1, *faults, longest_delay=0.1)
         self.back = neuralfec.deepvlf_link(float("inf"), 2, *faults, longest_delay=0.1)
         self.outcomes, self.decoded, self.failed = Inbox(), Inbox(), Inbox()
         self.msg_connect(self.transmitter, "symbols", self.forward, "in")
@@ -88,7 +88,7 @@ def test_messages_go_round_in_one_graph(faults):
     assert failed | set(got) >= set(range(300)) - set(sessions[~delivered])
     assert not failed & set(got)
     rounds = np.concatenate([vectors.to_array(pmt.cdr(m)) for m in loop.outcomes.messages])
-    assert rounds.dtype == np.float32 and set(rounds) <= set(range(1, 8))
+    assert rounds.dtype == np.float32 and set(rounds) <= set(range(1, 13))
     if any(faults):
         assert loop.transmitter.stats()["repeats"]
         assert loop.forward.stats()["dropped"] and loop.back.stats()["corrupted"]
@@ -99,6 +99,7 @@ def test_messages_go_round_in_one_graph(faults):
 
 def test_the_graph_does_what_the_evaluator_does():
     code, setting, _ = files.load(MODEL)
+    groups = code.parameters.groups
     expected = evaluation.evaluate(code, setting, 4096, np.random.default_rng(5))
     loop = Loop((0, 0, 0, 0), capacity=512)
     sent = np.random.default_rng(1).integers(0, 2, (2000, 48), np.uint8)
@@ -106,8 +107,10 @@ def test_the_graph_does_what_the_evaluator_does():
     loop.transmitter.post("pdus", pdu(sent))
     loop.run_until(2000)
     symbols, energy = loop.all("symbols").astype(float), loop.all("energy").astype(float)
-    error = symbols.std() * np.sqrt(1 / 2000 + 1 / 4096) / 16
-    assert symbols.mean() / 16 == pytest.approx(expected["average_rounds"], abs=5 * error + 1e-9)
+    error = symbols.std() * np.sqrt(1 / 2000 + 1 / 4096) / groups
+    assert symbols.mean() / groups == pytest.approx(
+        expected["average_rounds"], abs=5 * error + 1e-9
+    )
     low, high = expected["mean_power_interval"]
     assert energy.sum() / symbols.sum() == pytest.approx((low + high) / 2, abs=4 * (high - low))
     # So few errors that only a broken link could be seen in them.

@@ -115,7 +115,7 @@ def _load(
     transmitter_threshold: float,
 ):
     """Code and setting of a model; empty or 0: what its card says."""
-    code, made_for, _ = files.load(model)
+    code, made_for, _ = files.load(model, threshold=threshold or None)
     setting = evaluation.override(
         made_for,
         termination=termination or None,
@@ -142,7 +142,7 @@ class deepvlf_transmitter(_Timed):
 
     def __init__(
         self,
-        model: str = "feedback/deepvlf-r-3db",
+        model: str = "feedback/belief-4bit-1dB",
         termination: str = "",
         threshold: float = 0.0,
         transmitter_threshold: float = 0.0,
@@ -215,7 +215,7 @@ class deepvlf_receiver(_Timed):
 
     def __init__(
         self,
-        model: str = "feedback/deepvlf-r-3db",
+        model: str = "feedback/belief-4bit-1dB",
         termination: str = "",
         threshold: float = 0.0,
         transmitter_threshold: float = 0.0,
@@ -262,7 +262,7 @@ class deepvlf_link(_Timed):
 
     def __init__(
         self,
-        snr_db: float = 3.0,
+        snr_db: float = 1.0,
         seed: int = 0,
         drop: float = 0.0,
         double: float = 0.0,

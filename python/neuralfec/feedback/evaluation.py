@@ -297,8 +297,8 @@ def estimate_statistics(
     """
     if blocks < 2:
         raise ValueError(f"expected at least 2 blocks to estimate from, got {blocks}")
-    # Statistics of a code that its transmitter stops are those of blocks that go on.
-    if setting.termination == "transmitter":
+    # The published statistics of a code that its transmitter stops are of blocks that go on.
+    if setting.termination == "transmitter" and not sent_only:
         setting = dataclasses.replace(setting, termination="none", transmitter_threshold=None)
     every = np.arange(blocks)
     population = Population(code, setting, blocks, rng)

@@ -553,7 +553,9 @@ class Receiver:
             return []
         samples = np.zeros((len(answers), self._wire.back_width), np.float32)
         samples[: len(answered)] = self._feedback[answered]
-        self.counts["control_bits"] += 8 * answers.nbytes
+        payload = 8 * self._wire.dtype["payload"].itemsize
+        self.counts["control_bits"] += 8 * answers.nbytes - payload * len(answers)
+        self.counts["feedback_bits"] += payload * len(answered)
         if self._wire.back_width:
             beliefs = self._wire.back_width - self._wire.forward_width
             self.counts["feedback_samples"] += int(self._sent[answered].sum())

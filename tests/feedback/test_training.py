@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+from gnuradio.neuralfec.feedback import evaluation, fading, files, training
+from scipy.special import j0
+
+SMALL = [
+    "--bits", "4", "--groups", "2", "--rounds", "4", "--first-decision", "2", "--snr", "6",
+    "--batch", "64", "--threshold", "0.99", "--statistics-blocks", "512",
+    "--evaluation-blocks", "512", "--report", "20",
+]  # fmt: skip
+
+
+def options(*arguments):
+    return training.parser().parse_args([*SMALL, *map(str, arguments)])
+
+
+@pytest.mark.parametrize(("scheme", "steps"), [("R", 60), ("T", 60), ("hybrid", 5), ("GBAF", 5)])
+def test_each_scheme_learns_and_is_exported(tmp_path, scheme, steps, capsys):
+    out = tmp_path / "m.pt"
+    status = training.main(
+        [
+            *SMALL,
+            "--scheme",
+            scheme,
+            "--steps",
+            str(steps),
+            "--out",
+            str(out),
+            "--feedback-snr",
+            "20",
+        ]
+    )
+    said = capsys.readouterr()
+    assert status == 0, said.err
+    lines = [line for line in said.out.splitlines() if "loss" in line]
+    losses = [float(line.split("loss")[1].split()[0]) for line in lines]
+    assert steps < 60 or losses[-1] < 0.9 * losses[0]
+    code, setting, card = files.load(out)
+    assert setting.snr_db == 6 and setting.feedback_snr_db == 20
+    assert setting.termination == {"R": "receiver", "T": "transmitter", "GBAF": "none"}.get(
+        scheme, "hybrid"
+    )
+    result = evaluation.evaluate(code, setting, 2048, np.random.default_rng(0))
+    # Four bits by guessing are right once in 16.
+    assert result["block_error_rate"] < (0.85 if steps == 60 else 1)
+    # The peak only takes power away.
+    assert 0.9 < result["mean_power"] < 1.05
+    assert card.training.steps == steps and card.training.command
+    assert card.parameters["power_normalisation"]["over"] == "symbols sent"
+
+
+def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path):
+    whole = options("--steps", 12, "--out", tmp_path / "a.pt")
+    expected = training.train(whole).state_dict()
+    part = options("--steps", 12, "--out", tmp_path / "b.pt", "--minutes", 1e-9)
+    for _ in range(12):
+        module = training.train(part)
+    assert part.step == 12
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+    other = options("--steps", 13, "--out", tmp_path / "b.pt")
+    with pytest.raises(ValueError, match="other options"):
+        training.train(other)
+
+
+def test_power_is_one_over_what_is_sent():
+    generator = torch.Generator().manual_seed(0)
+    o = 3 * torch.randn(200, 5, generator=generator) + 7
+    sent = torch.rand(200, 5, generator=generator) < torch.tensor([1.0, 0.9, 0.6, 0.4, 0.05])
+    x = training.standardised(o, sent)
+    for q in range(4):
+        kept = o[sent[:, q], q]
+        expected = (kept - kept.mean()) / kept.std(unbiased=False)
+        torch.testing.assert_close(x[sent[:, q], q], expected, rtol=1e-4, atol=1e-4)
+    # Ten symbols tell little of their own: all positions speak for the last.
+    kept = o[sent]
+    expected = (o[:, 4] - kept.mean()) / kept.std(unbiased=False)
+    torch.testing.assert_close(x[:, 4], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_rollout_counts_what_it_sends():
+    module = training.FeedbackCode(training.parameters(options("--out", "x")))
+    rng = torch.Generator().manual_seed(0)
+    point = training.Point(6.0, None, "none", 0.99, 4)
+    figures = training.rollout(module, point, "R", 500, rng)
+    assert figures.symbols == 500 * 2 * 4 and figures.blocks == 500
+    assert figures.energy / figures.symbols == pytest.approx(1, abs=0.02)
+    assert 400 < figures.block_errors <= 500
+    # Two bits a group are worth log 4 to a network that knows nothing.
+    assert float(figures.loss.detach()) == pytest.approx(np.log(4), rel=0.3)
+    point = training.Point(6.0, None, "transmitter", 0.99, 4)
+    genie = training.rollout(module, point, "R", 500, rng)
+    assert genie.symbols < figures.symbols
+
+
+def test_first_phase_eases_in_and_second_holds_the_point():
+    asked = options("--steps", 100, "--out", "x")
+    target = training.setting(asked)
+    rng = np.random.default_rng(0)
+    easy, hard = [], []
+    for asked.step in range(100):
+        point, progress = training.draw_point(asked, target, 10, rng)
+        assert 0 <= progress < 1
+        (easy if asked.step < 60 else hard).append(point)
+    assert all(point.snr_db >= 6 and point.threshold <= 0.99 for point in easy)
+    assert easy[0].horizon == 5 and easy[-1].horizon == 10
+    assert {(point.snr_db, point.threshold, point.horizon) for point in hard} == {(6.0, 0.99, 10)}
+
+
+def test_fading_has_the_statistics_of_its_taps():
+    rounds, groups, blocks = 8, 16, 20000
+    h = fading.gains(np.random.default_rng(0), blocks, rounds, groups)
+    assert h.shape == (blocks, rounds, groups) and h.dtype == np.float32
+    assert (h**2).mean() == pytest.approx(1, abs=0.02)
+    # Rayleigh: the square is exponential, its variance 1.
+    assert (h[:, 0, 0] ** 2).var() == pytest.approx(1, abs=0.08)
+    # Both rails of a subcarrier fade alike.
+    np.testing.assert_array_equal(h[:, :, 0], h[:, :, 1])
+    # Of powers, the correlation is the square of the field's: Jakes over rounds.
+    doppler = fading.SPEED / 299792458.0 * fading.CARRIER_HZ
+    expected = j0(2 * np.pi * doppler * 7 * fading.SLOT_SECONDS) ** 2
+    measured = np.corrcoef(h[:, 0, 0] ** 2, h[:, 7, 0] ** 2)[0, 1]
+    assert measured == pytest.approx(expected, abs=0.03)
+
+
+def test_fading_costs_in_the_evaluator():
+    torch.manual_seed(0)
+    module = training.FeedbackCode(training.parameters(options("--out", "x")))
+    code = files.Code(module, files.default_engine())
+    results = {}
+    for channel in ("awgn", "tdl-c"):
+        setting = evaluation.Setting(6, None, "receiver", 0.5, channel=channel)
+        population = evaluation.Population(code, setting, 4000, np.random.default_rng(0))
+        population.step()
+        results[channel] = population.decoder.inputs[:, :, 0].var()
+    assert results["tdl-c"] > 1.3 * results["awgn"]
+
+
+def test_refuses_what_makes_no_sense(tmp_path, capsys):
+    assert training.main([*SMALL, "--groups", "3", "--out", str(tmp_path / "m.pt")]) == 1
+    assert "training:" in capsys.readouterr().err
