@@ -20,9 +20,17 @@ def compile_graph(graph, folder):
     run = subprocess.run(
         [BIN / "grcc", "-o", folder, graph], capture_output=True, text=True, timeout=120
     )
-    identity = yaml.safe_load(Path(graph).read_text())["options"]["parameters"]["id"]
-    program = Path(folder) / f"{identity}.py"
+    content = yaml.safe_load(Path(graph).read_text())
+    program = Path(folder) / f"{content['options']['parameters']['id']}.py"
     assert run.returncode == 0 and program.exists(), run.stdout + run.stderr
+    # grcc leaves out a block that it does not know, without a word.
+    text = program.read_text()
+    left_out = [
+        block["name"]
+        for block in content["blocks"]
+        if block["id"] != "import" and not re.search(rf"\b{block['name']}\b", text)
+    ]
+    assert not left_out, f"not in the compiled graph: {left_out}"
     return program
 
 
