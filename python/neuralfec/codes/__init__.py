@@ -13,6 +13,7 @@ __all__ = ["LinearCode", "code", "specs"]
 _CODES = {
     "wifi-648": ("ldpc", "wifi_648", ""),
     "alist": ("alist", "from_file", "FILE"),
+    "conv": ("convolutional", "from_spec", "G,G[/F][@PUNCTURE][:K[:TERMINATION]]"),
     "polar-nr": ("polar", "nr", "N,K[,CRC]"),
     "polar-rptu": ("polar", "rptu", "128,64"),
     "rm": ("polar", "reed_muller", "R,M"),

@@ -14,6 +14,7 @@ void bind_mapper(py::module& m);
 void bind_soft_demapper(py::module& m);
 void bind_polar_decoder(py::module& m);
 void bind_osd_decoder(py::module& m);
+void bind_viterbi_decoder(py::module& m);
 }
 
 // import_array() is a macro that returns from the function it stands in.
@@ -39,4 +40,5 @@ PYBIND11_MODULE(neuralfec_python, m)
     bind_polar_decoder(m);
     bind_soft_demapper(m);
     bind_osd_decoder(m);
+    bind_viterbi_decoder(m);
 }

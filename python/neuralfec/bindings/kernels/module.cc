@@ -13,6 +13,8 @@ void bind_permutation(pybind11::module& m);
 void bind_polar(pybind11::module& m);
 void bind_ordered_statistics(pybind11::module& m);
 void bind_cancellation_network(pybind11::module& m);
+void bind_convolutional(pybind11::module& m);
+void bind_recurrent(pybind11::module& m);
 }
 
 PYBIND11_MODULE(_kernels, m)
@@ -37,4 +39,6 @@ PYBIND11_MODULE(_kernels, m)
     bind_polar(m);
     bind_ordered_statistics(m);
     bind_cancellation_network(m);
+    bind_convolutional(m);
+    bind_recurrent(m);
 }

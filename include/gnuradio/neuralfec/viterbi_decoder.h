@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+#include <gnuradio/block.h>
+#include <gnuradio/fec/generic_decoder.h>
+#include <gnuradio/neuralfec/api.h>
+#include <gnuradio/sync_block.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace gr::neuralfec {
+
+/*!
+ * \brief Maximum-likelihood decoder of frames of a convolutional code.
+ * \ingroup neuralfec
+ *
+ * Each vector item is a frame: n LLRs, log P(b=1) - log P(b=0), in, k message bits out.
+ * LLRs that are NaN or infinite count as 0. The LLRs' scale does not matter.
+ */
+class NEURALFEC_API viterbi_decoder : virtual public gr::sync_block
+{
+public:
+    using sptr = std::shared_ptr<viterbi_decoder>;
+
+    /*!
+     * \param generators octal numbers as integers, the newest bit most significant
+     * \param feedback likewise, of a recursive code; 0: none
+     * \param k message bits of a frame
+     * \param termination "none", "zero" or "tail-biting"
+     * \param puncture 1: sent, 0: not, repeating over the coded bits; empty: all are sent
+     * \param metric "int16", "int8" (coarser, faster) or "float" (slow, for reference)
+     * \throws std::invalid_argument for anything else
+     */
+    static sptr make(const std::vector<unsigned>& generators,
+                     unsigned feedback,
+                     std::size_t k,
+                     const std::string& termination = "none",
+                     const std::vector<uint8_t>& puncture = {},
+                     const std::string& metric = "int16");
+
+    //! frames; bad_samples: LLRs that were NaN or infinite
+    virtual std::map<std::string, uint64_t> stats() const = 0;
+};
+
+/*! The same decoder for gr-fec's deployments (fec.extended_decoder and the others). */
+NEURALFEC_API gr::fec::generic_decoder::sptr
+make_generic_viterbi_decoder(const std::vector<unsigned>& generators,
+                             unsigned feedback,
+                             std::size_t k,
+                             const std::string& termination = "none",
+                             const std::vector<uint8_t>& puncture = {},
+                             const std::string& metric = "int16");
+
+/*!
+ * \brief Viterbi decoder of an endless stream: LLRs in, message bits out.
+ * \ingroup neuralfec
+ *
+ * Bits come in blocks; each is decided with at least `depth` steps on both sides. The
+ * bits do not depend on how the scheduler cuts the stream. A bit comes out at the latest
+ * when `block + depth` more are in. Coded bits begin with the first of a step (and of the
+ * puncturing pattern).
+ */
+class NEURALFEC_API viterbi_stream_decoder : virtual public gr::block
+{
+public:
+    using sptr = std::shared_ptr<viterbi_stream_decoder>;
+
+    /*!
+     * \param generators, feedback, puncture as of viterbi_decoder
+     * \param depth traceback depth in steps; 0: 12 per bit of memory
+     * \param block message bits that come out together
+     * \param metric "int16" or "int8"
+     * \throws std::invalid_argument for anything else
+     */
+    static sptr make(const std::vector<unsigned>& generators,
+                     unsigned feedback,
+                     const std::vector<uint8_t>& puncture = {},
+                     std::size_t depth = 0,
+                     std::size_t block = 1024,
+                     const std::string& metric = "int16");
+
+    //! bits; bad_samples: LLRs that were NaN or infinite
+    virtual std::map<std::string, uint64_t> stats() const = 0;
+};
+
+/*!
+ * \brief BCJR decoder of frames of a convolutional code.
+ * \ingroup neuralfec
+ *
+ * Each vector item is a frame: n LLRs in, k LLRs of the message bits out.
+ */
+class NEURALFEC_API bcjr_decoder : virtual public gr::sync_block
+{
+public:
+    using sptr = std::shared_ptr<bcjr_decoder>;
+
+    /*!
+     * \param generators, feedback, k, termination, puncture as of viterbi_decoder
+     * \param method "log-map", which asks for true LLRs, or "max-log"
+     * \throws std::invalid_argument for anything else
+     */
+    static sptr make(const std::vector<unsigned>& generators,
+                     unsigned feedback,
+                     std::size_t k,
+                     const std::string& termination = "none",
+                     const std::vector<uint8_t>& puncture = {},
+                     const std::string& method = "log-map");
+
+    //! frames; bad_samples: LLRs that were NaN or infinite
+    virtual std::map<std::string, uint64_t> stats() const = 0;
+};
+
+} // namespace gr::neuralfec

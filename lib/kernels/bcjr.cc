@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/bcjr.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+#include <hwy/contrib/math/math-inl.h>
+
+#include "kernels/bcjr.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+#include <vector>
+
+#include <hwy/aligned_allocator.h>
+
+#ifndef NEURALFEC_BCJR_ONCE
+#define NEURALFEC_BCJR_ONCE
+
+namespace gr::neuralfec {
+
+// Frames of a group at most: lanes of the widest vector of floats.
+constexpr std::size_t bcjr_lanes = 16;
+// The metric of what cannot be; finite, so that differences stay numbers.
+constexpr float impossible = -1e30f;
+// Steps between subtractions of the largest metric: floats then keep 1e-5.
+constexpr std::size_t bcjr_norm_steps = 4;
+
+struct bcjr_plan {
+    unsigned states, outputs;
+    // of edge (source << 1 | newest bit)
+    std::vector<uint8_t> output, message;
+    const convolutional_frame* frame;
+    bcjr_method method;
+    // Forward metrics are kept for one segment at a time, and made again from its start.
+    std::size_t segment;
+};
+
+struct bcjr_group {
+    std::size_t count;
+    const float* llrs[bcjr_lanes];
+    float* posteriors[bcjr_lanes];
+    // The states at both ends; any_end: all are possible.
+    int start[bcjr_lanes], end[bcjr_lanes];
+    // Result: max* of all paths' metrics.
+    double evidence[bcjr_lanes];
+};
+constexpr int any_end = -1;
+
+struct bcjr_workspace {
+    hwy::AlignedFreeUniquePtr<float[]> llrs, alpha, checkpoints, beta, posteriors;
+};
+
+} // namespace gr::neuralfec
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace gr::neuralfec::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::CappedTag<float, bcjr_lanes>;
+using V = hn::Vec<D>;
+
+template <bcjr_method method>
+HWY_INLINE V max_star(V a, V b)
+{
+    const D d;
+    if (method == bcjr_method::max_log)
+        return hn::Max(a, b);
+    const V correction = hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(hn::Sub(a, b)))));
+    return hn::Add(hn::Max(a, b), correction);
+}
+
+// Branch metrics of all 2^n outputs of a step.
+HWY_INLINE void branches(const float* llrs, std::size_t n, float* branch)
+{
+    const D d;
+    const std::size_t lanes = hn::Lanes(d);
+    hn::Store(hn::Zero(d), d, branch);
+    for (std::size_t j = 0; j < n; j++) {
+        const V l = hn::Load(d, llrs + j * lanes);
+        for (std::size_t p = 0; p < (std::size_t{1} << j); p++)
+            hn::Store(hn::Add(hn::Load(d, branch + p * lanes), l),
+                      d,
+                      branch + (p + (std::size_t{1} << j)) * lanes);
+    }
+}
+
+// Subtracts the largest of the states' metrics from all, and returns it.
+HWY_INLINE V normalize(std::size_t states, float* metrics)
+{
+    const D d;
+    const std::size_t lanes = hn::Lanes(d);
+    V largest = hn::Load(d, metrics);
+    for (std::size_t s = 1; s < states; s++)
+        largest = hn::Max(largest, hn::Load(d, metrics + s * lanes));
+    for (std::size_t s = 0; s < states; s++)
+        hn::Store(
+            hn::Sub(hn::Load(d, metrics + s * lanes), largest), d, metrics + s * lanes);
+    return largest;
+}
+
+// alpha -> the metrics one step later.
+template <bcjr_method method>
+HWY_INLINE void
+forward(const bcjr_plan& plan, const float* branch, const float* alpha, float* next)
+{
+    const D d;
+    const std::size_t lanes = hn::Lanes(d), states = plan.states;
+    for (std::size_t s = 0; s < states; s++) {
+        // The two edges into s.
+        const std::size_t low = s, high = s + states;
+        const V a = hn::Add(hn::Load(d, alpha + (low >> 1) * lanes),
+                            hn::Load(d, branch + plan.output[low] * lanes));
+        const V b = hn::Add(hn::Load(d, alpha + (high >> 1) * lanes),
+                            hn::Load(d, branch + plan.output[high] * lanes));
+        hn::Store(max_star<method>(a, b), d, next + s * lanes);
+    }
+}
+
+template <bcjr_method method>
+void decode(const bcjr_plan& plan, bcjr_group& group, bcjr_workspace& work)
+{
+    const D d;
+    const std::size_t lanes = hn::Lanes(d), states = plan.states, n = plan.outputs;
+    const std::size_t steps = plan.frame->steps, row = states * lanes;
+    HWY_ALIGN float branch[(1u << convolutional_trellis::max_outputs) * bcjr_lanes];
+
+    float* llrs = work.llrs.get();
+    for (std::size_t f = 0; f < lanes; f++)
+        for (std::size_t c = 0; c < steps * n; c++) {
+            const float l = f < group.count && plan.frame->kept[c]
+                                ? group.llrs[f][plan.frame->rank[c]]
+                                : 0.0f;
+            llrs[c * lanes + f] = std::isfinite(l) ? l : 0.0f;
+        }
+    const auto fill_ends = [&](const int* ends, float* metrics) {
+        for (std::size_t f = 0; f < lanes; f++)
+            for (std::size_t s = 0; s < states; s++)
+                metrics[s * lanes + f] = f >= group.count || ends[f] == any_end ||
+                                                 ends[f] == static_cast<int>(s)
+                                             ? 0
+                                             : impossible;
+    };
+
+    // Forward over the whole frame: the start of each segment is kept, and the end.
+    float* alpha = work.alpha.get();
+    std::vector<double> offset(lanes);
+    float* checkpoint = work.checkpoints.get();
+    fill_ends(group.start, checkpoint);
+    const auto advance = [&](std::size_t t, const float* from, float* to, bool count) {
+        branches(llrs + t * n * lanes, n, branch);
+        forward<method>(plan, branch, from, to);
+        if (t % bcjr_norm_steps != 0)
+            return;
+        const V largest = normalize(states, to);
+        if (!count)
+            return;
+        HWY_ALIGN float subtracted[bcjr_lanes] = {};
+        hn::Store(largest, d, subtracted);
+        for (std::size_t f = 0; f < lanes; f++)
+            offset[f] += subtracted[f];
+    };
+    const std::size_t segments = (steps + plan.segment - 1) / plan.segment;
+    for (std::size_t i = 0; i < segments; i++) {
+        std::copy_n(checkpoint + i * row, row, alpha);
+        const std::size_t first = i * plan.segment;
+        const std::size_t last = std::min(steps, first + plan.segment);
+        for (std::size_t t = first; t < last; t++)
+            advance(t, alpha + (t - first) * row, alpha + (t - first + 1) * row, true);
+        std::copy_n(alpha + (last - first) * row, row, checkpoint + (i + 1) * row);
+    }
+    float* beta = work.beta.get();
+    fill_ends(group.end, beta);
+    {
+        const float* end = checkpoint + segments * row;
+        V total = hn::Add(hn::Load(d, end), hn::Load(d, beta));
+        for (std::size_t s = 1; s < states; s++)
+            total = max_star<method>(
+                total,
+                hn::Add(hn::Load(d, end + s * lanes), hn::Load(d, beta + s * lanes)));
+        HWY_ALIGN float totals[bcjr_lanes] = {};
+        hn::Store(total, d, totals);
+        for (std::size_t f = 0; f < group.count; f++)
+            group.evidence[f] = offset[f] + totals[f];
+    }
+
+    float* posteriors = work.posteriors.get();
+    for (std::size_t i = segments; i-- > 0;) {
+        const std::size_t first = i * plan.segment;
+        const std::size_t last = std::min(steps, first + plan.segment);
+        // The last segment's metrics are still there.
+        if (i + 1 != segments) {
+            std::copy_n(checkpoint + i * row, row, alpha);
+            for (std::size_t t = first; t + 1 < last; t++)
+                advance(
+                    t, alpha + (t - first) * row, alpha + (t - first + 1) * row, false);
+        }
+        for (std::size_t t = last; t-- > first;) {
+            branches(llrs + t * n * lanes, n, branch);
+            const float* a = alpha + (t - first) * row;
+            float* next = beta + row;
+            const auto onward = [&](std::size_t edge) {
+                return hn::Add(hn::Load(d, branch + plan.output[edge] * lanes),
+                               hn::Load(d, beta + (edge & (states - 1)) * lanes));
+            };
+            V one = hn::Set(d, 2 * impossible), zero = one;
+            for (std::size_t s = 0; s < states; s++) {
+                const V from = hn::Load(d, a + s * lanes);
+                const V b0 = onward(2 * s), b1 = onward(2 * s + 1);
+                hn::Store(max_star<method>(b0, b1), d, next + s * lanes);
+                const bool flipped = plan.message[2 * s];
+                zero = max_star<method>(zero, hn::Add(from, flipped ? b1 : b0));
+                one = max_star<method>(one, hn::Add(from, flipped ? b0 : b1));
+            }
+            hn::Store(hn::Sub(one, zero), d, posteriors + t * lanes);
+            std::copy_n(next, row, beta);
+            if (t % bcjr_norm_steps == 0)
+                normalize(states, beta);
+        }
+    }
+    for (std::size_t f = 0; f < group.count; f++)
+        for (std::size_t t = 0; t < plan.frame->message_bits; t++)
+            group.posteriors[f][t] = posteriors[t * lanes + f];
+}
+
+void bcjr_decode(const bcjr_plan& plan, bcjr_group& group, bcjr_workspace& work)
+{
+    if (plan.method == bcjr_method::max_log)
+        decode<bcjr_method::max_log>(plan, group, work);
+    else
+        decode<bcjr_method::log_map>(plan, group, work);
+}
+
+std::size_t bcjr_group_size()
+{
+    return hn::Lanes(D());
+}
+
+} // namespace gr::neuralfec::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace gr::neuralfec {
+
+HWY_EXPORT(bcjr_decode);
+HWY_EXPORT(bcjr_group_size);
+
+bcjr_method bcjr_method_from_name(const std::string& name)
+{
+    if (name == "log-map")
+        return bcjr_method::log_map;
+    if (name == "max-log")
+        return bcjr_method::max_log;
+    throw std::invalid_argument(
+        "bcjr: expected method \"log-map\" or \"max-log\", got \"" + name + "\"");
+}
+
+struct bcjr_kernel::impl {
+    convolutional_frame frame;
+    bcjr_plan plan;
+    bcjr_workspace work;
+
+    impl(const convolutional_trellis& trellis,
+         const convolutional_frame& f,
+         bcjr_method method)
+        : frame(f)
+    {
+        plan.states = trellis.states();
+        plan.outputs = trellis.outputs();
+        for (unsigned edge = 0; edge < 2 * plan.states; edge++) {
+            plan.output.push_back(trellis.output(edge));
+            plan.message.push_back(trellis.message(edge));
+        }
+        plan.frame = &frame;
+        plan.method = method;
+        // Half a second-level cache of forward metrics.
+        const std::size_t row = plan.states * bcjr_lanes;
+        plan.segment = std::max<std::size_t>(64, (512 << 10) / (row * sizeof(float)));
+        const std::size_t kept = std::min(plan.segment, frame.steps);
+        work.llrs = hwy::AllocateAligned<float>(frame.steps * plan.outputs * bcjr_lanes);
+        work.alpha = hwy::AllocateAligned<float>((kept + 1) * row);
+        work.checkpoints =
+            hwy::AllocateAligned<float>((frame.steps / plan.segment + 2) * row);
+        work.beta = hwy::AllocateAligned<float>(2 * row);
+        work.posteriors = hwy::AllocateAligned<float>(frame.steps * bcjr_lanes);
+        if (!work.llrs || !work.alpha || !work.checkpoints || !work.beta ||
+            !work.posteriors)
+            throw std::bad_alloc();
+    }
+
+    void decode(const float* llrs, float* posteriors, std::size_t frames)
+    {
+        const std::size_t lanes = HWY_DYNAMIC_DISPATCH(bcjr_group_size)();
+        for (std::size_t f = 0; f < frames; f += lanes) {
+            bcjr_group group;
+            group.count = std::min(lanes, frames - f);
+            for (std::size_t i = 0; i < group.count; i++) {
+                group.llrs[i] = llrs + (f + i) * frame.received;
+                group.posteriors[i] = posteriors + (f + i) * frame.message_bits;
+                group.start[i] = 0;
+                group.end[i] = frame.end == termination::zero ? 0 : any_end;
+            }
+            HWY_DYNAMIC_DISPATCH(bcjr_decode)(plan, group, work);
+        }
+    }
+
+    // One frame: start states lie across lanes, their results are joined.
+    void decode_circular(const float* llrs, float* posteriors)
+    {
+        const std::size_t lanes = HWY_DYNAMIC_DISPATCH(bcjr_group_size)();
+        const std::size_t k = frame.message_bits, states = plan.states;
+        std::vector<float> each(states * k);
+        std::vector<double> evidence(states);
+        for (std::size_t s = 0; s < states; s += lanes) {
+            bcjr_group group;
+            group.count = std::min(lanes, states - s);
+            for (std::size_t i = 0; i < group.count; i++) {
+                group.llrs[i] = llrs;
+                group.posteriors[i] = each.data() + (s + i) * k;
+                group.start[i] = group.end[i] = static_cast<int>(s + i);
+            }
+            HWY_DYNAMIC_DISPATCH(bcjr_decode)(plan, group, work);
+            std::copy_n(group.evidence, group.count, evidence.data() + s);
+        }
+        const auto join = [&](double a, double b) {
+            const double larger = std::max(a, b);
+            return plan.method == bcjr_method::max_log
+                       ? larger
+                       : larger + std::log1p(std::exp(-std::fabs(a - b)));
+        };
+        for (std::size_t t = 0; t < k; t++) {
+            double one = 2 * impossible, zero = one;
+            for (std::size_t s = 0; s < states; s++) {
+                // evidence = max*(one, zero) and L = one - zero give both.
+                const double l = each[s * k + t];
+                one = join(one, evidence[s] - join(0, -l));
+                zero = join(zero, evidence[s] - join(0, l));
+            }
+            posteriors[t] = static_cast<float>(one - zero);
+        }
+    }
+};
+
+bcjr_kernel::bcjr_kernel(const convolutional_trellis& trellis,
+                         const convolutional_frame& frame,
+                         bcjr_method method)
+    : d_impl(std::make_unique<impl>(trellis, frame, method))
+{
+}
+
+bcjr_kernel::bcjr_kernel(bcjr_kernel&&) noexcept = default;
+bcjr_kernel::~bcjr_kernel() = default;
+
+const convolutional_frame& bcjr_kernel::frame() const
+{
+    return d_impl->frame;
+}
+
+uint64_t bcjr_kernel::decode(span<const float> llrs, span<float> posteriors) const
+{
+    const auto& frame = d_impl->frame;
+    const std::size_t frames = llrs.size() / frame.received;
+    if (llrs.size() % frame.received != 0 ||
+        posteriors.size() != frames * frame.message_bits)
+        throw std::invalid_argument(
+            "bcjr: expected frames of " + std::to_string(frame.received) + " LLRs and " +
+            std::to_string(frame.message_bits) + " posteriors, got " +
+            std::to_string(llrs.size()) + " LLRs and " +
+            std::to_string(posteriors.size()) + " posteriors");
+    if (frame.end == termination::tail_biting)
+        for (std::size_t f = 0; f < frames; f++)
+            d_impl->decode_circular(llrs.data() + f * frame.received,
+                                    posteriors.data() + f * frame.message_bits);
+    else
+        d_impl->decode(llrs.data(), posteriors.data(), frames);
+    return std::count_if(
+        llrs.begin(), llrs.end(), [](float l) { return !std::isfinite(l); });
+}
+
+} // namespace gr::neuralfec
+#endif
