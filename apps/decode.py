@@ -6,6 +6,9 @@ The input holds frames of n float32 LLRs, log P(b=1) - log P(b=0), little-endian
 gets k message bits a frame, a byte each.
 
     apps/decode.py --code wifi-648 --decoder bp:50 --json stats.json in.f32 out.u8
+    apps/decode.py --code conv:7,5 --decoder viterbi --frame 100 in.f32 out.u8
+
+The LLRs of a convolutional code stand step by step, those of the first generator first.
 """
 
 import argparse
@@ -28,6 +31,14 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--code", required=True, help=", ".join(codes.specs()))
     parser.add_argument("--decoder", required=True, help=", ".join(decoders.specs()))
+    parser.add_argument(
+        "--frame", type=int, metavar="K", help="message bits of a frame (convolutional codes)"
+    )
+    parser.add_argument(
+        "--termination",
+        choices=("none", "zero", "tail-biting"),
+        help="how frames of a convolutional code end; none where neither this nor the code says",
+    )
     parser.add_argument("--json", metavar="FILE", help="write what happened as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
     parser.add_argument("input", help="float32 LLRs, n a frame")
@@ -37,7 +48,14 @@ def arguments() -> argparse.Namespace:
 
 def run() -> None:
     args = arguments()
-    decoder = decoders.decoder(args.decoder, codes.code(args.code))
+    code = codes.code(args.code)
+    if args.frame is not None or args.termination is not None:
+        if not hasattr(code, "with_frame"):
+            raise ValueError(f"--frame and --termination: expected a conv: code, got {args.code}")
+        code = code.with_frame(
+            code.k if args.frame is None else args.frame, args.termination or code.termination
+        )
+    decoder = decoders.decoder(args.decoder, code)
     frames = files.count_items(args.input, "<f4", multiple=decoder.n) // decoder.n
     if os.path.exists(args.output) and os.path.samefile(args.input, args.output):
         raise ValueError(f"{args.output}: is the input, too")

@@ -14,6 +14,10 @@ from gnuradio.neuralfec import codes, decoders
         ("wifi-648", "min-sum:7,0.9"),
         ("polar-nr:64,32", "sc"),
         ("polar-nr:64,32", "scl:4"),
+        ("conv:7,5:60:zero", "viterbi"),
+        ("conv:171,133@110110:60", "viterbi:int8"),
+        ("conv:7,5/7:60", "bcjr"),
+        ("conv:7,5:60:tail-biting", "rnn"),
     ],
 )
 def test_each_decodes_what_arrives_clean(code, spec):

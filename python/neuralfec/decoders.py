@@ -28,6 +28,9 @@ class Decoder(Protocol):
 _DECODERS = {
     "bp": ("codes.belief_propagation", "sum_product", "[:ITERATIONS]"),
     "min-sum": ("codes.belief_propagation", "min_sum", "[:ITERATIONS[,SCALE]]"),
+    "viterbi": ("sequence.decoder", "viterbi", "[:int8]"),
+    "bcjr": ("sequence.decoder", "bcjr", "[:max-log]"),
+    "rnn": ("sequence.decoder", "rnn", "[:MODEL]"),
     "sc": ("codes.polar", "sc", "[:exact]"),
     "scl": ("codes.polar", "scl", ":L[,exact]"),
     "osd": ("codes.ordered_statistics", "osd", ":ORDER"),

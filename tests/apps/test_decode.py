@@ -113,3 +113,23 @@ def test_what_is_wrong_is_said_in_one_line(command, tmp_path, wrong, message):
     assert message in said.err
     assert said.err.count("\n") == 1
     assert said.out == ""
+
+
+@pytest.mark.parametrize("decoder", ["viterbi", "bcjr", "rnn"])
+@pytest.mark.parametrize("termination", ["none", "zero", "tail-biting"])
+def test_frames_of_a_convolutional_code(command, tmp_path, decoder, termination):
+    messages, llrs = transmit(f"conv:7,5:80:{termination}", 40)
+    llrs.tofile(tmp_path / "in.f32")
+    status, _ = command("conv:7,5", decoder, frame=80, termination=termination)
+    assert status == 0
+    decided = np.fromfile(tmp_path / "out.u8", dtype=np.uint8).reshape(40, 80)
+    assert np.mean(decided != messages) < 5e-3
+
+
+def test_frames_are_of_convolutional_codes(command, tmp_path):
+    np.zeros(648, "<f4").tofile(tmp_path / "in.f32")
+    status, words = command(frame=80)
+    assert status != 0 and "conv:" in words.err
+    np.zeros(161, "<f4").tofile(tmp_path / "in.f32")
+    status, words = command("conv:7,5", "viterbi", frame=80)
+    assert status != 0 and "160" in words.err

@@ -192,8 +192,10 @@ def test_its_defaults_are_those_of_its_block(file):
             default = signature.parameters[name].default
             passed_on = name in own and re.search(rf"\$\{{\s*{name}\s*\}}", template)
             if passed_on and default is not inspect.Parameter.empty:
-                value = eval(ast.unparse(argument), namespace)
-                assert value == default, f"neuralfec.{target}: {name}"
+                # What came in by ** is a value already.
+                if isinstance(argument, ast.AST):
+                    argument = eval(ast.unparse(argument), namespace)
+                assert argument == default, f"neuralfec.{target}: {name}"
 
 
 def built(file):

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decoders of convolutional codes: Viterbi, BCJR and the recurrent network, frames and streams.
+
+All take LLRs, log P(b=1) - log P(b=0), in the order in which coded bits are sent. NaN and
+infinite LLRs count as 0 (nothing known), and are counted.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..codes.convolutional import ConvolutionalCode
+
+Bits = NDArray[np.uint8]
+Llrs = NDArray[np.float32]
+
+# The recurrent network is told of a known state by this many steps of the all-zero path, at
+# this many times the mean LLR.
+PAD_STEPS = 4
+PAD_VALUE = -2.0
+
+
+class ViterbiDecoder:
+    """Maximum likelihood: the message whose codeword c has the largest sum of c_i L_i.
+
+    metric: "int16", with LLRs of 11 bits; "int8", coarser (see docs/sequence-decoding.md) and
+    faster; "float", a plain implementation for reference. The LLRs' scale does not matter.
+    """
+
+    def __init__(self, code: ConvolutionalCode, metric: str = "int16") -> None:
+        from .. import _kernels
+
+        _check_code(code)
+        self.n, self.k = code.n, code.k
+        self._kernel = _kernels.ViterbiDecoder(**code.decoder_arguments(), metric=metric)
+
+    def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int]]:
+        """Messages uint8 (F, k) of LLRs (F, n); stats `frames`, `bad_samples`."""
+        messages, bad = self._kernel.decode(np.asarray(llrs, dtype=np.float32))
+        return messages, {"frames": len(messages), "bad_samples": bad}
+
+
+class BcjrDecoder:
+    """Each bit's posterior LLR: max* over paths with u = 1 less max* over those with u = 0.
+
+    method: "log-map", max*(a, b) = log(e^a + e^b), which asks for true LLRs and has the least
+    bit error rate; or "max-log", max*(a, b) = max(a, b), whose decisions are Viterbi's.
+    """
+
+    def __init__(self, code: ConvolutionalCode, method: str = "log-map") -> None:
+        from .. import _kernels
+
+        _check_code(code)
+        self.n, self.k = code.n, code.k
+        self._kernel = _kernels.BcjrDecoder(**code.decoder_arguments(), method=method)
+
+    def posteriors(self, llrs: ArrayLike) -> tuple[Llrs, dict[str, int]]:
+        """LLRs float32 (F, k) of the messages from LLRs (F, n)."""
+        decided, bad = self._kernel.decode(np.asarray(llrs, dtype=np.float32))
+        return decided, {"frames": len(decided), "bad_samples": bad}
+
+    def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int]]:
+        """Messages uint8 (F, k) of LLRs (F, n); stats `frames`, `bad_samples`."""
+        decided, stats = self.posteriors(llrs)
+        return (decided > 0).astype(np.uint8), stats
+
+
+class RecurrentModel:
+    """A trained network on the fused kernel: sequences float32 (F, T, n_0) to logits (F, T).
+
+    model: a shipped name ("sequence/conv-7-5") or a file. ValueError where it is not for the
+    code's generators and feedback, or for a punctured code, which no model has seen.
+    """
+
+    def __init__(self, code: ConvolutionalCode, model: str | None = None) -> None:
+        from .. import _kernels, models
+
+        _check_code(code)
+        if code.puncture:
+            raise ValueError(f"expected an unpunctured code, got {code!r}")
+        if model is None:
+            numbers = [*code.generators, *([code.feedback] if code.feedback else [])]
+            model = "sequence/conv-" + "-".join(f"{g:o}" for g in numbers)
+        expect = {
+            "system": "sequence",
+            "generators": code.generators,
+            "feedback": code.feedback or 0,
+        }
+        self.card = models.read_card(model)
+        self.card.check(expect)
+        state = {name: t.double().numpy() for name, t in models.state_dict(model).items()}
+        hidden = self.card.parameters["hidden"]
+        self._network = _kernels.RecurrentNetwork(len(code.generators), hidden, *_fold(state))
+
+    def __call__(self, x: Llrs) -> Llrs:
+        return self._network.run(x)
+
+
+def _fold(state: dict[str, np.ndarray]) -> tuple[list, list[float], float]:
+    """Batch normalisation, a scale and a shift at inference, into the weights behind it."""
+
+    def affine(name: str) -> tuple[np.ndarray, np.ndarray]:
+        scale = state[f"{name}.weight"] / np.sqrt(state[f"{name}.running_var"] + 1e-5)
+        return scale, state[f"{name}.bias"] - scale * state[f"{name}.running_mean"]
+
+    directions = []
+    for layer in ("first", "second"):
+        for suffix in ("", "_reverse"):
+            inputs, hidden, input_bias, hidden_bias = (
+                state[f"{layer}.{kind}_l0{suffix}"]
+                for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            )
+            if layer == "second":
+                scale, shift = affine("first_norm")
+                input_bias = input_bias + inputs @ shift
+                inputs = inputs * scale
+            directions.append(
+                [part.ravel().tolist() for part in (inputs, hidden, input_bias, hidden_bias)]
+            )
+    scale, shift = affine("second_norm")
+    weight = state["output.weight"][0]
+    bias = float(state["output.bias"][0] + weight @ shift)
+    return directions, (weight * scale).tolist(), bias
+
+
+class RnnDecoder:
+    """The recurrent network on frames of any length.
+
+    Frames longer than window + 2 overlap steps are cut into windows, of which the `overlap`
+    steps at both ends only serve the middle. Known states at a frame's ends are told to the
+    network by PAD_STEPS steps of the all-zero path; a tail-biting frame is continued over its
+    ends. LLRs are divided by their mean magnitude in the frame: their scale does not matter.
+    """
+
+    def __init__(
+        self,
+        code: ConvolutionalCode,
+        model: str | None = None,
+        *,
+        window: int = 512,
+        overlap: int = 32,
+    ) -> None:
+        if window < 1 or overlap < 1:
+            raise ValueError(f"expected window and overlap above 0, got {window} and {overlap}")
+        self._model = RecurrentModel(code, model)
+        self.code, self.n, self.k = code, code.n, code.k
+        self.window, self.overlap = window, overlap
+
+    def posteriors(self, llrs: ArrayLike) -> tuple[Llrs, dict[str, int]]:
+        """LLRs float32 (F, k) of the messages from LLRs (F, n)."""
+        llrs = np.asarray(llrs, dtype=np.float32)
+        if llrs.ndim != 2 or llrs.shape[1] != self.n:
+            raise ValueError(f"expected LLRs of shape (frames, {self.n}), got {llrs.shape}")
+        llrs, bad = _finite(llrs)
+        x = _normalised(self.code.depuncture(llrs))
+        pad = np.full((len(x), PAD_STEPS, x.shape[2]), PAD_VALUE, dtype=np.float32)
+        if self.code.termination == "tail-biting":
+            steps, before = x.shape[1], self.overlap
+            x = x[:, np.arange(-before, steps + before) % steps]
+        else:
+            before = PAD_STEPS
+            x = np.concatenate([pad, x, pad][: 2 + (self.code.termination == "zero")], axis=1)
+        decided = self._run(x)[:, before : before + self.k]
+        return decided, {"frames": len(decided), "bad_samples": bad}
+
+    def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int]]:
+        """Messages uint8 (F, k) of LLRs (F, n); stats `frames`, `bad_samples`."""
+        decided, stats = self.posteriors(llrs)
+        return (decided > 0).astype(np.uint8), stats
+
+    def _run(self, x: Llrs) -> Llrs:
+        frames, steps, outputs = x.shape
+        length = self.window + 2 * self.overlap
+        if steps <= length:
+            return self._model(x)
+        # The middles lie side by side; the windows of the first and the last one have more
+        # on the side that has no neighbour.
+        middles = np.arange(0, steps, self.window)
+        starts = np.clip(middles - self.overlap, 0, steps - length)
+        windows = np.lib.stride_tricks.sliding_window_view(x, length, axis=1)[:, starts]
+        logits = self._model(windows.swapaxes(2, 3).reshape(-1, length, outputs))
+        logits = logits.reshape(frames, len(starts), length)
+        out = np.empty((frames, steps), dtype=np.float32)
+        for i, (middle, start) in enumerate(zip(middles, starts, strict=True)):
+            end = min(middle + self.window, steps)
+            out[:, middle:end] = logits[:, i, middle - start : end - start]
+        return out
+
+
+class RnnStream:
+    """The recurrent network on an endless stream that starts in state 0.
+
+    Bits come out `window` at a time; each has seen at least `overlap` steps on both sides. What
+    comes out does not depend on how the stream is cut into calls. The latency is at most
+    window + overlap message bits, and the time of one call.
+    """
+
+    def __init__(
+        self,
+        code: ConvolutionalCode,
+        model: str | None = None,
+        *,
+        window: int = 512,
+        overlap: int = 32,
+    ) -> None:
+        if window < 1 or overlap < PAD_STEPS:
+            raise ValueError(
+                f"expected a window above 0 and an overlap of at least {PAD_STEPS}, "
+                f"got {window} and {overlap}"
+            )
+        self._model = RecurrentModel(code, model)
+        self.window, self.overlap = window, overlap
+        self.outputs = len(code.generators)
+        self._buffer = np.empty(0, dtype=np.float32)
+        self._started = False
+
+    def decode(self, llrs: ArrayLike) -> tuple[Bits, int]:
+        """The bits uint8 that these further LLRs complete, and how many were NaN or infinite."""
+        llrs, bad = _finite(np.asarray(llrs, dtype=np.float32).ravel())
+        self._buffer = np.concatenate([self._buffer, llrs])
+        bits = []
+        if not self._started and len(self._buffer) >= self.outputs * (self.window + self.overlap):
+            x = self._steps(self.window + self.overlap)[None]
+            pad = np.full((1, PAD_STEPS, self.outputs), PAD_VALUE, dtype=np.float32)
+            logits = self._model(np.concatenate([pad, _normalised(x)], axis=1))
+            bits.append(logits[:, PAD_STEPS : PAD_STEPS + self.window])
+            self._drop(self.window - self.overlap)
+            self._started = True
+        length = self.window + 2 * self.overlap
+        if self._started and len(self._buffer) >= self.outputs * length:
+            steps = self._steps(len(self._buffer) // self.outputs)
+            windows = np.lib.stride_tricks.sliding_window_view(steps, length, axis=0)
+            x = windows[:: self.window].swapaxes(1, 2)
+            bits.append(self._model(_normalised(x))[:, self.overlap : -self.overlap])
+            self._drop(len(x) * self.window)
+        if not bits:
+            return np.empty(0, dtype=np.uint8), bad
+        return np.concatenate([part.ravel() > 0 for part in bits]).astype(np.uint8), bad
+
+    def room(self, bits: int) -> int:
+        """How many further LLRs complete no more than this many bits."""
+        sides = 2 if self._started else 1
+        steps = (bits // self.window + 1) * self.window + sides * self.overlap
+        return max(steps * self.outputs - 1 - len(self._buffer), 0)
+
+    def _steps(self, count: int) -> Llrs:
+        return self._buffer[: count * self.outputs].reshape(count, self.outputs)
+
+    def _drop(self, steps: int) -> None:
+        self._buffer = self._buffer[steps * self.outputs :]
+
+
+def _check_code(code: Any) -> None:
+    if not isinstance(code, ConvolutionalCode):
+        raise ValueError(f"expected a convolutional code (conv:...), got {code!r}")
+
+
+def _finite(llrs: Llrs) -> tuple[Llrs, int]:
+    finite = np.isfinite(llrs)
+    bad = int(llrs.size - np.count_nonzero(finite))
+    return (np.where(finite, llrs, np.float32(0)), bad) if bad else (llrs, 0)
+
+
+def _normalised(x: Llrs) -> Llrs:
+    """Sequences (F, T, n_0) over their mean magnitude; all zeros stay."""
+    mean = np.abs(x).mean(axis=(1, 2), keepdims=True)
+    return x / np.maximum(mean, np.finfo(np.float32).tiny)
+
+
+def viterbi(argument: str, code: Any) -> ViterbiDecoder:
+    """Spec ``viterbi`` or ``viterbi:int8``, ``viterbi:float``."""
+    return ViterbiDecoder(code, argument or "int16")
+
+
+def bcjr(argument: str, code: Any) -> BcjrDecoder:
+    """Spec ``bcjr`` or ``bcjr:max-log``."""
+    return BcjrDecoder(code, argument or "log-map")
+
+
+def rnn(argument: str, code: Any) -> RnnDecoder:
+    """Spec ``rnn``, with the shipped model of the code, or ``rnn:MODEL``."""
+    return RnnDecoder(code, argument or None)

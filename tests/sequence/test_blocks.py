@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Blocks against the NumPy door, and gr-fec's decoder on the same frames."""
+
+import numpy as np
+import pytest
+from gnuradio import blocks, fec, gr, neuralfec
+from gnuradio.neuralfec.codes import code
+from gnuradio.neuralfec.sequence import decoder
+
+
+def noisy(the_code, frames, seed, sigma=0.6):
+    rng = np.random.default_rng(seed)
+    messages = rng.integers(0, 2, (frames, the_code.k), dtype=np.uint8)
+    sent = 2.0 * the_code.encode(messages) - 1
+    return messages, (sent + sigma * rng.standard_normal(sent.shape)).astype(np.float32)
+
+
+def run(block, llrs, length, out_length, buffer=0, out_type=np.uint8):
+    """Frames, or a stream where the lengths are 1, through a block."""
+    top = gr.top_block()
+    source = blocks.vector_source_f(llrs.ravel().tolist(), False, length)
+    if buffer:
+        source.set_max_output_buffer(buffer)
+    sink = (blocks.vector_sink_b if out_type == np.uint8 else blocks.vector_sink_f)(out_length)
+    top.connect(source, block, sink)
+    top.run()
+    return np.array(sink.data(), dtype=out_type).reshape(-1, out_length)
+
+
+@pytest.mark.parametrize("termination", ["none", "zero", "tail-biting"])
+@pytest.mark.parametrize("generators", ["7,5", "171,133@110110"])
+def test_frames(generators, termination):
+    the_code = code(f"conv:{generators}:60:{termination}")
+    _, llrs = noisy(the_code, 300, 1)
+    llrs[3, 4] = np.nan
+    arguments = the_code.decoder_arguments()
+    expected, _ = decoder.ViterbiDecoder(the_code).decode(llrs)
+    viterbi = neuralfec.viterbi_decoder(**arguments)
+    assert np.array_equal(run(viterbi, llrs, the_code.n, 60), expected)
+    assert viterbi.stats() == {"frames": 300, "bad_samples": 1}
+    generic = fec.decoder(neuralfec.generic_viterbi_decoder(**arguments), 4, 1)
+    assert np.array_equal(run(generic, llrs, 1, 1).reshape(-1, 60), expected)
+    expected, _ = decoder.BcjrDecoder(the_code).posteriors(llrs)
+    bcjr = neuralfec.bcjr_decoder(**arguments)
+    found = run(bcjr, llrs, the_code.n, 60, out_type=np.float32)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert bcjr.stats() == {"frames": 300, "bad_samples": 1}
+
+
+@pytest.mark.parametrize("termination", ["zero", "tail-biting"])
+def test_gr_fec_decides_the_same(termination):
+    """gr-fec's decoder rounds a branch metric, the mean of two 8-bit symbols, to a multiple of
+    four, and does not hold frames to their known ends: our messages have no worse metric, and
+    away from the ends it decides otherwise only where that rounding, over the steps in which
+    two paths differ, outweighs their difference. Its tail-biting search is not exact."""
+    k = 200
+    the_code = code(f"conv:171,133:{k}:{termination}")
+    _, llrs = noisy(the_code, 200, 2, sigma=0.7)
+    symbols = np.clip(np.round(llrs * 20), -60, 60)
+    mode = {"zero": fec.CC_TERMINATED, "tail-biting": fec.CC_TAILBITING}[termination]
+    theirs = fec.cc_decoder.make(k, 7, 2, [0o117, 0o155], 0, -1, mode)
+    converted = (symbols + 128).astype(np.uint8)
+    top = gr.top_block()
+    source = blocks.vector_source_b(converted.ravel().tolist())
+    sink = blocks.vector_sink_b()
+    top.connect(source, fec.decoder(theirs, 1, 1), sink)
+    top.run()
+    found = np.array(sink.data(), dtype=np.uint8).reshape(-1, k)
+    ours, _ = decoder.ViterbiDecoder(the_code, "float").decode(symbols.astype(np.float32))
+    fast, _ = decoder.ViterbiDecoder(the_code).decode(symbols.astype(np.float32))
+
+    def metric(decided):
+        return (the_code.encode(decided) * symbols).sum(axis=1)
+
+    assert np.array_equal(metric(fast), metric(ours))
+    loss = metric(ours) - metric(found)
+    assert (loss >= 0).all()
+    assert np.count_nonzero(loss == 0) > 0.9 * len(loss)
+    if termination == "zero":
+        differ = the_code.encode(found) != the_code.encode(ours)
+        steps = differ.reshape(len(loss), -1, 2).any(axis=2)
+        inside = ~(steps[:, :6] | steps[:, -6:]).any(axis=1)
+        assert (loss[inside] <= 8 * steps[inside].sum(axis=1)).all()
+        assert np.count_nonzero(inside & (loss == 0)) > 0.9 * len(loss)
+
+
+def test_viterbi_stream():
+    the_code = code("conv:171,133@110110:20000")
+    messages, llrs = noisy(the_code, 1, 3, sigma=0.4)
+    results = []
+    for buffer in (0, 700):
+        block = neuralfec.viterbi_stream_decoder(**the_code.stream_arguments(), block=300)
+        results.append(run(block, llrs, 1, 1, buffer).ravel())
+        assert block.stats()["bits"] == len(results[-1])
+    assert np.array_equal(*results)
+    assert len(results[0]) >= 19500
+    assert np.count_nonzero(results[0] != messages[0, : len(results[0])]) <= 5
+
+
+def test_rnn_blocks():
+    the_code = code("conv:7,5:60:zero")
+    _, llrs = noisy(the_code, 200, 4)
+    block = neuralfec.rnn_decoder(the_code.spec)
+    found = run(block, llrs, the_code.n, 60)
+    assert np.array_equal(found, decoder.RnnDecoder(the_code).decode(llrs)[0])
+    assert block.error is None and block.stats()["frames"] == 200
+
+    the_code = code("conv:7,5:20000")
+    _, llrs = noisy(the_code, 1, 5)
+    expected, _ = decoder.RnnStream(the_code, window=300).decode(llrs)
+    for buffer in (0, 900):
+        block = neuralfec.rnn_stream_decoder("conv:7,5", window=300, batch=8)
+        assert np.array_equal(run(block, llrs, 1, 1, buffer).ravel(), expected)
+        assert block.error is None
+
+
+def test_refuses():
+    for make in (neuralfec.viterbi_decoder, neuralfec.generic_viterbi_decoder):
+        for arguments in (
+            ([0o7, 0o5], 0, 0),
+            ([0o7, 0], 0, 10),
+            ([0o7, 0o5], 0o3, 10),
+            ([0o7, 0o5], 0, 10, "circular"),
+            ([0o7, 0o5], 0, 10, "none", [1, 1, 0]),
+            ([0o7, 0o5], 0, 10, "none", [], "int4"),
+        ):
+            with pytest.raises(ValueError, match="expected"):
+                make(*arguments)
+    with pytest.raises(ValueError, match="integer"):
+        neuralfec.viterbi_stream_decoder([0o7, 0o5], 0, metric="float")
+    with pytest.raises(ValueError, match="expected"):
+        neuralfec.bcjr_decoder([0o7, 0o5], 0, 10, method="map")
+    with pytest.raises(ValueError, match="shipped"):
+        neuralfec.rnn_decoder("conv:171,133")
