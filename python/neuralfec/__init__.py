@@ -40,6 +40,12 @@ _BLOCKS = {
     "deepvlf_transmitter": "feedback.blocks",
     "deepvlf_receiver": "feedback.blocks",
     "deepvlf_link": "feedback.blocks",
+    "bcjr_decoder": "neuralfec_python",
+    "generic_viterbi_decoder": "neuralfec_python",
+    "rnn_decoder": "sequence.blocks",
+    "rnn_stream_decoder": "sequence.blocks",
+    "viterbi_decoder": "neuralfec_python",
+    "viterbi_stream_decoder": "neuralfec_python",
 }
 
 
