@@ -9,6 +9,7 @@ void bind_belief_code(pybind11::module& m);
 void bind_demapper(pybind11::module& m);
 void bind_group_transformer(pybind11::module& m);
 void bind_belief_propagation(pybind11::module& m);
+void bind_llr_quantizer(pybind11::module& m);
 void bind_permutation(pybind11::module& m);
 void bind_polar(pybind11::module& m);
 void bind_ordered_statistics(pybind11::module& m);
@@ -35,6 +36,7 @@ PYBIND11_MODULE(_kernels, m)
     bind_demapper(m);
     bind_group_transformer(m);
     bind_belief_propagation(m);
+    bind_llr_quantizer(m);
     bind_permutation(m);
     bind_polar(m);
     bind_ordered_statistics(m);
