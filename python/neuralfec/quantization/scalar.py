@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scalar quantization of LLRs for maximum mutual information.
+
+Winkelbauer and Matz, "On quantization of log-likelihood ratios for maximum mutual
+information", 2015; here exact, by dynamic programming over a fine histogram (Kurkoski and
+Yagi, "Quantization of binary-input discrete memoryless channels", 2014).
+"""
+
+from __future__ import annotations
+
+import torch
+
+_BINS = 768
+
+
+def design(llrs: torch.Tensor, levels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Levels float32 (levels,), the LLRs of the average posteriors, and thresholds
+    (levels - 1,) that keep most of I(b; L), from samples (N,) of true LLRs of one bit.
+
+    Among all quantizers whose thresholds lie on a grid of 768 quantiles of the LLRs.
+    """
+    llrs = llrs.flatten().sort().values.double()
+    size = len(llrs) // _BINS
+    if size < 1 or not 2 <= levels <= _BINS:
+        raise ValueError(
+            f"expected at least {_BINS} LLRs and 2 to {_BINS} levels, got {len(llrs)}, {levels}"
+        )
+    bins = llrs[: size * _BINS].view(_BINS, size)
+    ones = torch.sigmoid(bins).mean(1).cumsum(0)
+    ones = torch.cat([torch.zeros_like(ones[:1]), ones])
+    weight = torch.arange(_BINS + 1, dtype=torch.double, device=llrs.device)
+    w = (weight - weight[:, None]).clamp_min(0)
+    o = torch.minimum((ones - ones[:, None]).clamp_min(0), w)
+    # H(b | level) times the level's weight: least where the mutual information is largest.
+    cost = torch.xlogy(w, w) - torch.xlogy(o, o) - torch.xlogy(w - o, w - o)
+    cost[w == 0] = torch.inf
+    best, choices = cost[0], []
+    for _ in range(levels - 1):
+        best, last = (best[:, None] + cost).min(0)
+        choices.append(last)
+    edges = [_BINS]
+    for last in reversed(choices):
+        edges.append(int(last[edges[-1]]))
+    edges = torch.tensor([*edges, 0][::-1], device=llrs.device)
+    average = ones[edges].diff() / weight[edges].diff()
+    return torch.logit(average, eps=1e-7).float(), bins[edges[1:-1], 0].float()
