@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Links of `simulation.run` that decode the same noise with LLRs stored in several ways.
+
+A scheme is "exact" (float32 LLRs), "max-log", or a model of `LlrQuantizer`, with "/fast" behind
+its name for the network's codeword in place of the nearest one.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _kernels
+from ..codes import code
+from ..decoders import decoder
+from ..phy import channel
+from ..phy.constellation import constellation, modulate
+from ..phy.demapping import demap
+from ..simulation import count_errors
+from .quantizer import LlrQuantizer
+
+
+@dataclass
+class _Link:
+    """Codewords through one fixed random interleaver, mapper, channel and demapper.
+
+    code, decoder : specs; constellation : name; channel : "awgn", "rayleigh" or "etu"
+    schemes : the first is the reference
+    interferer : constellation of a known interferer, or None; its gain is CN(0, 1) times
+        10^(interference_db / 20) for each symbol
+    """
+
+    code: str = "wifi-648"
+    decoder: str = "bp:50"
+    constellation: str = "qam256"
+    channel: str = "rayleigh"
+    schemes: tuple[str, ...] = ("exact",)
+    interferer: str | None = None
+    interference_db: float = 0.0
+    interleaver_seed: int = 1
+
+    def parameters(self) -> dict[str, Any]:
+        """What the experiment is, for `simulation.run`."""
+        return {**self.__getstate__(), "schemes": list(self.schemes)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is cached is built again in each worker.
+        names = self.__dataclass_fields__
+        return {name: value for name, value in vars(self).items() if name in names}
+
+    @cached_property
+    def _code(self) -> Any:
+        return code(self.code)
+
+    @cached_property
+    def _decoder(self) -> Any:
+        return decoder(self.decoder, self._code)
+
+    @cached_property
+    def _order(self) -> NDArray[np.uint32]:
+        return _kernels.random_permutation(self._code.n, self.interleaver_seed)
+
+    @cached_property
+    def _quantizers(self) -> dict[str, LlrQuantizer]:
+        found = {}
+        for scheme in self.schemes:
+            if scheme not in ("exact", "max-log"):
+                name, _, fast = scheme.partition("/")
+                found[scheme] = LlrQuantizer(name, search=fast != "fast")
+        return found
+
+    def _draw(self, rng: np.random.Generator, blocks: int) -> tuple[NDArray, NDArray]:
+        """Messages (blocks, k) and symbols (blocks, n / K)."""
+        bits_per_symbol = constellation(self.constellation).bits_per_symbol
+        if self._code.n % bits_per_symbol:
+            raise ValueError(
+                f"expected codewords of whole symbols of {bits_per_symbol} bits, "
+                f"got n = {self._code.n}"
+            )
+        messages = rng.integers(0, 2, (blocks, self._code.k), dtype=np.uint8)
+        codewords = self._code.encode(messages)[:, self._order]
+        return messages, modulate(codewords, self.constellation)
+
+    def _receive(
+        self, rng: np.random.Generator, symbols: NDArray, snr_db: float, methods: set[str]
+    ) -> dict[str, NDArray[np.float32]]:
+        """LLRs (blocks, n) by method, interleaved, of one transmission."""
+        noise_var = 10 ** (-snr_db / 10)
+        y, h = getattr(channel, self.channel)(rng, symbols, noise_var)
+        known = {}
+        if self.interferer is not None:
+            points = constellation(self.interferer).points
+            gain = channel.complex_normal(rng, y.shape, 10 ** (self.interference_db / 10))
+            y = y + gain * points[rng.integers(len(points), size=y.shape)]
+            known = {"interferer_csi": gain[None], "interferer": self.interferer}
+        return {
+            method: demap(y, self.constellation, noise_var, h, method, **known).reshape(
+                len(symbols), -1
+            )
+            for method in methods
+        }
+
+    def _decode(self, llrs: NDArray[np.float32]) -> NDArray[np.uint8]:
+        frames = np.empty_like(llrs)
+        frames[:, self._order] = llrs
+        return self._decoder.decode(frames)[0]
+
+
+class StorageLink(_Link):
+    """Each frame is sent once and decoded from what is left of its LLRs after storage."""
+
+    def __call__(self, rng: np.random.Generator, snr_db: float, blocks: int) -> dict:
+        messages, symbols = self._draw(rng, blocks)
+        methods = {"exact"} | ({"max-log"} & set(self.schemes))
+        llrs = self._receive(rng, symbols, snr_db, methods)
+        decided = {}
+        for scheme in self.schemes:
+            kept = llrs.get(scheme)
+            if kept is None:
+                kept = self._quantizers[scheme].reconstruct(llrs["exact"])
+            decided[scheme] = self._decode(kept)
+        return count_errors(messages, decided)
+
+
+@dataclass
+class HybridArqLink(_Link):
+    """Hybrid ARQ with chase combining: a frame that is not decoded is stored, and added to the
+    LLRs of its next transmission, over new fading, up to `transmissions` in all.
+
+    Counts also `transmissions`, frames sent; a frame still wrong after the last is an error.
+    Decoding is checked against what was sent, as an ideal CRC would.
+    """
+
+    transmissions: int = 4
+
+    def __call__(self, rng: np.random.Generator, snr_db: float, blocks: int) -> dict:
+        messages, symbols = self._draw(rng, blocks)
+        # All schemes see the same noise: all transmissions are drawn, needed or not.
+        received = [
+            self._receive(rng, symbols, snr_db, {"exact"})["exact"]
+            for _ in range(self.transmissions)
+        ]
+        decided, sent = {}, {}
+        for scheme in self.schemes:
+            bits = np.empty_like(messages)
+            waiting = np.arange(blocks)
+            stored = np.zeros_like(received[0])
+            sent[scheme] = 0
+            for llrs in received:
+                sent[scheme] += len(waiting)
+                total = stored[waiting] + llrs[waiting]
+                bits[waiting] = self._decode(total)
+                wrong = (bits[waiting] != messages[waiting]).any(1)
+                waiting, total = waiting[wrong], total[wrong]
+                if not len(waiting):
+                    break
+                if scheme != "exact":
+                    total = self._quantizers[scheme].reconstruct(total)
+                stored[waiting] = total
+            decided[scheme] = bits
+        counts = count_errors(messages, decided)
+        return {scheme: counts[scheme] | {"transmissions": sent[scheme]} for scheme in counts}

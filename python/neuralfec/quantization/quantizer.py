@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A quantization model in use: LLRs to indices or packed bits, and back."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _kernels, models
+
+_SYSTEM = "quantization"
+_CHUNK = 1 << 16
+
+
+def names() -> list[str]:
+    """The models that come with the package, "qam256-15bit" for instance."""
+    prefix = f"{_SYSTEM}/"
+    return [name.removeprefix(prefix) for name in models.shipped() if name.startswith(prefix)]
+
+
+class LlrQuantizer:
+    """Vector quantizer of the LLRs of M-QAM symbols.
+
+    model : name of a shipped model (`names()`) or a file `*.pt`
+    search : of a gain-cell model, whether `quantize` looks for the codeword of least
+        divergence (`kernels CellSearch`) or takes the network's (faster, a little worse).
+        Other models have no search and take no notice.
+    bits_per_symbol : K that the model must have, None for whatever it has
+
+    Attributes: `bits_per_symbol` K; `bits` N_b, 0 where the latent is not quantized;
+    `card`; `counts`, with `not_finite`, NaN and infinite LLRs so far, which count as 0.
+
+    The order of the LLRs is that of `phy.constellation("qam<M>")`: K/2 of the I rail, most
+    significant first, then the Q rail's. LLR = log P(b=1) - log P(b=0), natural logarithm.
+
+    FileNotFoundError or ValueError for a file that is no such model, see `models.load`.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike,
+        *,
+        search: bool = True,
+        bits_per_symbol: int | None = None,
+    ) -> None:
+        shipped = isinstance(model, str) and not model.endswith(".pt")
+        self._file = f"{_SYSTEM}/{model}" if shipped and "/" not in model else model
+        expect = {"system": _SYSTEM}
+        if bits_per_symbol is not None:
+            expect["bits_per_symbol"] = bits_per_symbol
+        self._module, self.card = models.load(self._file, expect)
+        self.bits_per_symbol: int = self.card.parameters["bits_per_symbol"]
+        self.bits: int = self.card.parameters["bits"]
+        self.counts: Counter[str] = Counter()
+        self._search = search
+
+    def __repr__(self) -> str:
+        return f"<LlrQuantizer {self.card.name}: {self.bits_per_symbol} LLRs in {self.bits} bits>"
+
+    @cached_property
+    def _state(self) -> dict[str, torch.Tensor]:
+        return models.state_dict(self._file)
+
+    @property
+    def _of_cells(self) -> bool:
+        return self.card.parameters["quantizer"] == "GainCellQuantizer"
+
+    def _require_bits(self) -> None:
+        if not self.bits:
+            raise ValueError(
+                f"model {self.card.name} does not quantize its latent: it has no indices, "
+                "only reconstruct()"
+            )
+
+    @cached_property
+    def _codebook(self) -> _kernels.CellCodebook:
+        return _kernels.CellCodebook(
+            self.bits_per_symbol,
+            self.bits,
+            self._state["levels"].tolist(),
+            self._state["table"].flatten().tolist(),
+        )
+
+    @cached_property
+    def quantizer(self) -> _kernels.SymbolQuantizer:
+        """The kernel of `quantize`."""
+        self._require_bits()
+        if self._of_cells and self._search:
+            return _kernels.CellSearch(self._codebook)
+        layers = [
+            (self._state[name].numpy(), self._state[name.replace("weight", "bias")].numpy())
+            for name in self._state
+            if name.startswith("encoder.") and name.endswith(".weight")
+        ]
+        if self._of_cells:
+            network = _kernels.LlrNetwork(self.bits_per_symbol, "folded logarithm", layers)
+            return _kernels.CellQuantizer(network, self._codebook)
+        thresholds = self._state["thresholds"].double()
+        if layers:
+            # The kernel's network ends before the tanh of the latent.
+            thresholds = torch.atanh(thresholds)
+        split = [(1 << bits) - 1 for bits in self.card.parameters["split"]]
+        feature = "soft bit" if layers else "llr"
+        return _kernels.LatentQuantizer(
+            _kernels.LlrNetwork(self.bits_per_symbol, feature, layers),
+            [part.tolist() for part in thresholds.split(split)],
+        )
+
+    @cached_property
+    def dequantizer(self) -> _kernels.SymbolDequantizer | None:
+        """The kernel of `dequantize`, a table of all codewords that the network fills here;
+        None above 20 bits, where the network itself is asked."""
+        self._require_bits()
+        if self.bits > _kernels.SymbolDequantizer.max_bits:
+            return None
+        if self._of_cells:
+            rows = self._codebook.rows()
+        else:
+            rows = self._codewords(np.arange(1 << self.bits))
+        return _kernels.SymbolDequantizer(self.bits_per_symbol, self.bits, self._of_cells, rows)
+
+    def _codewords(self, indices: NDArray) -> NDArray[np.float32]:
+        """What the network makes of indices."""
+        out = np.empty((len(indices), self.bits_per_symbol), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(indices), _CHUNK):
+                part = torch.as_tensor(indices[start : start + _CHUNK].astype(np.int64))
+                llrs = self._module.decode(self._module.codeword(part))
+                out[start : start + _CHUNK] = llrs.numpy()
+        return out
+
+    def _symbols(self, llrs: ArrayLike) -> NDArray[np.float32]:
+        llrs = np.ascontiguousarray(llrs, np.float32)
+        if llrs.ndim == 0 or llrs.size % self.bits_per_symbol:
+            raise ValueError(
+                f"expected {self.bits_per_symbol} LLRs a symbol, got an array of shape {llrs.shape}"
+            )
+        return llrs.reshape(-1, self.bits_per_symbol)
+
+    def quantize(self, llrs: ArrayLike) -> NDArray[np.uint32]:
+        """Indices uint32 (symbols,), below 2^N_b, of LLRs float32 of any shape with K
+        successive ones a symbol. ValueError where they are no whole symbols."""
+        indices, not_finite = self.quantizer.quantize(self._symbols(llrs))
+        self.counts["not_finite"] += not_finite
+        return indices
+
+    def dequantize(self, indices: ArrayLike) -> NDArray[np.float32]:
+        """LLRs float32 (symbols, K) of indices (symbols,). ValueError for one that is not
+        below 2^N_b."""
+        indices = np.asarray(indices)
+        if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < 1 << self.bits:
+            raise ValueError(
+                f"expected indices from 0 to 2^{self.bits} - 1, got "
+                f"{indices.min()} to {indices.max()}"
+            )
+        indices = indices.reshape(-1)
+        if self.dequantizer is None:
+            return self._codewords(indices)
+        return self.dequantizer.dequantize(indices.astype(np.uint32))
+
+    def reconstruct(self, llrs: ArrayLike) -> NDArray[np.float32]:
+        """What is left of LLRs, float32 of their shape, after quantizing and back; of a model
+        without indices, after its latent."""
+        symbols = self._symbols(llrs)
+        if self.bits:
+            return self.dequantize(self.quantize(symbols)).reshape(np.shape(llrs))
+        self.counts["not_finite"] += int(symbols.size - np.isfinite(symbols).sum())
+        with torch.inference_mode():
+            parts = [
+                self._module.decode(self._module(part))
+                for part in torch.from_numpy(symbols).split(_CHUNK)
+            ]
+        return torch.cat(parts).numpy().reshape(np.shape(llrs))
+
+    def pack(self, indices: ArrayLike) -> NDArray[np.uint8]:
+        """Indices as a bit stream, N_b bits each, most significant first; zeros to the end of
+        the last byte: uint8 (ceil(symbols N_b / 8),)."""
+        self._require_bits()
+        return _kernels.pack_bits(np.asarray(indices, np.uint32).reshape(-1), self.bits)
+
+    def unpack(self, packed: ArrayLike, symbols: int) -> NDArray[np.uint32]:
+        """Undoes `pack`. ValueError where the bytes are not those of so many symbols."""
+        self._require_bits()
+        return _kernels.unpack_bits(np.asarray(packed, np.uint8), self.bits, symbols)
+
+    @property
+    def model_file(self) -> Path:
+        return Path(models.path(self._file) if isinstance(self._file, str) else self._file)
