@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Figures 1, 3, 4, 5 and 6 of the LLR quantization papers, and one with interference.
+
+    4   BLER of LDPC (648, 324), 256-QAM, i.i.d. Rayleigh fading
+    5   the same over extended typical urban fading, models not trained for it
+    6   the same with the polar code (256, 128), successive cancellation list, L = 4
+    interference   64-QAM with a known interferer
+
+Curves are drawn from the counts in results/; --run adds counts first. Figures 1 (densities of
+soft bits at 18 dB) and 3 (the latent and its codebook) are made on the spot.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from gnuradio.neuralfec import simulation
+from gnuradio.neuralfec.models import load
+from gnuradio.neuralfec.quantization.data import LlrSource
+from gnuradio.neuralfec.quantization.link import StorageLink
+from matplotlib.figure import Figure
+
+SCHEMES = (
+    "exact",
+    "max-log",
+    "qam256-float",
+    "qam256-paper-15bit",
+    "qam256-15bit",
+    "qam256-15bit/fast",
+    "qam256-16bit",
+    "qam256-16bit/fast",
+    "qam256-18bit",
+    "qam256-18bit/fast",
+    "qam256-scalar-16bit",
+    "qam256-scalar-24bit",
+)
+UNTRAINED = (
+    "exact",
+    "qam256-15bit",
+    "qam256-16bit",
+    "qam256-18bit",
+    "qam256-scalar-16bit",
+    "qam256-scalar-24bit",
+)
+# Figure: its result's name, the link, SNRs in dB.
+CURVES = {
+    "4": ("llr-quantization-rayleigh-ldpc", StorageLink(schemes=SCHEMES), "18.25:19.75:0.25"),
+    "5": ("llr-quantization-etu-ldpc", StorageLink(channel="etu", schemes=UNTRAINED), "21:24:1"),
+    "6": (
+        "llr-quantization-rayleigh-polar",
+        StorageLink(code="polar-nr:256,128", decoder="scl:4", schemes=UNTRAINED),
+        "18:21:0.5",
+    ),
+    "interference": (
+        "llr-quantization-interference",
+        StorageLink(
+            constellation="qam64",
+            interferer="qam4",
+            schemes=("exact", "qam64-interference-float"),
+        ),
+        "14:18:1",
+    ),
+}
+
+
+def densities(path: Path) -> None:
+    """Figure 1: empirical densities of the first four soft bits."""
+    soft_bits = np.tanh(LlrSource("qam256", (18, 18), seed=1).llrs(200_000).numpy() / 2)
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    axes = figure.subplots(2, 2)
+    for bit, axis in enumerate(axes.flat):
+        axis.hist(soft_bits[:, bit], bins=200, range=(-1, 1), density=True, log=True)
+        axis.set(title=f"Soft bit {bit + 1}", xlabel="tanh(L / 2)", ylabel="Density")
+    figure.savefig(path, dpi=150)
+
+
+def latents(path: Path) -> None:
+    """Figure 3: histograms of the published latent and its levels."""
+    module, card = load("quantization/qam256-paper-15bit")
+    with torch.inference_mode():
+        latent = module(LlrSource("qam256", (16, 19), seed=1).llrs(200_000)).numpy()
+        split = card.parameters["split"]
+        ends = np.cumsum([0, *split])[::-1]
+        figure = Figure(figsize=(9.6, 3.2), layout="constrained")
+        for number, axis in enumerate(figure.subplots(1, len(split))):
+            axis.hist(latent[:, number], bins=200, density=True)
+            indices = torch.arange(1 << split[number]) << int(ends[number + 1])
+            for level in module.codeword(indices)[:, number].tolist():
+                axis.axvline(level, color="red", linestyle="--", linewidth=0.6)
+            axis.set(title=f"z{number + 1}, {split[number]} bits", xlabel="Value")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    choices = ["1", "3", *CURVES]
+    parser.add_argument("--figure", choices=choices, action="append", help="default: all")
+    parser.add_argument("--run", action="store_true", help="add counts before drawing")
+    parser.add_argument("--snr", help='dB, "18:19:0.25"; default: the published range')
+    parser.add_argument("--schemes", help="in place of the figure's, comma-separated")
+    parser.add_argument("--blocks", type=int, default=30_000, help="codewords a point")
+    parser.add_argument("--errors", type=int, default=10**9, help="block errors that end a point")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--results", default="results", help="folder of the counts")
+    parser.add_argument("--target", type=float, default=1e-2, help="BLER of the losses printed")
+    parser.add_argument("--output", type=Path, default=Path("."), help="folder of the pictures")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    for name in args.figure or choices:
+        path = args.output / f"llr-quantization-figure-{name}.png"
+        if name in ("1", "3"):
+            (densities if name == "1" else latents)(path)
+            print(path)
+            continue
+        result, link, snr = CURVES[name]
+        if args.schemes:
+            link = replace(link, schemes=tuple(args.schemes.split(",")))
+        try:
+            if args.run:
+                results = simulation.run(
+                    link,
+                    simulation.parse_snr(args.snr or snr),
+                    name=result,
+                    target_block_errors=args.errors,
+                    max_blocks=args.blocks,
+                    seed=args.seed,
+                    workers=args.workers,
+                    directory=args.results,
+                    parameters=link.parameters(),
+                )
+            else:
+                results = simulation.Results.load(result, args.results)
+        except (FileNotFoundError, ValueError) as error:
+            print(f"llr_quantization: {error}; --run makes counts", file=sys.stderr)
+            return 1
+        simulation.figure([results], path, snr_label="Es/N0 (dB)")
+        print(path)
+        for scheme in results.schemes:
+            try:
+                loss = results.loss(scheme, "exact", args.target)
+            except ValueError as error:
+                print(f"  {scheme}: {error}")
+                continue
+            print(
+                f"  {scheme:24} loss at BLER {args.target:g}: {loss.value:6.3f} dB "
+                f"({loss.low:.3f} to {loss.high:.3f})"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
