@@ -216,8 +216,10 @@ def test_interrupt_keeps_what_was_counted(tmp_path, workers):
         [sys.executable, "-c", textwrap.dedent(script)],
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # A shell's background job starts with the signal ignored, and its children, too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not (tmp_path / "t.csv").exists() and time.monotonic() < until:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
