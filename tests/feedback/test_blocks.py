@@ -41,7 +41,7 @@ class Loop(gr.top_block):
         self.msg_connect(self.receiver, "pdus", self.decoded, "in")
         self.msg_connect(self.receiver, "failures", self.failed, "in")
 
-    def run_until(self, sessions, seconds=30):
+    def run_until(self, sessions, seconds=120):
         """Starts, waits until so many sessions have ended, stops."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -165,7 +165,7 @@ def test_a_file_goes_between_two_processes(tmp_path):
     (tmp_path / "in").write_bytes(data)
     common = [
         "--forward", f"ipc://{tmp_path}/f", "--back", f"ipc://{tmp_path}/b",
-        "--drop", "0.1", "--corrupt", "0.05", "--timeout", "0.05", "--passes", "9",
+        "--drop", "0.1", "--corrupt", "0.05", "--timeout", "0.05", "--passes", "9", "--patience", "120",
     ]  # fmt: skip
     start, picture = [sys.executable, str(LINK)], tmp_path / "p.png"
     receiver = subprocess.Popen(
@@ -174,9 +174,9 @@ def test_a_file_goes_between_two_processes(tmp_path):
     )  # fmt: skip
     transmitter = subprocess.run(
         [*start, "--role", "tx", "--file", tmp_path / "in", "--picture", picture, *common],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=240,
     )  # fmt: skip
-    said, _ = receiver.communicate(timeout=60)
+    said, _ = receiver.communicate(timeout=240)
     assert transmitter.returncode == 0, transmitter.stdout + transmitter.stderr
     assert receiver.returncode == 0, said
     assert (tmp_path / "out").read_bytes() == data
