@@ -165,7 +165,8 @@ def test_a_file_goes_between_two_processes(tmp_path):
     (tmp_path / "in").write_bytes(data)
     common = [
         "--forward", f"ipc://{tmp_path}/f", "--back", f"ipc://{tmp_path}/b",
-        "--drop", "0.1", "--corrupt", "0.05", "--timeout", "0.05", "--passes", "9", "--patience", "120",
+        "--drop", "0.1", "--corrupt", "0.05", "--timeout", "0.05", "--passes", "9",
+        "--patience", "120",
     ]  # fmt: skip
     start, picture = [sys.executable, str(LINK)], tmp_path / "p.png"
     receiver = subprocess.Popen(
