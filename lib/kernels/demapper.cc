@@ -30,7 +30,8 @@ struct label_set {
 // m = 2^k levels, center + spacing (l - (m-1)/2), whose bit r is bit r of the Gray label
 // l xor (l >> 1), inverted or not.
 struct gray_rail {
-    float center = 0, inverse_spacing = 1, square_spacing = 1;
+    double center = 0, inverse_spacing = 1;
+    float square_spacing = 1;
     std::size_t bits = 0;
     std::array<std::size_t, 6> positions{};
     std::array<bool, 6> inverted{};
@@ -43,7 +44,7 @@ struct demapper_tables {
     std::vector<std::complex<float>> points; // by label
     std::vector<std::complex<float>> interferer_points;
     std::vector<label_set> sets; // one of points, or two of rails
-    bool folds = false;
+    bool folds = false, fine = false;
     gray_rail rails[2];
 };
 
@@ -401,6 +402,32 @@ metrics_of(const label_set& set_, std::size_t rail, V re, V im, V gain, float* r
     }
 }
 
+// What demap_gray takes as w, for both rails: y / h to within half a unit in the last
+// place, given h's inverse power in single precision. Rails of 32 levels and more need
+// it: the error of y / h in single precision grows with them and the distance from the
+// nearest fold does not.
+HWY_INLINE void
+rail_coordinates(const demapper_tables& t, V h_re, V h_im, V inverse, V& re, V& im)
+{
+    const auto& [i_rail, q_rail] = t.rails;
+    HWY_ALIGN float y[2][lanes], h[2][lanes], inv[lanes];
+    hn::Store(re, d, y[0]);
+    hn::Store(im, d, y[1]);
+    hn::Store(h_re, d, h[0]);
+    hn::Store(h_im, d, h[1]);
+    hn::Store(inverse, d, inv);
+    for (std::size_t s = 0; s < lanes; s++) {
+        const double a = h[0][s], b = h[1][s], c = y[0][s], e = y[1][s], r = inv[s];
+        const double precise = r * (2 - r * (a * a + b * b));
+        y[0][s] = static_cast<float>(((a * c + b * e) * precise - i_rail.center) *
+                                     i_rail.inverse_spacing);
+        y[1][s] = static_cast<float>(((a * e - b * c) * precise - q_rail.center) *
+                                     q_rail.inverse_spacing);
+    }
+    re = hn::Load(d, y[0]);
+    im = hn::Load(d, y[1]);
+}
+
 // Any constellation, any number of interferers.
 template <bool exact>
 HWY_INLINE void demap_sets(const demapper_tables& t,
@@ -490,6 +517,12 @@ HWY_INLINE uint32_t demap_vector(const demapper_tables& t,
         safe = hn::And(hn::Gt(power, set(1e-30f)), hn::Lt(power, set(1e30f)));
         inverse = hn::Div(one, power);
         gain = hn::Mul(gain, power);
+    }
+    // Next to the exponentials it costs nothing; max-log would be a fifth slower.
+    const bool fine = exact && t.fine;
+    if (fine) {
+        rail_coordinates(t, h_re, h_im, inverse, re, im);
+    } else if (in.h) {
         const V turned = hn::MulAdd(h_re, re, hn::Mul(h_im, im));
         im = hn::Mul(inverse, hn::MulSub(h_re, im, hn::Mul(h_im, re)));
         re = hn::Mul(inverse, turned);
@@ -506,8 +539,10 @@ HWY_INLINE uint32_t demap_vector(const demapper_tables& t,
     }
     if (t.folds) {
         const auto& [i_rail, q_rail] = t.rails;
-        re = hn::Mul(hn::Sub(re, set(i_rail.center)), set(i_rail.inverse_spacing));
-        im = hn::Mul(hn::Sub(im, set(q_rail.center)), set(q_rail.inverse_spacing));
+        if (!fine) {
+            re = hn::Mul(hn::Sub(re, set(i_rail.center)), set(i_rail.inverse_spacing));
+            im = hn::Mul(hn::Sub(im, set(q_rail.center)), set(q_rail.inverse_spacing));
+        }
         const V g_re = hn::Mul(gain, set(i_rail.square_spacing));
         const V g_im = hn::Mul(gain, set(q_rail.square_spacing));
         demap_gray<exact>(i_rail, re, g_re, rows);
@@ -691,9 +726,9 @@ bool find_gray(const label_set& set, gray_rail& rail)
         if (std::abs(set.re[by_level[l]] - (low + spacing * l)) > 1e-6 * spacing * m)
             return false;
     rail.bits = k;
-    rail.inverse_spacing = static_cast<float>(1 / spacing);
+    rail.inverse_spacing = 1 / spacing;
     rail.square_spacing = static_cast<float>(spacing * spacing);
-    rail.center = static_cast<float>((low + high) / 2);
+    rail.center = (low + high) / 2;
     for (std::size_t r = 0; r < k; r++) {
         bool found = false;
         for (std::size_t b = 0; b < k && !found; b++) {
@@ -816,6 +851,7 @@ demapper::demapper(span<const complex> points,
     if (!t->sets.empty()) {
         t->folds = interferers == 0 && find_gray(t->sets[0], t->rails[0]) &&
                    find_gray(t->sets[1], t->rails[1]);
+        t->fine = t->folds && std::max(t->rails[0].bits, t->rails[1].bits) >= 5;
     } else {
         label_set all;
         for (const auto& p : t->points) {

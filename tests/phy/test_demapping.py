@@ -90,6 +90,21 @@ def test_accuracy(name, method):
         )
 
 
+@pytest.mark.statistics
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_accuracy_on_many_symbols(name, method):
+    """Errors peak where a symbol falls next to the border of a decision, which is rare."""
+    rng = np.random.default_rng(8)
+    modulation = constellation(name)
+    square = name.startswith("qam")
+    oracle = llr_oracle.rail_llrs if square else llr_oracle.llrs
+    for _ in range(50 if name == "qam256" else 5 if square else 1):
+        y, h, noise_var = received(rng, modulation, rng.uniform(-5, 40, 20_000), True)
+        got = demap(y, modulation, noise_var, h, method)
+        llr_oracle.assert_close(got, oracle(y, modulation, noise_var, h, method))
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["qam4", "qam16", "qam256", "qam1024-3gpp", "psk8", "apsk32"])
 def test_accuracy_on_every_simd_target(name, method, simd_target):
