@@ -121,7 +121,8 @@ def main() -> None:
     blocks = sum(count["blocks"] for count in counts)
     print(f"{card.name}: {setting.termination} termination, {files.describe(setting)}")
     print(
-        f"{provenance.cpu()}, 1 thread, CPU time, {_kernels.simd_target()}; torch {torch.__version__}, "
+        f"{provenance.cpu()}, 1 thread, CPU time, {_kernels.simd_target()}; "
+        f"torch {torch.__version__}, "
         f"numpy {np.__version__}, python {platform.python_version()}; "
         f"median of {arguments.runs} runs of {arguments.blocks} blocks"
     )
