@@ -42,12 +42,12 @@ def test_counts_table_and_figure(tmp_path):
     assert failed.returncode == 1 and "osd" in failed.stderr
 
 
-@pytest.mark.parametrize("spec", ["polar-nr:64,32"])
+@pytest.mark.parametrize("spec", ["polar-nr:64,32", "polar-rptu:128,64"])
 def test_shipped_models_decode_files(spec, tmp_path):
     """Each code's shipped model against successive cancellation and OSD, by apps/decode.py."""
     name = f"syndrome/{spec.replace(':', '-').replace(',', '-')}"
     card = models.read_card(name)
-    assert card.parameters["samples"] > 0
+    assert card.parameters["samples"] > 0 and card.measured
     code = codes.code(spec)
     constellation, eb_n0_db = ("qam16", 5.0) if code.n == 64 else ("psk2", 3.0)
     batch = BicmChain(code, constellation, seed=1)(eb_n0_db, 4000)
