@@ -48,7 +48,7 @@ CURVES = {
     "6": (
         "llr-quantization-rayleigh-polar",
         StorageLink(code="polar-nr:256,128", decoder="scl:4", schemes=UNTRAINED),
-        "18:20:1",
+        "19:21:1",
     ),
     "interference": (
         "llr-quantization-interference",
