@@ -22,7 +22,7 @@ os.environ |= {
 }
 
 import numpy as np
-from gnuradio import blocks, fec, gr, neuralfec, trellis
+from gnuradio import blocks, digital, fec, gr, neuralfec, trellis
 from gnuradio.neuralfec import _kernels, codes, provenance
 from gnuradio.neuralfec.sequence import decoder
 
@@ -140,7 +140,7 @@ def main() -> None:
     values = received(code, 256)
     fsm = trellis.fsm(1, 2, [0o7, 0o5])
     points = [part for first in (-1.0, 1.0) for second in (-1.0, 1.0) for part in (first, second)]
-    metric = trellis.TRELLIS_EUCLIDEAN
+    metric = digital.TRELLIS_EUCLIDEAN
 
     def combined() -> gr.block:
         return trellis.viterbi_combined_fb(fsm, code.n // 2, 0, 0, 2, points, metric)
