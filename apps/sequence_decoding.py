@@ -41,7 +41,7 @@ class Experiment:
 PLAIN = tuple((name, "gaussian", name) for name in ("viterbi", "bcjr", "rnn"))
 
 
-def impulsive(model: str) -> tuple[tuple[str, str, str], ...]:
+def impulsive(*tuned: str) -> tuple[tuple[str, str, str], ...]:
     return (
         ("viterbi", "gaussian", "viterbi"),
         ("viterbi, right model", "model", "viterbi"),
@@ -49,7 +49,7 @@ def impulsive(model: str) -> tuple[tuple[str, str, str], ...]:
         ("viterbi, erasures", "erased", "viterbi"),
         ("viterbi, knows each variance", "genie", "viterbi"),
         ("rnn for AWGN", "gaussian", "rnn"),
-        ("rnn, fine-tuned", "gaussian", f"rnn:{model}"),
+        *(("rnn, fine-tuned", "gaussian", f"rnn:{model}") for model in tuned),
     )
 
 
@@ -68,7 +68,7 @@ EXPERIMENTS = {
     ),
     "student-t": Experiment(
         "conv:7,5:100:zero",
-        impulsive("sequence/conv-7-5-student-t"),
+        impulsive(),
         "-3:4",
         "student-t",
         max_bits=2_000_000,

@@ -90,7 +90,7 @@ public:
     viterbi_stream_kernel(const convolutional_trellis& trellis,
                           const std::vector<uint8_t>& puncture = {},
                           std::size_t depth = 0,
-                          std::size_t block = 1024,
+                          std::size_t block = 2048,
                           viterbi_metric metric = viterbi_metric::int16);
     viterbi_stream_kernel(viterbi_stream_kernel&&) noexcept;
     ~viterbi_stream_kernel();

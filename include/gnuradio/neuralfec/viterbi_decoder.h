@@ -79,7 +79,7 @@ public:
                      unsigned feedback,
                      const std::vector<uint8_t>& puncture = {},
                      std::size_t depth = 0,
-                     std::size_t block = 1024,
+                     std::size_t block = 2048,
                      const std::string& metric = "int16");
 
     //! bits; bad_samples: LLRs that were NaN or infinite

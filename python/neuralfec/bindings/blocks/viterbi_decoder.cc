@@ -55,7 +55,7 @@ void bind_viterbi_decoder(py::module& m)
              py::arg("feedback"),
              py::arg("puncture") = all,
              py::arg("depth") = 0,
-             py::arg("block") = 1024,
+             py::arg("block") = 2048,
              py::arg("metric") = "int16",
              "Viterbi decoder of an endless stream of LLRs.\n\n"
              "depth: traceback depth in steps; 0: 12 per bit of memory.\n"

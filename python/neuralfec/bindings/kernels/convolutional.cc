@@ -83,7 +83,7 @@ void bind_convolutional(py::module& m)
              py::arg("feedback"),
              py::arg("puncture") = std::vector<uint8_t>{},
              py::arg("depth") = 0,
-             py::arg("block") = 1024,
+             py::arg("block") = 2048,
              py::arg("metric") = "int16")
         .def_property_readonly("depth", &viterbi_stream_kernel::depth)
         .def_property_readonly("block", &viterbi_stream_kernel::block)
