@@ -42,8 +42,9 @@ test: test-kernels test-python
 test-kernels: $(BUILD)/installed
 	ctest --test-dir $(BUILD)/release --output-on-failure
 
+# One thread: on few cores torch's threads wait for each other more than they help.
 test-python: $(BUILD)/installed
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest
 
 sanitize: $(BUILD)/installed
 	scripts/sanitize.sh
