@@ -20,6 +20,7 @@ def from_file(path: str | Path) -> LinearCode:
 
     try:
         variables = scipy.io.loadmat(str(path))
+    # scipy's words for a file of version 7.3 (HDF5) are a NotImplementedError.
     except (ValueError, TypeError, IndexError, NotImplementedError) as error:
         raise ValueError(f"{path}: expected a MATLAB file up to version 7.2: {error}") from error
     matrices = {}

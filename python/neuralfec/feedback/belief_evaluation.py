@@ -47,12 +47,7 @@ def evaluate(
     code: BeliefCode, snr_db: float, blocks: int, rng: np.random.Generator, batch: int = 2048
 ) -> dict:
     """``simulate`` over batches, and ``report`` of its counts."""
-    if blocks < 1:
-        raise ValueError(f"expected at least 1 block, got {blocks}")
-    total: dict = {}
-    while total.get("blocks", 0) < blocks:
-        counts = simulate(code, snr_db, min(batch, blocks - total.get("blocks", 0)), rng)
-        total = {name: total.get(name, 0) + value for name, value in counts.items()}
+    total = evaluation.sum_batches(lambda size: simulate(code, snr_db, size, rng), blocks, batch)
     return report(code, snr_db, total)
 
 

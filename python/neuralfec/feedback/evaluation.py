@@ -8,6 +8,7 @@ stop flags arrive; ``session`` is where they are messages that can get lost.
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -231,13 +232,19 @@ def evaluate(
     code: Code, setting: Setting, blocks: int, rng: np.random.Generator, batch: int = 2048
 ) -> dict:
     """``simulate`` over batches, with the rates made of its counts: see ``report``."""
+    total = sum_batches(lambda size: simulate(code, setting, size, rng), blocks, batch)
+    return report(code, setting, total)
+
+
+def sum_batches(simulate_batch: Callable[[int], dict], blocks: int, batch: int) -> dict:
+    """Counts of `blocks` blocks, simulated at most `batch` at once."""
     if blocks < 1:
         raise ValueError(f"expected at least 1 block, got {blocks}")
     total: dict = {}
-    while total.get("blocks", 0) < blocks:
-        counts = simulate(code, setting, min(batch, blocks - total.get("blocks", 0)), rng)
+    while (done := total.get("blocks", 0)) < blocks:
+        counts = simulate_batch(min(batch, blocks - done))
         total = {name: total.get(name, 0) + value for name, value in counts.items()}
-    return report(code, setting, total)
+    return total
 
 
 def report(code: Code, setting: Setting, counts: dict) -> dict:

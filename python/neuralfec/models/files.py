@@ -80,6 +80,8 @@ def read_card(file: str | os.PathLike) -> Card:
             damaged = archive.testzip()
             cards = [name for name in names if name.endswith(f"/extra/{_CARD}")]
             text = archive.read(cards[0]) if len(cards) == 1 else None
+    # zipfile's words for an unknown compression (NotImplementedError) or encryption
+    # (RuntimeError), which a flipped bit in a header asks for.
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{file}: not a model file, or a truncated one ({error})") from None
     if damaged:
