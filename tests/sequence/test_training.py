@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The trainer: its targets against the BCJR kernel, and that it learns, resumes and exports."""
+
+import numpy as np
+import pytest
+import torch
+from gnuradio.neuralfec import codes, models
+from gnuradio.neuralfec.sequence import decoder, training
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers():
+    """The trainer flushes them to zero, for its whole process."""
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize("spec", ["7,5", "7,5/7", "13,15,17/13"])
+def test_targets_are_the_posteriors_of_the_kernel(spec):
+    """From an unknown into an unknown state: the kernel starts in state 0, so it is led into
+    all states by erased steps first."""
+    trellis = training.Trellis(*training.parse_code(spec))
+    code = codes.code(f"conv:{spec}:48")
+    rng = np.random.default_rng(1)
+    llrs = 2 * rng.standard_normal((20, 48, len(code.generators)), dtype=np.float32)
+    llrs[:, : trellis.memory] = 0
+    expected, _ = decoder.BcjrDecoder(code).posteriors(llrs.reshape(20, -1))
+    found = trellis.posterior(torch.from_numpy(llrs[:, trellis.memory :])).numpy()
+    np.testing.assert_allclose(found, expected[:, trellis.memory :], atol=2e-3)
+
+
+def test_training_resumes_learns_and_exports(tmp_path, monkeypatch):
+    """What is interrupted and resumed ends as what ran through; the file decodes."""
+
+    def train(name, *more):
+        arguments = "--code 7,5 --batch 2000 --hidden 10 --rate 2e-2 --steps 40 --minutes 0"
+        file = tmp_path / f"{name}.ckpt"
+        training.main([*arguments.split(), "--checkpoint", str(file), *more])
+        return torch.load(file, weights_only=True)["network"]
+
+    monkeypatch.setattr(training, "EVALUATION", {4: 20_000})
+    model = tmp_path / "whole.pt"
+    whole = train("whole", "--export", str(model))
+
+    make_batch, calls = training.make_batch, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 15:
+            raise KeyboardInterrupt
+        return make_batch(*arguments)
+
+    monkeypatch.setattr(training, "make_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train("pieces")
+    for name, tensor in train("pieces").items():
+        torch.testing.assert_close(tensor, whole[name])
+
+    code = codes.code("conv:7,5:100")
+    messages = np.random.default_rng(1).integers(0, 2, (50, 100), dtype=np.uint8)
+    llrs = 2 * code.encode(messages).astype(np.float32) - 1
+    decided, _ = decoder.RnnDecoder(code, str(model)).decode(llrs)
+    assert np.mean(decided != messages) < 0.1
+    assert set(models.read_card(model).measured) == {
+        "BER over that of BCJR",
+        "BLER over that of BCJR",
+    }
