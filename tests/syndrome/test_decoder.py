@@ -188,13 +188,29 @@ def test_training_learns_and_resumes(tmp_path):
     }
     first = training.train(code, network, options, seconds=2.0, **run)
     assert loss(first["ema"]) < before
-    second = training.train(code, CancellationNetwork(code, **options), options, seconds=0.2, **run)
+    # The time is that of all runs together.
+    again = CancellationNetwork(code, **options)
+    assert training.train(code, again, options, seconds=2.0, **run)["step"] == first["step"]
+    second = training.train(code, again, options, seconds=2.2, **run)
     assert second["step"] > first["step"] and second["samples"] == 64 * second["step"]
     with pytest.raises(ValueError, match="options"):
         training.train(code, network, options | {"hidden": 4}, seconds=0.1, **run)
     for text in ("qam16", "qam16:3", "qam16:a:b"):
         with pytest.raises(ValueError, match="CONSTELLATION"):
             training.parse_mix(text)
+
+
+def test_a_teacher_s_words_take_the_place_of_those_sent():
+    """They explain the same syndrome, and are never farther from the LLRs."""
+    code = codes.code("polar-nr:16,8")
+    batch = BicmChain(code, "qam16", seed=10)(0.0, 500)
+    taught = training.Teacher(code, "osd:4")(batch)
+    assert torch.equal(taught.syndrome, batch.syndrome)
+    for name, matrix in (("syndrome", code.parity_check.T), ("message_flips", code.pseudo_inverse)):
+        expected = (taught.flips @ torch.tensor(matrix, dtype=torch.float32)).remainder(2)
+        assert torch.equal(getattr(taught, name), expected)
+    costs = [(b.flips * b.reliabilities).sum(1) for b in (taught, batch)]
+    assert (costs[0] <= costs[1] + 1e-4).all() and (costs[0] < costs[1]).any()
 
 
 def test_block(model, words):

@@ -5,7 +5,7 @@
         --mix qam16:3.5:6.5,psk8:3:5.5 --minutes 30 --checkpoint run.npz --model run.pt
 
 A cancellation network on the CPU trains by the C++ kernel's gradient, everything else by
-torch's, on the device that is asked for.
+torch's, on the device that is asked for. Interrupted, it writes checkpoint and model, too.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import codes, models, provenance
+from .. import codes, decoders, models, provenance
+from ..codes import LinearCode
 from .data import Batch, BicmChain
 from .network import CancellationNetwork, RecurrentEstimator, TransformerEstimator
 
@@ -96,6 +98,32 @@ class _TorchGradient:
         return loss.item()
 
 
+class Teacher:
+    """Puts the words that a decoder finds in the place of those sent."""
+
+    def __init__(self, code: LinearCode, spec: str) -> None:
+        from .. import _kernels
+
+        self._decoder = decoders.decoder(spec, code)
+        self._encode = _kernels.Gf2Map(code.generator)
+        self._messages = _kernels.Gf2Map(code.pseudo_inverse)
+
+    def __call__(self, batch: Batch) -> Batch:
+        llrs = batch.llrs.cpu().numpy()
+        messages, _ = self._decoder.decode(llrs)
+        hard = (llrs > 0).astype(np.uint8)
+
+        def tensor(bits: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(bits).to(batch.flips)
+
+        return replace(
+            batch,
+            flips=tensor(hard ^ self._encode.apply(messages)),
+            message_flips=tensor(self._messages.apply(hard) ^ messages),
+            messages=tensor(messages),
+        )
+
+
 def parse_mix(text: str) -> list[tuple[str, float, float]]:
     """ "qam16:3.5:6.5,psk8:3:5.5" to constellations with their range of Eb/N0 in dB."""
     mix = []
@@ -119,21 +147,26 @@ def train(
     seconds: float,
     batch: int = 128,
     rate: float = 3e-3,
+    teacher: str | None = None,
     seed: int = 0,
     device: str = "cpu",
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Trains for a time, from the checkpoint on if there is one; returns what it holds.
+    """Trains for ``seconds`` of processor time in all, what an earlier run that left its
+    checkpoint has used included; returns what the checkpoint holds.
 
     The learning rate rises over the first 200 steps, holds for 40 % of the time and falls
     to a hundredth of it. AdamW, gradients clipped to norm 1. The checkpoint's ``ema`` is the
     exponential moving average of the parameters, the one to use.
+
+    teacher : spec of a decoder whose words are learned in place of those sent: where even
+        maximum likelihood fails, the sent word is noise in the gradient.
     """
     network.to(device)
     parameters = list(network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-4)
     ema = [p.detach().clone() for p in parameters]
-    step, samples = 0, 0
+    step, samples, used = 0, 0, 0.0
     checkpoint = Path(checkpoint)
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -144,7 +177,7 @@ def train(
                 p.copy_(saved)
         ema = state["ema"]
         optimizer.load_state_dict(state["optimizer"])
-        step, samples = state["step"], state["samples"]
+        step, samples, used = state["step"], state["samples"], state["seconds"]
     # A resumed run draws other frames.
     chains = [
         BicmChain(code, name, device=device, seed=seed + 1000 * step + i)
@@ -152,6 +185,8 @@ def train(
     ]
     by_kernel = isinstance(network, CancellationNetwork) and device == "cpu"
     gradient = _KernelGradient(network, options) if by_kernel else _TorchGradient(network)
+    taught = None if teacher is None else Teacher(code, teacher)
+    start = time.process_time() - used
 
     def save() -> dict[str, Any]:
         state = {
@@ -161,38 +196,42 @@ def train(
             "optimizer": optimizer.state_dict(),
             "step": step,
             "samples": samples,
+            "seconds": time.process_time() - start,
         }
         part = checkpoint.with_name(f".{checkpoint.name}.part")
         torch.save(state, part)
         os.replace(part, checkpoint)
         return state
 
-    start = time.monotonic()
     next_report, mean = 0.0, 0.0
-    while (elapsed := time.monotonic() - start) < seconds:
-        done = elapsed / seconds
-        for group in optimizer.param_groups:
-            decay = 1.0 if done < 0.4 else max(0.01, (1 - done) / 0.6)
-            group["lr"] = rate * min(1.0, (step + 1) / 200) * decay
-        i = step % len(mix)
-        _, low, high = mix[i]
-        eb_n0 = low + (high - low) * torch.rand(
-            batch, generator=chains[i].generator, device=chains[i].device
-        )
-        loss = gradient(chains[i](eb_n0, batch))
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        step, samples = step + 1, samples + batch
-        keep = min(EMA, step / (step + 10))
-        with torch.no_grad():
-            for average, p in zip(ema, parameters, strict=True):
-                average.lerp_(p, 1 - keep)
-        mean += 0.01 * (loss - mean) if step > 1 else loss
-        if elapsed >= next_report:
-            next_report = elapsed + 30
-            save()
-            if not quiet:
-                print(f"{elapsed:6.0f} s  step {step}  loss {mean:.4f}", flush=True)
+    try:
+        while (elapsed := time.process_time() - start) < seconds:
+            done = elapsed / seconds
+            for group in optimizer.param_groups:
+                decay = 1.0 if done < 0.4 else max(0.01, (1 - done) / 0.6)
+                group["lr"] = rate * min(1.0, (step + 1) / 200) * decay
+            i = step % len(mix)
+            _, low, high = mix[i]
+            eb_n0 = low + (high - low) * torch.rand(
+                batch, generator=chains[i].generator, device=chains[i].device
+            )
+            words = chains[i](eb_n0, batch)
+            loss = gradient(words if taught is None else taught(words))
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            step, samples = step + 1, samples + batch
+            keep = min(EMA, step / (step + 10))
+            with torch.no_grad():
+                for average, p in zip(ema, parameters, strict=True):
+                    average.lerp_(p, 1 - keep)
+            mean += 0.01 * (loss - mean) if mean else loss
+            if elapsed >= next_report:
+                next_report = elapsed + 30
+                save()
+                if not quiet:
+                    print(f"{elapsed:6.0f} s  step {step}  loss {mean:.4f}", flush=True)
+    except KeyboardInterrupt:
+        pass
     return save()
 
 
@@ -256,9 +295,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--options", type=json.loads, default={}, help='of the network: {"layers": 2, "scale": 6}'
     )
     parser.add_argument("--mix", default="qam16:3.5:6.5,psk8:3:5.5", help="Eb/N0 ranges in dB")
-    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--minutes", type=float, default=30, help="of processor time, in all")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument(
+        "--teacher", help="learn the words of this decoder (osd:2, ...), not those sent"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--checkpoint", required=True)
@@ -278,6 +320,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         seconds=60 * arguments.minutes,
         batch=arguments.batch,
         rate=arguments.rate,
+        teacher=arguments.teacher,
         seed=arguments.seed,
         device=arguments.device,
     )
