@@ -211,6 +211,9 @@ def test_a_teacher_s_words_take_the_place_of_those_sent():
         assert torch.equal(getattr(taught, name), expected)
     costs = [(b.flips * b.reliabilities).sum(1) for b in (taught, batch)]
     assert (costs[0] <= costs[1] + 1e-4).all() and (costs[0] < costs[1]).any()
+    poor = training.Teacher(code, "osd:0")(batch)
+    worse = (poor.flips * poor.reliabilities).sum(1) > costs[1] + 1e-4
+    assert not worse.any()
 
 
 def test_block(model, words):

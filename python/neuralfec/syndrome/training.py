@@ -99,7 +99,7 @@ class _TorchGradient:
 
 
 class Teacher:
-    """Puts the words that a decoder finds in the place of those sent."""
+    """Puts the words that a decoder finds in the place of those sent, where they are nearer."""
 
     def __init__(self, code: LinearCode, spec: str) -> None:
         from .. import _kernels
@@ -116,11 +116,15 @@ class Teacher:
         def tensor(bits: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(bits).to(batch.flips)
 
+        flips = tensor(hard ^ self._encode.apply(messages))
+        nearer = ((flips - batch.flips) * batch.reliabilities).sum(1, keepdim=True) < 0
         return replace(
             batch,
-            flips=tensor(hard ^ self._encode.apply(messages)),
-            message_flips=tensor(self._messages.apply(hard) ^ messages),
-            messages=tensor(messages),
+            flips=torch.where(nearer, flips, batch.flips),
+            message_flips=torch.where(
+                nearer, tensor(self._messages.apply(hard) ^ messages), batch.message_flips
+            ),
+            messages=torch.where(nearer, tensor(messages), batch.messages),
         )
 
 
@@ -159,8 +163,9 @@ def train(
     to a hundredth of it. AdamW, gradients clipped to norm 1. The checkpoint's ``ema`` is the
     exponential moving average of the parameters, the one to use.
 
-    teacher : spec of a decoder whose words are learned in place of those sent: where even
-        maximum likelihood fails, the sent word is noise in the gradient.
+    teacher : spec of a decoder whose words are learned in place of those sent where they are
+        nearer to the LLRs: there even maximum likelihood fails, and the sent word is noise in
+        the gradient.
     """
     network.to(device)
     parameters = list(network.parameters())
@@ -299,7 +304,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument(
-        "--teacher", help="learn the words of this decoder (osd:2, ...), not those sent"
+        "--teacher", help="learn the words of this decoder (osd:2, ...) where nearer than those sent"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
