@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from gnuradio.neuralfec import codes, decoders, simulation
+from gnuradio.neuralfec import _kernels, codes, decoders, simulation
 from gnuradio.neuralfec.phy.impulsive import Pulses, StudentT, gaussian_llrs
+from gnuradio.neuralfec.sequence.decoder import RnnDecoder
 
 CHANNELS = {"pulses": Pulses(), "student-t": StudentT()}
-LENGTHS = (10, 30, 100, 300, 1000, 3000, 10_000, 100_000)
+LENGTHS = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+OVERLAPS = (4, 6, 8, 12, 16, 24, 32)
+WINDOW = 64  # short, for the ends to weigh
 
 
 @dataclass(frozen=True)
@@ -53,36 +56,60 @@ def impulsive(*tuned: str) -> tuple[tuple[str, str, str], ...]:
     )
 
 
+def overlapping() -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (f"{kind}, overlap {overlap}", "gaussian", f"{kind}, overlap {overlap}")
+        for kind in ("viterbi", "rnn")
+        for overlap in ("whole", *OVERLAPS)
+    )
+
+
 EXPERIMENTS = {
     "awgn": Experiment("conv:7,5:100", PLAIN),
-    "awgn-zero": Experiment("conv:7,5:100:zero", PLAIN, max_bits=2_000_000),
-    "awgn-tail-biting": Experiment("conv:7,5:100:tail-biting", PLAIN, "0:4", max_bits=1_000_000),
+    "awgn-zero": Experiment("conv:7,5:100:zero", PLAIN),
+    "awgn-tail-biting": Experiment("conv:7,5:100:tail-biting", PLAIN),
     "recursive": Experiment("conv:7,5/7:100", PLAIN),
-    "recursive-zero": Experiment("conv:7,5/7:100:zero", PLAIN, max_bits=2_000_000),
+    "recursive-zero": Experiment("conv:7,5/7:100:zero", PLAIN),
+    "overlap": Experiment("conv:7,5:20000", overlapping(), "0,2,4", max_bits=2_000_000),
     "pulses": Experiment(
         "conv:7,5:100:zero",
         impulsive("sequence/conv-7-5-pulses"),
-        "0:9",
+        "0:16",
         "pulses",
-        max_bits=2_000_000,
     ),
-    "student-t": Experiment(
-        "conv:7,5:100:zero",
-        impulsive(),
-        "-3:4",
-        "student-t",
-        max_bits=2_000_000,
-    ),
+    "student-t": Experiment("conv:7,5:100:zero", impulsive(), "-3:5", "student-t"),
 } | {
-    f"length-{k}": Experiment(
-        f"conv:7,5:{k}",
-        PLAIN,
-        "0,2,4,5,6" if k in (1000, 10_000) else "0,2,4",
-        max_bits=6_000_000 if k in (1000, 10_000) else 2_000_000,
-    )
+    f"length-{k}": Experiment(f"conv:7,5:{k}", PLAIN, "0:6" if k in (1000, 10_000) else "0,2,4")
     for k in LENGTHS
     if k != 100
 }
+
+
+class WindowedViterbi:
+    """Unterminated frames as a stream does them: windows of WINDOW bits and an overlap."""
+
+    def __init__(self, code: codes.convolutional.ConvolutionalCode, overlap: int) -> None:
+        self._arguments = {**code.stream_arguments(), "depth": overlap, "block": WINDOW}
+        self._whole = decoders.decoder("viterbi", code)
+
+    def decode(self, llrs: np.ndarray) -> tuple[np.ndarray, dict]:
+        # The stream keeps the last bits back for what follows.
+        messages, stats = self._whole.decode(llrs)
+        for message, frame in zip(messages, llrs, strict=True):
+            bits, _ = _kernels.ViterbiStream(**self._arguments).decode(frame)
+            message[: len(bits)] = bits
+        return messages, stats
+
+
+def make_decoder(spec: str, code: codes.convolutional.ConvolutionalCode) -> decoders.Decoder:
+    kind, _, overlap = spec.partition(", overlap ")
+    if overlap == "whole" and kind == "rnn":
+        return RnnDecoder(code, window=code.k)
+    if overlap in ("", "whole"):
+        return decoders.decoder(spec if not overlap else kind, code)
+    if kind == "viterbi":
+        return WindowedViterbi(code, int(overlap))
+    return RnnDecoder(code, window=WINDOW, overlap=int(overlap))
 
 
 @dataclass
@@ -95,7 +122,7 @@ class Link:
         self.code = codes.code(self.experiment.code)
         self.channel = CHANNELS.get(self.experiment.channel)
         self.decoders = {
-            spec: decoders.decoder(spec, self.code)
+            spec: make_decoder(spec, self.code)
             for spec in {decoder for _, _, decoder in self.experiment.schemes}
         }
 
