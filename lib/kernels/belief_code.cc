@@ -217,6 +217,7 @@ void propose(const belief_code& code,
     for (std::size_t i = 0; i < code.layer1.out; i++) {
         bias[i] += code.threshold_weights[i] * threshold;
         bias[i] += code.peak_weights[i] * peak;
+        bias[i] += code.snr_weights[i] * code.parameters().snr_db;
     }
     for (std::size_t start = 0; start < n; start += chunk) {
         const std::size_t size = std::min(chunk, n - start);
@@ -388,7 +389,7 @@ belief_table::belief_table(std::size_t m, std::size_t n)
 std::size_t belief_code::parameter_count(const settings& s)
 {
     const std::size_t patterns = std::size_t(1) << s.group_bits;
-    return s.hidden1 * (patterns + 3) + s.hidden2 * (s.hidden1 + 1) +
+    return s.hidden1 * (patterns + 4) + s.hidden2 * (s.hidden1 + 1) +
            patterns * (s.hidden2 + 1);
 }
 
@@ -406,6 +407,8 @@ belief_code::belief_code(const settings& s, span<const float> parameters)
         if (!(std::isfinite(value) && value > 0))
             refuse("noise variance, peak and feedback step above 0, got " +
                    std::to_string(value));
+    if (!std::isfinite(s.snr_db))
+        refuse("a finite SNR, got " + std::to_string(s.snr_db));
     if (parameters.size() != parameter_count(s))
         refuse(std::to_string(parameter_count(s)) + " parameters, got " +
                std::to_string(parameters.size()));
@@ -416,13 +419,14 @@ belief_code::belief_code(const settings& s, span<const float> parameters)
     precision = 1.0f / s.noise_variance;
     comparators = sorting_network(d_patterns);
 
-    const std::size_t columns = d_patterns + 2;
+    const std::size_t columns = d_patterns + 3;
     const float* next = parameters.data();
     const float* bias = next + s.hidden1 * columns;
     layer1 = packed(next, columns, bias, d_patterns, s.hidden1);
     for (std::size_t r = 0; r < s.hidden1; r++) {
         threshold_weights.push_back(next[r * columns + d_patterns]);
         peak_weights.push_back(next[r * columns + d_patterns + 1]);
+        snr_weights.push_back(next[r * columns + d_patterns + 2]);
     }
     next = bias + s.hidden1;
     bias = next + s.hidden2 * s.hidden1;

@@ -37,6 +37,7 @@ public:
      * \param hidden1, hidden2 widths of the network's layers
      * \param noise_variance sigma^2 of a real symbol
      * \param peak limit of |x|
+     * \param snr_db what the network is told of the channel
      * \param feedback_bits 2 to 8
      * \param feedback_step distance of the quantizer's levels
      */
@@ -46,6 +47,7 @@ public:
         std::size_t hidden2;
         float noise_variance;
         float peak;
+        float snr_db;
         std::size_t feedback_bits;
         float feedback_step;
     };
@@ -61,8 +63,9 @@ public:
     static std::size_t parameter_count(const settings& s);
 
     /*!
-     * \param parameters layer1.weight (hidden1, M + 2), layer1.bias, layer2.weight, ...,
-     * rows first; inputs are l_1 .. l_(M-1), rounds left, threshold, peak
+     * \param parameters layer1.weight (hidden1, M + 3), layer1.bias, layer2.weight, ...,
+     * rows first; inputs are l_1 .. l_(M-1), rounds left, threshold, peak,
+     * SNR
      * \throws std::invalid_argument on sizes that do not fit or values that make no sense
      */
     belief_code(const settings& s, span<const float> parameters);
@@ -109,7 +112,7 @@ public:
     // For the kernel.
     linear layer1, layer2, layer3;
     // Weights of the inputs that a call has in common.
-    std::vector<float> threshold_weights, peak_weights;
+    std::vector<float> threshold_weights, peak_weights, snr_weights;
     // Pairs (low, high) of ranks of a sorting network; the larger ends in the low rank.
     std::vector<std::pair<uint8_t, uint8_t>> comparators;
     // 1 / sigma^2, rounded once.

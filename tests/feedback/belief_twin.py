@@ -19,7 +19,10 @@ class Group:
     def propose(self, left):
         ratios = (self.log_belief - self.log_belief.max())[self.order]
         inputs = np.concatenate(
-            [np.maximum(ratios[1:], -16) / 8, [left / 8, self.threshold / 8, self.p.peak / 4]]
+            [
+                np.maximum(ratios[1:], -16) / 8,
+                [left / 8, self.threshold / 8, self.p.peak / 4, self.p.snr_db / 4],
+            ]
         )
         hidden = np.maximum(self._layer("layer1", inputs), 0)
         hidden = np.maximum(self._layer("layer2", hidden), 0)

@@ -40,7 +40,7 @@ def random_code(group_bits=4, threshold=8.0, seed=1, **parameters):
 
 @pytest.mark.parametrize("group_bits", [1, 3, 4, 6])
 def test_ends_follow_the_plain_twin(group_bits):
-    p, network, code = random_code(group_bits, gains=((5.0, 0.9), (10.0, 1.1)))
+    p, network, code = random_code(group_bits, gains=[(1.0, ((5.0, 0.9), (10.0, 1.1)))])
     state = {name: value.double().numpy() for name, value in network.state_dict().items()}
     rng = np.random.default_rng(3)
     slots = np.array([2, 0])
@@ -83,7 +83,7 @@ def test_network_in_torch_is_the_kernels():
     for left in (12, 11, 10):
         code.kernel.propose(table, rows, np.full(p.groups, left, np.uint8), 8.0, code.gain)
         before = torch.from_numpy(table.log_ratios)
-        conditions = torch.tensor([[left, 8.0, p.peak]]).expand(p.groups, -1)
+        conditions = torch.tensor([[left, 8.0, p.peak, p.snr_db]]).expand(p.groups, -1)
         candidates = network(before, conditions, torch.tensor(code.gain))
         np.testing.assert_allclose(table.candidates, candidates.detach(), atol=2e-5)
         levels = rng.integers(100, 156, p.groups).astype(np.uint8)
@@ -293,7 +293,9 @@ def test_gradient_of_the_received_symbol():
     points = torch.tensor([0.3, -0.6, 0.9])
     leaves = [ratios.clone().requires_grad_(), points.clone().requires_grad_()]
     generator = torch.Generator().manual_seed(1)
-    y = belief_training.received(*(leaf.expand(n, -1) for leaf in leaves), variance, generator)
+    y = belief_training.received(
+        *(leaf.expand(n, -1) for leaf in leaves), torch.full((n, 1), variance), generator
+    )
     for power in (1, 2):
         found = torch.autograd.grad((y**power).mean(), leaves, retain_graph=True)
         expected = [leaf.detach().requires_grad_() for leaf in (ratios, points)]
@@ -305,10 +307,16 @@ def test_gradient_of_the_received_symbol():
 
 
 def test_gain_between_thresholds():
-    p = belief.BeliefParameters(3, gains=((6.0, 1.0), (8.0, 1.2), (12.0, 1.0)))
+    p = belief.BeliefParameters(
+        3, gains=((1.0, ((6.0, 1.0), (8.0, 1.2), (12.0, 1.0))), (3.0, ((9.0, 2.0),)))
+    )
     assert [p.gain(t) for t in (2.0, 6.0, 7.0, 8.0, 11.0, 20.0)] == pytest.approx(
         [1.0, 1.0, 1.1, 1.2, 1.05, 1.0]
     )
+    assert p.at(2.5).gain(7.0) == pytest.approx(1.1 / 4 + 2 * 3 / 4)
+    for snr_db in (0.9, 3.1, math.nan):
+        with pytest.raises(ValueError, match="1 to 3 dB"):
+            p.at(snr_db)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +329,8 @@ def test_gain_between_thresholds():
         {"feedback_bits": 9},
         {"feedback_step": 0},
         {"hidden": (3,)},
-        {"gains": ((8.0, 1.0), (6.0, 1.0))},
+        {"gains": ((1.0, ((8.0, 1.0), (6.0, 1.0))),)},
+        {"gains": ((2.0, ((8.0, 1.0),)), (1.0, ((8.0, 1.0),)))},
         {"snr_db": math.inf},
     ],
 )

@@ -63,7 +63,7 @@ belief_table played(const belief_code& code, std::size_t groups, unsigned seed)
 int main()
 {
     for (std::size_t bits = 1; bits <= 6; bits++) {
-        const belief_code::settings settings{bits, 24, 20, 0.794328f, 4, 8, 0.0625f};
+        const belief_code::settings settings{bits, 24, 20, 0.794328f, 4, 1, 8, 0.0625f};
         const belief_code code(
             settings, random_floats(belief_code::parameter_count(settings), 0.3f, 1));
         const std::size_t m = code.patterns();
@@ -121,7 +121,7 @@ int main()
         }
     }
 
-    const belief_code::settings settings{3, 8, 8, 0.8f, 4, 4, 0.5f};
+    const belief_code::settings settings{3, 8, 8, 0.8f, 4, 1, 4, 0.5f};
     const auto parameters =
         random_floats(belief_code::parameter_count(settings), 0.3f, 1);
     const belief_code code(settings, parameters);
@@ -143,6 +143,7 @@ int main()
     for (auto change : {+[](belief_code::settings& s) { s.group_bits = 7; },
                         +[](belief_code::settings& s) { s.noise_variance = 0; },
                         +[](belief_code::settings& s) { s.feedback_bits = 9; },
+                        +[](belief_code::settings& s) { s.snr_db = INFINITY; },
                         +[](belief_code::settings& s) { s.hidden2 = 0; }}) {
         auto wrong = settings;
         change(wrong);

@@ -3,9 +3,9 @@
 
 A group of m bits is one of M = 2^m classes. Its belief is kept sorted, as log-ratios to the
 likeliest class, l_0 = 0 >= l_1 >= ... >= l_(M-1). With p = softmax(l), rounds left r,
-threshold theta and peak A,
+threshold theta, peak A and the SNR S in dB,
 
-    o = MLP(max(l_1, -C), ..., max(l_(M-1), -C), r, theta, A)
+    o = MLP(max(l_1, -C), ..., max(l_(M-1), -C), r, theta, A, S)
     x_i = clip(g (o_i - sum_j p_j o_j), -A, A)                    the candidates
     l_i <- l_i + (y x_i - x_i^2 / 2) / sigma^2, sorted again      Bayes' rule
     stop when sum_(i >= 1) exp(l_i) < exp(-theta)                 the log-odds exceed theta
@@ -16,11 +16,12 @@ the quantizer's level and puts that level's value in for y, so that both ends ho
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-CONDITIONS = 3
+CONDITIONS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +29,11 @@ class BeliefParameters:
     """What both ends must agree on.
 
     message_bits K in groups of group_bits m, at most `rounds` rounds. peak: limit A of |x|.
-    snr_db: 1 / sigma^2 of the update. feedback_bits: of the quantizer, whose levels are
-    i * feedback_step, |i| < 2^(feedback_bits - 1); the number left over tells of a symbol
-    that did not arrive. hidden: widths of the network.
-    gains: (theta, g) pairs; g between them is linear, beyond them constant.
+    snr_db: 1 / sigma^2 of the network's input and of the update. feedback_bits: of the
+    quantizer, whose levels are i * feedback_step, |i| < 2^(feedback_bits - 1); the number left
+    over tells of a symbol that did not arrive. hidden: widths of the network.
+    gains: rows (snr_db, ((theta, g), ...)) from the lowest to the highest SNR that the network
+    was trained for; between them g is linear, beyond the thresholds constant.
     """
 
     group_bits: int
@@ -42,11 +44,12 @@ class BeliefParameters:
     feedback_bits: int = 8
     feedback_step: float = 1 / 16
     hidden: tuple[int, int] = (64, 48)
-    gains: tuple[tuple[float, float], ...] = ((10.0, 1.0),)
+    gains: tuple[tuple[float, tuple[tuple[float, float], ...]], ...] = ((1.0, ((10.0, 1.0),)),)
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        object.__setattr__(self, "gains", tuple(tuple(pair) for pair in self.gains))
+        rows = ((snr_db, tuple(tuple(pair) for pair in pairs)) for snr_db, pairs in self.gains)
+        object.__setattr__(self, "gains", tuple(rows))
         if not 1 <= self.group_bits <= 6 or self.message_bits % self.group_bits:
             raise ValueError(
                 "expected groups of 1 to 6 bits that divide the message, got "
@@ -64,9 +67,10 @@ class BeliefParameters:
             raise ValueError(f"expected a finite snr_db, got {self.snr_db}")
         if len(self.hidden) != 2 or min(self.hidden) < 1:
             raise ValueError(f"expected two hidden widths, got {self.hidden}")
-        thetas = [theta for theta, _ in self.gains]
-        if not thetas or thetas != sorted(set(thetas)):
-            raise ValueError(f"expected gains of rising thresholds, got {self.gains}")
+        for pairs in (self.gains, *(pairs for _, pairs in self.gains)):
+            places = [place for place, _ in pairs]
+            if not places or places != sorted(set(places)):
+                raise ValueError(f"expected gains of rising SNRs and thresholds, got {self.gains}")
 
     # What ``session`` asks of any code.
     termination = "receiver"
@@ -92,20 +96,33 @@ class BeliefParameters:
 
     def gain(self, threshold: float) -> float:
         """g that gives unit power over the symbols sent with this threshold."""
-        low = self.gains[0]
-        for high in self.gains:
-            if threshold <= high[0]:
-                span = high[0] - low[0]
-                share = (threshold - low[0]) / span if span and threshold > low[0] else 1.0
-                return low[1] + share * (high[1] - low[1])
-            low = high
-        return low[1]
+        rows = [(snr_db, _interpolated(pairs, threshold)) for snr_db, pairs in self.gains]
+        return round(_interpolated(rows, self.snr_db), 6)
+
+    def at(self, snr_db: float) -> "BeliefParameters":
+        """The same code for a channel of another SNR; ValueError for one that it was not
+        trained for."""
+        low, high = self.gains[0][0], self.gains[-1][0]
+        if not low <= snr_db <= high:
+            raise ValueError(f"expected an SNR from {low:g} to {high:g} dB, got {snr_db} dB")
+        return dataclasses.replace(self, snr_db=snr_db)
+
+
+def _interpolated(pairs: Sequence[tuple[float, float]], place: float) -> float:
+    low = pairs[0]
+    for high in pairs:
+        if place <= high[0]:
+            span = high[0] - low[0]
+            share = (place - low[0]) / span if span and place > low[0] else 1.0
+            return low[1] + share * (high[1] - low[1])
+        low = high
+    return low[1]
 
 
 class BeliefNetwork(nn.Module):
-    """log_ratios (n, M), conditions (n, 3), gain () to candidates (n, M), float32.
+    """log_ratios (n, M), conditions (n, 4), gain () to candidates (n, M), float32.
 
-    conditions: rounds left, this one included; threshold theta; peak A.
+    conditions: rounds left, this one included; threshold theta; peak A; SNR in dB.
     """
 
     # C of the module's docstring, and powers of two that bring each input to about one.
@@ -117,7 +134,7 @@ class BeliefNetwork(nn.Module):
         self.floor = floor
         self.register_buffer(
             "scale",
-            torch.tensor([1 / 8] * (patterns - 1) + [1 / 8, 1 / 8, 1 / 4]),
+            torch.tensor([1 / 8] * (patterns - 1) + [1 / 8, 1 / 8, 1 / 4, 1 / 4]),
         )
         self.layer1 = nn.Linear(patterns - 1 + CONDITIONS, hidden[0])
         self.layer2 = nn.Linear(hidden[0], hidden[1])

@@ -61,6 +61,7 @@ class BeliefCode:
             hidden2=p.hidden[1],
             noise_variance=p.noise_variance,
             peak=p.peak,
+            snr_db=p.snr_db,
             feedback_bits=p.feedback_bits,
             feedback_step=p.feedback_step,
             parameters=weights,

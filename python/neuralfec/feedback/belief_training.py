@@ -13,7 +13,7 @@ energy of its symbol expected under the belief, the loss is
 
 lambda, by dual ascent, makes the power over the symbols sent 1. The last term prices what
 the horizon leaves undecided: the threshold theta says that an error is worth exp(theta)
-rounds, and the price is the root of that, so that no single group rules a step.
+rounds; the price grows with the power 3/4 of that, so that no single group rules a step.
 """
 
 import argparse
@@ -24,13 +24,19 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .belief import BeliefNetwork, BeliefParameters, log_odds, quantize, update
 
-THRESHOLDS = (5.0, 15.0)
+THRESHOLDS = (5.0, 17.0)
+MEASURED_THRESHOLDS = (6.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0)
 STEEPEST = 1.5
+# Where the price of a lost group stops being exponential.
+BEND = 6.0
+# Late groups are rare and decide the error rate: fewer than 1 / SPLIT of a batch are doubled.
+SPLIT = 8
 
 
 @dataclasses.dataclass
@@ -43,9 +49,11 @@ class Rollout:
 
 
 def received(
-    log_ratios: Tensor, candidates: Tensor, noise_variance: float, generator: torch.Generator
+    log_ratios: Tensor, candidates: Tensor, noise_variance: Tensor, generator: torch.Generator
 ) -> Tensor:
     """y (n, 1) drawn from sum_i p_i N(x_i, sigma^2), differentiable in p and x.
+
+    noise_variance: (n, 1).
 
     Implicit reparameterisation: with F and f the distribution and density of the mixture,
     dy = sum_i r_i dx_i - sum_i (Phi((y - x_i) / sigma) - F(y)) / f(y) dp_i, where r_i is the
@@ -55,7 +63,7 @@ def received(
     """
     p = torch.softmax(log_ratios, 1)
     with torch.no_grad():
-        deviation = math.sqrt(noise_variance)
+        deviation = noise_variance.sqrt()
         chosen = torch.multinomial(p, 1, generator=generator)
         noise = torch.randn(chosen.shape, generator=generator, device=p.device)
         y = candidates.gather(1, chosen) + deviation * noise
@@ -70,30 +78,40 @@ def received(
     return y + moved - moved.detach()
 
 
+def price(shortage: Tensor) -> Tensor:
+    """What a group is charged that the horizon ends with log-odds `shortage` below theta."""
+    exponent = 0.75 * shortage.clamp(min=-4)
+    # Beyond the bend a straight line: one group that is lost must not rule a step.
+    bend = exponent.clamp(max=BEND)
+    return torch.exp(bend) * (1 + exponent - bend)
+
+
 def rollout(
     network: BeliefNetwork,
     p: BeliefParameters,
     threshold: Tensor,
     horizon: Tensor,
     peak: Tensor,
-    noise_variance: float,
+    snr_db: Tensor,
     softness: float,
     generator: torch.Generator,
 ) -> Rollout:
-    """Groups through the code; threshold, horizon, peak: (n,)."""
+    """Groups through the code; threshold, horizon, peak, snr_db: (n,)."""
     n, device = len(threshold), threshold.device
     sums = [torch.zeros(n, device=device) for _ in range(3)]
     log_ratios = torch.zeros(n, p.patterns, device=device)
-    weight = torch.ones(n, device=device)
+    # weight: probability of being under way, soft; share: what splitting has left of it.
+    weight, share = torch.ones(2, n, device=device)
     alive = torch.arange(n, device=device)
     one = torch.ones((), device=device)
     for round in range(int(horizon.max())):
         left = horizon[alive] - round
-        conditions = torch.stack([left, threshold[alive], peak[alive]], 1)
+        conditions = torch.stack([left, threshold[alive], peak[alive], snr_db[alive]], 1)
+        noise_variance = 10 ** (-snr_db[alive, None] / 10)
         candidates = network(log_ratios, conditions, one)
         energy = (torch.softmax(log_ratios, 1) * candidates.square()).sum(1)
-        sums[0] = sums[0].index_add(0, alive, weight)
-        sums[1] = sums[1].index_add(0, alive, weight * energy)
+        sums[0] = sums[0].index_add(0, alive, share * weight)
+        sums[1] = sums[1].index_add(0, alive, share * weight * energy)
         y = received(log_ratios, candidates, noise_variance, generator)
         # The gradient passes the quantizer as if it were not there.
         y = y + (quantize(y, p.feedback_step, p.feedback_levels) - y).detach()
@@ -101,10 +119,15 @@ def rollout(
         shortage = threshold[alive] - log_odds(log_ratios)
         weight = weight * torch.sigmoid(shortage / softness)
         last = left == 1
-        price = torch.exp((shortage.clamp(min=-4) / 2).clamp(max=4))
-        sums[2] = sums[2].index_add(0, alive, weight * price * last)
+        sums[2] = sums[2].index_add(0, alive, share * weight * price(shortage) * last)
         keep = ~last & (weight > 2e-3)
-        log_ratios, weight, alive = log_ratios[keep], weight[keep], alive[keep]
+        log_ratios, weight, share, alive = (
+            part[keep] for part in (log_ratios, weight, share, alive)
+        )
+        if len(alive) < n // SPLIT:
+            log_ratios, weight, share, alive = (
+                part.repeat_interleave(2, 0) for part in (log_ratios, weight, share / 2, alive)
+            )
     return Rollout(*sums)
 
 
@@ -130,7 +153,8 @@ def measure(
             log_ratios = torch.zeros(n, p.patterns)
             rank = torch.randint(p.patterns, (n, 1), generator=generator)
             for left in range(p.rounds, 0, -1):
-                conditions = torch.tensor([[left, threshold, p.peak]]).expand(len(rank), -1)
+                conditions = torch.tensor([[left, threshold, p.peak, p.snr_db]])
+                conditions = conditions.expand(len(rank), -1)
                 candidates = network(log_ratios, conditions, scale)
                 sent = candidates.gather(1, rank)
                 noise = torch.randn(sent.shape, generator=generator)
@@ -158,6 +182,7 @@ def measure(
 class Trainer:
     def __init__(self, p: BeliefParameters, arguments: argparse.Namespace):
         self.p, self.arguments = p, arguments
+        self.snr_range = tuple(arguments.snr_range or (p.snr_db, p.snr_db))
         torch.manual_seed(arguments.seed)
         self.generator = torch.Generator(arguments.device).manual_seed(arguments.seed)
         self.network = BeliefNetwork(p.patterns, p.hidden).to(arguments.device)
@@ -167,8 +192,8 @@ class Trainer:
             self.network.load_state_dict(load_network(arguments.init)[0].state_dict())
         self.average = copy.deepcopy(self.network)
         self.optimizer = torch.optim.Adam(self.network.parameters(), arguments.learning_rate)
-        # lambda = multiplier[0] + multiplier[1] (theta - 10) / 5
-        self.multiplier = torch.tensor([0.6, 0.0], device=arguments.device)
+        # lambda = multiplier[0] + multiplier[1] (theta - 10) / 5 + multiplier[2] (SNR - 1) / 3
+        self.multiplier = torch.tensor([0.6, 0.0, 0.0], device=arguments.device)
         self.step = 0
         self.seconds = 0.0
 
@@ -206,15 +231,18 @@ class Trainer:
         for group in self.optimizer.param_groups:
             rate = 0.5 * (1 + math.cos(math.pi * progress))
             group["lr"] = a.learning_rate * max(rate, 0.01) * min(1, (self.step + 1) / 50)
-        # From 3 dB above the SNR down to it over the first quarter.
-        snr_db = p.snr_db + 3 * max(0.0, 4 * ease - 3)
         softness = 0.3 + 0.7 * max(0.0, 2 * ease - 1)
         n = a.batch
 
         def uniform(low: float, high: float, size: int = n) -> Tensor:
-            return low + (high - low) * torch.rand(size, generator=self.generator, device=device)
+            # One value from each of `size` equal parts, in random order.
+            part = torch.randperm(size, generator=self.generator, device=device)
+            place = part + torch.rand(size, generator=self.generator, device=device)
+            return low + (high - low) * place / size
 
         threshold = uniform(*THRESHOLDS)
+        # From 3 dB above the SNR down to it over the first quarter.
+        snr_db = uniform(*self.snr_range) + 3 * max(0.0, 4 * ease - 3)
         # Three quarters at the code's own horizon and peak, which alone steer the multiplier.
         main = n * 3 // 4
         horizon = torch.full((n,), float(p.rounds), device=device)
@@ -227,12 +255,12 @@ class Trainer:
             threshold,
             horizon,
             peak,
-            10 ** (-snr_db / 10),
+            snr_db,
             softness,
             self.generator,
         )
-        slope = (threshold - 10) / 5
-        multiplier = self.multiplier[0] + self.multiplier[1] * slope
+        slopes = torch.stack([torch.ones_like(threshold), (threshold - 10) / 5, (snr_db - 1) / 3])
+        multiplier = self.multiplier @ slopes
         excess = out.energy - out.rounds
         loss = (out.rounds + multiplier * excess + a.horizon_price * out.price).mean()
         self.optimizer.zero_grad()
@@ -242,7 +270,7 @@ class Trainer:
         with torch.no_grad():
             share = excess[:main] / out.rounds[:main].mean()
             ascent = 0.03 * (0.05 + 0.95 * (1 - progress))
-            self.multiplier += ascent * torch.stack([share.mean(), (share * slope[:main]).mean()])
+            self.multiplier += ascent * (share * slopes[:, :main]).mean(1)
             self.multiplier[0].clamp_(0.05, 1.5)
             keep = min(0.999, self.step / (self.step + 10))
             for ours, theirs in zip(
@@ -273,10 +301,10 @@ class Trainer:
 def unit_power_gains(
     network: BeliefNetwork, p: BeliefParameters, groups: int
 ) -> tuple[tuple[float, float], ...]:
-    """(theta, g) with power 1 over the symbols sent."""
+    """(theta, g) with power 1 over the symbols sent, at the SNR of p."""
     gains = []
     gain = 1.0
-    for threshold in (6.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0):
+    for threshold in MEASURED_THRESHOLDS:
         for _ in range(2):
             generator = torch.Generator().manual_seed(11)
             gain /= math.sqrt(measure(network, p, threshold, groups, generator, gain)["power"])
@@ -290,11 +318,17 @@ def finish(trainer: Trainer, file: Path, name: str, groups: int) -> None:
     from . import belief_files
 
     network = trainer.average.cpu().eval()
-    gains = unit_power_gains(network, trainer.p, groups)
-    p = dataclasses.replace(trainer.p, gains=gains)
+    low, high = trainer.snr_range
+    snrs = sorted({*np.linspace(low, high, 1 + math.ceil(high - low)), trainer.p.snr_db})
+    rows = []
+    for snr_db in map(float, snrs):
+        at_snr = dataclasses.replace(trainer.p, snr_db=snr_db)
+        rows.append((snr_db, unit_power_gains(network, at_snr, groups)))
+    p = dataclasses.replace(trainer.p, gains=rows)
     measured = {"groups": groups, "at_threshold": {}}
     generator = torch.Generator().manual_seed(12)
-    for threshold, gain in gains:
+    for threshold in MEASURED_THRESHOLDS:
+        gain = p.gain(threshold)
         result = measure(network, p, threshold, groups, generator, gain)
         measured["at_threshold"][f"{threshold:g}"] = {
             key: result[key] for key in ("rate", "power", "block_error_estimate", "undecided")
@@ -322,6 +356,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="model file to write")
     parser.add_argument("--group-bits", type=int, default=4)
     parser.add_argument("--snr", type=float, default=1.0, help="1 / sigma^2 in dB")
+    parser.add_argument(
+        "--snr-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="train for all SNRs from LOW to HIGH dB; --snr is then the one to use unless told",
+    )
     parser.add_argument("--rounds", type=int, default=12, help="horizon")
     parser.add_argument("--peak", type=float, default=4.0)
     parser.add_argument("--feedback-bits", type=int, default=8)
@@ -344,6 +385,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     try:
+        low, high = arguments.snr_range or (arguments.snr, arguments.snr)
+        if not low <= arguments.snr <= high:
+            raise ValueError(f"expected --snr from {low:g} to {high:g} dB, got {arguments.snr:g}")
         p = BeliefParameters(
             group_bits=arguments.group_bits,
             rounds=arguments.rounds,

@@ -68,6 +68,7 @@ void bind_belief_code(py::module& m)
                          std::size_t hidden2,
                          float noise_variance,
                          float peak,
+                         float snr_db,
                          std::size_t feedback_bits,
                          float feedback_step,
                          const array<float>& parameters) {
@@ -76,6 +77,7 @@ void bind_belief_code(py::module& m)
                                      hidden2,
                                      noise_variance,
                                      peak,
+                                     snr_db,
                                      feedback_bits,
                                      feedback_step},
                                     view(parameters));
@@ -86,6 +88,7 @@ void bind_belief_code(py::module& m)
              py::arg("hidden2"),
              py::arg("noise_variance"),
              py::arg("peak"),
+             py::arg("snr_db"),
              py::arg("feedback_bits"),
              py::arg("feedback_step"),
              py::arg("parameters"))
