@@ -17,7 +17,7 @@ import time
 import numpy as np
 import torch
 from gnuradio.neuralfec import _kernels, provenance
-from gnuradio.neuralfec.feedback import belief_evaluation, belief_files, codec, evaluation, files
+from gnuradio.neuralfec.feedback import belief_files, codec, evaluation, files
 from gnuradio.neuralfec.feedback.evaluation import Setting
 from gnuradio.neuralfec.feedback.network import FeedbackCode, design
 
@@ -32,6 +32,7 @@ def main() -> None:
     torch.set_num_threads(1)
     code, card = belief_files.load(arguments.model)
     p = code.parameters
+    own = Setting(p.snr_db, threshold=code.gamma)
     if arguments.deepvlf:
         other, setting, other_card = files.load(arguments.deepvlf, codec.kernel_network)
         other_name = other_card.name
@@ -42,7 +43,7 @@ def main() -> None:
         other_name = "fresh networks"
     rng = np.random.default_rng(0)
     runs = {
-        "belief": lambda: belief_evaluation.simulate(code, p.snr_db, arguments.blocks, rng),
+        "belief": lambda: evaluation.simulate(code, own, arguments.blocks, rng),
         "deepvlf": lambda: evaluation.simulate(other, setting, 512, rng),
     }
     blocks = {"belief": arguments.blocks, "deepvlf": 512}

@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,22 @@ def test_evaluate_says_what_is_wrong(tmp_path, run, arguments, reason):
     run("import_deepvlf", checkpoint, "--snr", 1, "--blocks", 64, "--groups", 4, model)
     status, said = run("deepvlf_evaluate", "--model", model, *arguments)
     assert status == 1 and reason in said.err
+
+
+def test_evaluate_a_belief_driven_code(tmp_path, run):
+    out = tmp_path / "out.json"
+    model = ["--model", "feedback/belief-4bit-1dB"]
+    status, said = run(
+        "deepvlf_evaluate", *model, "--blocks", 300, "--log-odds", 9, "--json", out
+    )  # fmt: skip
+    assert status == 0, said.err
+    assert "by the posterior" in said.out and "8 a symbol" in said.out
+    record = json.loads(out.read_text())
+    assert record["setting"]["threshold"] == pytest.approx(1 - 1 / (1 + math.exp(9)))
+    assert record["feedback_bits"] == 8 * record["symbols"]
+    assert record["rate"] == pytest.approx(300 * 48 / record["symbols"])
+    status, said = run("deepvlf_evaluate", *model, "--feedback-snr", 20)
+    assert status == 1 and "digital feedback" in said.err
 
 
 def test_import_refuses_what_is_no_checkpoint(tmp_path, run):

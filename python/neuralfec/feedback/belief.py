@@ -100,12 +100,9 @@ class BeliefParameters:
         return round(_interpolated(rows, self.snr_db), 6)
 
     def at(self, snr_db: float) -> "BeliefParameters":
-        """The same code for a channel of another SNR; ValueError for one that it was not
-        trained for."""
+        """The same code for another SNR, or for the nearest that it was trained for."""
         low, high = self.gains[0][0], self.gains[-1][0]
-        if not low <= snr_db <= high:
-            raise ValueError(f"expected an SNR from {low:g} to {high:g} dB, got {snr_db} dB")
-        return dataclasses.replace(self, snr_db=snr_db)
+        return dataclasses.replace(self, snr_db=min(max(snr_db, low), high))
 
 
 def _interpolated(pairs: Sequence[tuple[float, float]], place: float) -> float:

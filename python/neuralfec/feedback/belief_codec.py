@@ -88,6 +88,26 @@ class BeliefCode:
                 f"feedback SNR {setting.feedback_snr_db} dB"
             )
 
+    def posterior_counts(self, encoder: "BeliefEncoder", decoder: "BeliefDecoder") -> dict:
+        """Counts of blocks that are through their rounds at both ends.
+
+        error_estimate: sum over the blocks of 1 - prod p_max, the probability of a wrong block
+        given all that the receiver saw. The belief is the exact posterior but for the size of
+        the quantizer's bins, so its mean estimates the block error rate where errors are too
+        rare to count. estimate_squared: of its squares.
+        undecided_blocks: blocks with a group that the last round left below the threshold; they
+        are decided for the likeliest class, and are in block_errors where that is wrong.
+        RuntimeError if the ends' beliefs differ.
+        """
+        if not np.array_equal(encoder.odds, decoder.odds):
+            raise RuntimeError("the ends' beliefs differ: the kernel broke its promise")
+        estimate = -np.expm1(-np.log1p(decoder.odds.astype(np.float64)).sum(1))
+        return {
+            "error_estimate": float(estimate.sum()),
+            "estimate_squared": float((estimate**2).sum()),
+            "undecided_blocks": int((~decoder.decoded).any(1).sum()),
+        }
+
     def encoder(self, capacity: int) -> "BeliefEncoder":
         return BeliefEncoder(self, capacity)
 

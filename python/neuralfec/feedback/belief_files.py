@@ -62,9 +62,16 @@ def load_network(
     return network.eval(), p, card
 
 
-def load(file: str | os.PathLike, threshold: float | None = None) -> tuple[BeliefCode, models.Card]:
-    """A code ready for use and its card; threshold: theta, the card's where None."""
+def load(
+    file: str | os.PathLike, threshold: float | None = None, snr_db: float | None = None
+) -> tuple[BeliefCode, models.Card]:
+    """A code ready for use and its card.
+
+    threshold: theta; snr_db: of the channel, see ``BeliefParameters.at``; the card's where None.
+    """
     network, p, card = load_network(file)
     if threshold is None:
         threshold = card.parameters["threshold"]
+    if snr_db is not None:
+        p = p.at(snr_db)
     return BeliefCode(p, network, threshold), card

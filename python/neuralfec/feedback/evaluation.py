@@ -18,6 +18,8 @@ from .codec import Code
 
 TERMINATIONS = ("receiver", "transmitter", "hybrid", "none")
 CHANNELS = ("awgn", "tdl-c")
+# Counts that only intervals are made of.
+_SUMS = ("_squared", "_energy", "_estimate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +200,8 @@ def simulate(code: Code, setting: Setting, blocks: int, rng: np.random.Generator
 
     Returns blocks, bits, block_errors, bit_errors, symbols (really sent), energy (of them),
     rounds (the longest of each block, summed), stop_flags (transmitter checks), and sums of
-    squares for intervals: symbols_squared, energy_squared, symbols_energy.
+    squares for intervals: symbols_squared, energy_squared, symbols_energy. Of a code with
+    digital feedback also feedback_bits, and those of ``BeliefCode.posterior_counts``.
     """
     population = Population(code, setting, blocks, rng)
     while population.active.size:
@@ -213,7 +216,7 @@ def counts(population: Population) -> dict:
     wrong = (decided != population.messages).sum(1)
     symbols = population.group_rounds.sum(1).astype(np.float64)
     energy = population.energy
-    return {
+    total = {
         "blocks": blocks,
         "bits": blocks * code.parameters.message_bits,
         "block_errors": int((wrong > 0).sum()),
@@ -226,6 +229,11 @@ def counts(population: Population) -> dict:
         "energy_squared": float((energy**2).sum()),
         "symbols_energy": float((symbols * energy).sum()),
     }
+    # What only a code that knows the receiver's posterior can say.
+    if hasattr(code, "posterior_counts"):
+        total |= code.posterior_counts(population.encoder, population.decoder)
+        total["feedback_bits"] = total["symbols"] * code.parameters.feedback_bits
+    return total
 
 
 def evaluate(
@@ -253,8 +261,9 @@ def report(code: Code, setting: Setting, counts: dict) -> dict:
     average_rounds: symbols sent a group. rate: message bits a symbol sent; the one with stop
     flag charges each check of the transmitter one more symbol of the forward link. mean_power:
     of the symbols sent. capacity: 0.5 log2(1 + SNR) at the nominal SNR; real_snr_db and
-    capacity_at_real_snr count the power that was really sent. Intervals: Clopper-Pearson for
-    error rates, normal ones for averages.
+    capacity_at_real_snr count the power that was really sent. block_error_rate_by_posterior:
+    see ``BeliefCode.posterior_counts``. Intervals: Clopper-Pearson for error rates, normal ones
+    for averages.
     """
     p, n = code.parameters, counts["blocks"]
     errors, symbols, energy = counts["block_errors"], counts["symbols"], counts["energy"]
@@ -271,8 +280,8 @@ def report(code: Code, setting: Setting, counts: dict) -> dict:
     snr = 10 ** (setting.snr_db / 10)
     rounds = mean_symbols / p.groups
     rounds_half = 1.96 * deviation / p.groups
-    return {
-        **{key: value for key, value in counts.items() if not key.endswith(("squared", "_energy"))},
+    result = {
+        **{key: value for key, value in counts.items() if not key.endswith(_SUMS)},
         "block_error_rate": errors / n,
         "block_error_rate_interval": list(clopper_pearson(errors, n)[1:]),
         "average_rounds": rounds,
@@ -290,6 +299,15 @@ def report(code: Code, setting: Setting, counts: dict) -> dict:
         "real_snr_db": setting.snr_db + 10 * math.log10(power),
         "capacity_at_real_snr": 0.5 * math.log2(1 + snr * power),
     }
+    if "error_estimate" in counts:
+        estimate = counts["error_estimate"] / n
+        spread = 1.96 * math.sqrt(max(counts["estimate_squared"] / n - estimate**2, 0) / n)
+        result["block_error_rate_by_posterior"] = estimate
+        result["block_error_rate_by_posterior_interval"] = [
+            max(estimate - spread, 0.0),
+            estimate + spread,
+        ]
+    return result
 
 
 def estimate_statistics(

@@ -101,20 +101,24 @@ def load(
     file: str | os.PathLike,
     engine: Callable[[GroupTransformer], Network] | None = None,
     threshold: float | None = None,
+    snr_db: float | None = None,
 ) -> tuple[Code | BeliefCode, Setting, models.Card]:
     """A code of either kind ready for use, the setting that it was made for, and its card.
 
     engine: what runs the networks of DeepVLF; the compiled kernel where there is one.
-    threshold: gamma of the receiver in place of the card's.
+    threshold: gamma of the receiver, snr_db: of the forward channel, in place of the card's.
     """
     if "belief_code" in models.read_card(file).parameters:
         theta = None if threshold is None else log_odds(threshold)
-        code, card = belief_files.load(file, theta)
-        return code, Setting(code.parameters.snr_db, threshold=code.gamma), card
+        code, card = belief_files.load(file, theta, snr_db)
+        channel = code.parameters.snr_db if snr_db is None else snr_db
+        return code, Setting(channel, threshold=code.gamma), card
     module, card = load_module(file)
     setting = Setting(**card.parameters["setting"])
     if threshold is not None:
         setting = dataclasses.replace(setting, threshold=threshold)
+    if snr_db is not None:
+        setting = dataclasses.replace(setting, snr_db=snr_db)
     return Code(module, engine or default_engine()), setting, card
 
 
