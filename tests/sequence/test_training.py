@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The trainer: its targets against the BCJR kernel, and that it learns, resumes and exports."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from gnuradio.neuralfec import codes, models
+from gnuradio.neuralfec.phy.impulsive import Pulses
 from gnuradio.neuralfec.sequence import decoder, training
 
 
@@ -27,6 +30,35 @@ def test_targets_are_the_posteriors_of_the_kernel(spec):
     expected, _ = decoder.BcjrDecoder(code).posteriors(llrs.reshape(20, -1))
     found = trellis.posterior(torch.from_numpy(llrs[:, trellis.memory :])).numpy()
     np.testing.assert_allclose(found, expected[:, trellis.memory :], atol=2e-3)
+
+
+def test_targets_in_pulses_are_exact():
+    """Against the sum over all messages, start states and pulses of four steps."""
+    pulses = Pulses(fraction=0.2, length=2, power=4.0)
+    rng = np.random.default_rng(1)
+    y = 2 * rng.standard_normal((5, 4, 2), dtype=np.float32)
+    noise_var = np.float32(0.5)
+    trellis = training.Trellis([0o7, 0o5], 0o7)
+    # Register bits w_-2 .. w_3; pulses may begin one symbol before the first.
+    w = np.array(list(itertools.product((0, 1), repeat=6)))
+    coded = np.stack([w[:, 2:] ^ w[:, 1:-1] ^ w[:, :-2], w[:, 2:] ^ w[:, :-2]], axis=2)
+    began = np.array(list(itertools.product((False, True), repeat=9)))
+    start = 1 - (1 - pulses.fraction) ** 0.5
+    weight = np.prod(np.where(began, start, 1 - start), axis=1)
+    variance = noise_var + pulses.power * (began[:, 1:] | began[:, :-1])
+    known = np.zeros((5, 4, 1), dtype=bool)
+    known[:, 3] = True
+    joint = np.empty((5, len(w)))
+    for frame, i in itertools.product(range(5), range(len(w))):
+        noise = (y[frame] - (2.0 * coded[i] - 1)).ravel()[:6]
+        density = np.exp(-(noise**2) / (2 * variance[:, :6])) / np.sqrt(variance[:, :6])
+        joint[frame, i] = (weight * density.prod(axis=1)).sum() * (not coded[i, 3].any())
+    # The first generator is the feedback: its coded bit is the message.
+    expected = joint @ coded[:, :, 0] / joint.sum(axis=1, keepdims=True)
+    found = trellis.posterior_in_pulses(
+        torch.from_numpy(y), torch.full((5, 1, 1), noise_var), torch.from_numpy(known), pulses
+    )
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
 
 def test_training_resumes_learns_and_exports(tmp_path, monkeypatch):

@@ -34,6 +34,21 @@ class Pulses:
                 f"{self.fraction}, {self.length} and {self.power}"
             )
 
+    @property
+    def _start(self) -> float:
+        """Probability that a pulse begins at a symbol."""
+        return 1 - (1 - self.fraction) ** (1 / self.length)
+
+    def chain(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The pulses as a Markov chain: of which r, 0 .. length, symbols more are hit, this one
+        among them. P(r' | r), float32 (length + 1, length + 1), and the stationary P(r)."""
+        step = np.eye(self.length + 1, k=-1, dtype=np.float32) * (1 - self._start)
+        step[0, 0] = 1 - self._start
+        step[:, -1] += self._start
+        stationary = self._start * (1 - self._start) ** np.arange(self.length, -1, -1)
+        stationary[0] = 1 - self.fraction
+        return step, stationary.astype(np.float32)
+
     def variances(
         self, rng: np.random.Generator, shape: tuple[int, int], noise_var: ArrayLike
     ) -> NDArray[np.float32]:
@@ -41,8 +56,7 @@ class Pulses:
         _check(noise_var)
         frames, symbols = shape
         # A symbol is clear if none of the last `length` began a pulse.
-        start = 1 - (1 - self.fraction) ** (1 / self.length)
-        began = rng.random((frames, symbols + self.length - 1), dtype=np.float32) < start
+        began = rng.random((frames, symbols + self.length - 1), dtype=np.float32) < self._start
         total = np.cumsum(np.pad(began, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
         hit = total[:, self.length :] > total[:, : -self.length]
         return (noise_var + np.float32(self.power) * hit).astype(np.float32)

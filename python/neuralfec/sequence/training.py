@@ -2,7 +2,8 @@
 """Trains the recurrent decoder: ``python -m neuralfec.sequence.training --code 7,5``.
 
 The data are made as they are needed, and the targets are not the sent bits but their posterior
-probabilities, computed by the BCJR algorithm from the same received values. Both have the same
+probabilities, computed by the BCJR algorithm from the same received values, over pulses on the
+joint trellis of the code and of the pulses. Both have the same
 optimum, E[u | y], but the posterior's gradient has far less variance. The posterior is moreover a
 deterministic function of the received values, so they may be drawn from any distribution that
 covers the interesting cases: at high SNR, where a sent frame is hardly ever ambiguous, noise is
@@ -66,6 +67,53 @@ class Trellis:
         windows = w.unfold(1, self.length, 1).flip(2)
         return windows.float() @ taps.T.float() % 2
 
+    def posterior_in_pulses(
+        self, y: torch.Tensor, noise_var: torch.Tensor, known: torch.Tensor, pulses: Pulses
+    ) -> torch.Tensor:
+        """Posteriors P(u = 1 | y), (F, T), by BCJR on the states of the code and of the pulses.
+
+        y (F, T, n) received, noise_var (F, 1, 1); known (F, T, 1) marks steps of zeros that
+        nothing was received for. In the linear domain: alpha and beta are normalised.
+        """
+        chain, stationary = map(torch.from_numpy, pulses.chain())
+        hidden, (frames, steps, outputs) = len(stationary), y.shape
+        # P(y_j, r' | r, c_j) for c_j = 0 and 1, (F, T, n, 2, r, r'), relative to the largest.
+        variance = noise_var + pulses.power * (torch.arange(hidden) > 0)
+        distance = (y[..., None] - torch.tensor([-1.0, 1.0]))[..., None]
+        density = (
+            -(distance**2) / (2 * variance[:, :, None, None]) - variance.log()[:, :, None, None] / 2
+        )
+        density = (density - density.amax((3, 4), keepdim=True)).exp()
+        clean = torch.tensor([1.0, 0.0])[:, None].expand(2, hidden)
+        density = torch.where(known[..., None, None], clean, density)
+        bits = chain * density[..., None, :]
+        patterns = torch.arange(2**outputs)
+        weight = bits[:, :, 0, patterns % 2]
+        for j in range(1, outputs):
+            weight = weight @ bits[:, :, j, (patterns >> j) % 2]
+
+        states = 1 << self.memory
+        pattern = (self.outputs << torch.arange(outputs)).sum(1)
+        into, outof = (
+            torch.argsort(self.target, stable=True),
+            torch.argsort(self.source, stable=True),
+        )
+        alpha = torch.empty(steps + 1, frames, states, 1, hidden)
+        beta = torch.empty(steps + 1, frames, states, hidden, 1)
+        alpha[0], beta[steps] = stationary, 1.0
+        joint = torch.empty(steps, frames, 2 * states)
+        for t in range(steps):
+            a = alpha[t][:, self.source] @ weight[:, t, pattern]
+            a = a[:, into].view(frames, states, 2, 1, hidden).sum(2)
+            alpha[t + 1] = a / a.sum((1, 2, 3), keepdim=True)
+        for t in reversed(range(steps)):
+            b = weight[:, t, pattern] @ beta[t + 1][:, self.target]
+            joint[t] = (alpha[t][:, self.source] @ b)[:, :, 0, 0]
+            b = b[:, outof].view(frames, states, 2, hidden, 1).sum(2)
+            beta[t] = b / b.sum((1, 2, 3), keepdim=True)
+        one = joint[:, :, self.message == 1].sum(2)
+        return (one / joint.sum(2)).T
+
     def posterior(self, llrs: torch.Tensor) -> torch.Tensor:
         """BCJR (log-MAP) from unknown to unknown state: (F, T, n) -> LLRs of the message (F, T)."""
         frames, steps, _ = llrs.shape
@@ -115,7 +163,6 @@ def make_batch(
     event[:, -memory - PAD_STEPS :] &= ~known[1, :, None]
     x = x * (1 - trellis.convolve(event, trellis.generators))
 
-    # Posteriors that know each symbol's variance average, over these, to the ones that do not.
     channel = CHANNELS[arguments.channel]
     variance = (sigma**2).expand_as(x)
     if channel:
@@ -131,13 +178,16 @@ def make_batch(
     inputs = torch.where(clean, PAD_VALUE, y / mean[:, None, None])
     if arguments.targets == "bits":
         return inputs, u, u
-    llrs = torch.where(clean, -40.0, 2 * y / variance)
-    return inputs, torch.sigmoid(trellis.posterior(llrs)), u
+    if isinstance(channel, Pulses):
+        return inputs, trellis.posterior_in_pulses(y, sigma**2, clean, channel), u
+    # Student's t has no memory: these LLRs tell all that a received value does.
+    llrs = torch.from_numpy(channel.llrs(y, sigma**2)) if channel else 2 * y / variance
+    return inputs, torch.sigmoid(trellis.posterior(torch.where(clean, -40.0, llrs))), u
 
 
 def evaluate(network: nn.Module, trellis: Trellis, channel: str) -> dict[str, dict[str, float]]:
-    """Bit and block error rates over those of BCJR on the same frames of 100 bits, by SNR. On a
-    channel other than AWGN that BCJR knows each symbol's noise variance, which no receiver does."""
+    """Bit and block error rates over those of BCJR, with the channel's right model, on the same
+    frames of 100 bits, by SNR."""
     ratios: dict[str, dict[str, float]] = {"BER": {}, "BLER": {}}
     network.eval()
     for snr, bits in EVALUATION.items():
