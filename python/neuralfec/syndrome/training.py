@@ -303,9 +303,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=30, help="of processor time, in all")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument(
-        "--teacher", help="learn the words of this decoder (osd:2, ...) where nearer than those sent"
-    )
+    parser.add_argument("--teacher", help="a decoder (osd:2, ...) to learn nearer words from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--checkpoint", required=True)
