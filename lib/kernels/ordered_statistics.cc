@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/ordered_statistics.cc"
+#include <hwy/foreach_target.h>
+
 #include "kernels/ordered_statistics.h"
 
+#include <hwy/highway.h>
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -14,9 +18,23 @@
 // that the larger one reads.
 #pragma GCC diagnostic ignored "-Warray-bounds"
 
-namespace gr::neuralfec {
-
+// The loops are plain: the compiler makes vectors of them, for each target its own.
+HWY_BEFORE_NAMESPACE();
+namespace gr::neuralfec::HWY_NAMESPACE {
 namespace {
+
+//! The transpose of 64 x 64 bits: bit c of word r becomes bit r of word c.
+void transpose(uint64_t* words)
+{
+    uint64_t mask = 0xffffffff;
+    for (unsigned j = 32; j != 0; j >>= 1, mask ^= mask << j)
+        for (unsigned first = 0; first < 64; first += 2 * j)
+            for (unsigned r = first; r < first + j; r++) {
+                const uint64_t swapped = ((words[r] >> j) ^ words[r + j]) & mask;
+                words[r] ^= swapped << j;
+                words[r + j] ^= swapped;
+            }
+}
 
 //! W words hold k bits and n - k bits.
 template <std::size_t W>
@@ -30,6 +48,7 @@ public:
           d_k(generator.rows()),
           d_order(order),
           d_columns(d_n),
+          d_magnitudes(d_n),
           d_positions(d_n),
           d_basis(d_k),
           d_parity(d_n - d_k),
@@ -48,11 +67,7 @@ public:
     //! The codeword nearest to finite LLRs; positions ordered by those called improved.
     void decode(const float* llrs, const float* improved, uint8_t* codeword)
     {
-        std::iota(d_positions.begin(), d_positions.end(), 0u);
-        std::sort(d_positions.begin(), d_positions.end(), [improved](uint32_t a, uint32_t b) {
-            const float x = std::fabs(improved[a]), y = std::fabs(improved[b]);
-            return x > y || (x == y && a < b);
-        });
+        sort_positions(improved);
         choose_basis();
         // From here on the basis is in rising order of reliability.
         const bool by_channel = llrs == improved;
@@ -67,8 +82,9 @@ public:
         for (std::size_t i = 0; i < d_k; i++) {
             const float llr = llrs[d_basis[i]];
             const bool bit = improved[d_basis[i]] > 0;
-            if (bit)
-                add(parity, d_rows[i]);
+            const uint64_t mask = -uint64_t(bit);
+            for (std::size_t w = 0; w < W; w++)
+                parity[w] ^= d_rows[i][w] & mask;
             const bool contradicts = bit != (llr > 0);
             basis_cost += contradicts ? std::fabs(llr) : 0;
             d_change[i] = contradicts ? -std::fabs(llr) : std::fabs(llr);
@@ -97,6 +113,7 @@ private:
     const unsigned d_order;
     std::vector<word> d_original; // columns of G
     std::vector<word> d_columns;  // the same in order of reliability, then reduced
+    std::vector<float> d_magnitudes;
     std::vector<uint32_t> d_positions, d_basis, d_parity;
     std::vector<word> d_rows;     // check bits of each basis position
     std::vector<float> d_change;  // cost of changing it
@@ -112,6 +129,22 @@ private:
             a[w] ^= b[w];
     }
 
+    //! Most reliable first, the first of equals in front; each position's place is counted.
+    void sort_positions(const float* llrs)
+    {
+        for (std::size_t j = 0; j < d_n; j++)
+            d_magnitudes[j] = std::fabs(llrs[j]);
+        const float* m = d_magnitudes.data();
+        for (std::size_t j = 0; j < d_n; j++) {
+            uint32_t place = 0;
+            for (std::size_t i = 0; i < j; i++)
+                place += m[i] >= m[j];
+            for (std::size_t i = j + 1; i < d_n; i++)
+                place += m[i] > m[j];
+            d_positions[place] = static_cast<uint32_t>(j);
+        }
+    }
+
     /*!
      * Gauss-Jordan elimination on columns: adding a row to others is, in each column that
      * has a one in it, the exclusive or with the pivot's column.
@@ -123,45 +156,45 @@ private:
         word free_rows{};
         for (std::size_t r = 0; r < d_k; r++)
             free_rows[r / 64] |= uint64_t(1) << r % 64;
-        std::array<uint32_t, 64 * W> of_row;
+        std::array<uint32_t, 64 * W> of_row{};
         std::size_t found = 0, checks = 0;
-        std::vector<uint32_t>& parity_columns = d_parity;
         for (std::size_t j = 0; j < d_n; j++) {
             const word pivot = d_columns[j];
             std::size_t w = 0;
             while (w < W && (pivot[w] & free_rows[w]) == 0)
                 w++;
             if (w == W) {
-                parity_columns[checks++] = static_cast<uint32_t>(j);
+                d_parity[checks++] = static_cast<uint32_t>(j);
                 continue;
             }
             const unsigned bit = __builtin_ctzll(pivot[w] & free_rows[w]);
             free_rows[w] &= ~(uint64_t(1) << bit);
             word others = pivot;
             others[w] &= ~(uint64_t(1) << bit);
-            // The columns to come and those of earlier checks; the basis needs no care.
-            auto eliminate = [&](word& column) {
-                if (column[w] >> bit & 1)
-                    add(column, others);
-            };
-            for (std::size_t c = j + 1; c < d_n; c++)
-                eliminate(d_columns[c]);
-            for (std::size_t p = 0; p < checks; p++)
-                eliminate(d_columns[parity_columns[p]]);
+            // No branch, and what becomes of the basis does not matter: its columns are
+            // not looked at again.
+            word* columns = d_columns.data();
+            for (std::size_t c = 0; c < d_n; c++) {
+                const uint64_t mask = -(columns[c][w] >> bit & 1);
+                for (std::size_t v = 0; v < W; v++)
+                    columns[c][v] ^= others[v] & mask;
+            }
             // Least reliable first.
             const std::size_t at = d_k - 1 - found++;
             d_basis[at] = d_positions[j];
             of_row[w * 64 + bit] = static_cast<uint32_t>(at);
         }
-        std::fill(d_rows.begin(), d_rows.end(), word{});
-        for (std::size_t p = 0; p < checks; p++) {
-            const word& column = d_columns[parity_columns[p]];
-            for (std::size_t w = 0; w < W; w++)
-                for (uint64_t bits = column[w]; bits != 0; bits &= bits - 1)
-                    d_rows[of_row[w * 64 + __builtin_ctzll(bits)]][p / 64] |= uint64_t(1)
-                                                                             << p % 64;
-            parity_columns[p] = d_positions[parity_columns[p]];
-        }
+        for (std::size_t w = 0; 64 * w < d_k; w++)
+            for (std::size_t first = 0; first < checks; first += 64) {
+                std::array<uint64_t, 64> block{};
+                for (std::size_t p = first; p < std::min(first + 64, checks); p++)
+                    block[p - first] = d_columns[d_parity[p]][w];
+                transpose(block.data());
+                for (std::size_t r = 64 * w; r < std::min(64 * w + 64, d_k); r++)
+                    d_rows[of_row[r]][first / 64] = block[r - 64 * w];
+            }
+        for (std::size_t p = 0; p < checks; p++)
+            d_parity[p] = d_positions[d_parity[p]];
     }
 
     void build_tables(const float* llrs)
@@ -255,6 +288,30 @@ std::size_t decode_words(const gf2_map& generator,
 
 } // namespace
 
+std::size_t DecodeOrdered(const gf2_map& generator,
+                          const gf2_map& pseudo_inverse,
+                          unsigned order,
+                          const float* llrs,
+                          const float* improved,
+                          std::size_t frames,
+                          uint8_t* messages)
+{
+    const std::size_t k = generator.rows(), n = generator.columns();
+    const std::size_t words = (std::max(k, n - k) + 63) / 64;
+    const auto decode = words == 1 ? decode_words<1>
+                        : words == 2 ? decode_words<2>
+                                     : decode_words<16>;
+    return decode(generator, pseudo_inverse, order, llrs, improved, frames, messages);
+}
+
+} // namespace gr::neuralfec::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace gr::neuralfec {
+
+HWY_EXPORT(DecodeOrdered);
+
 ordered_statistics::ordered_statistics(span<const uint8_t> generator,
                                        span<const uint8_t> pseudo_inverse,
                                        std::size_t k,
@@ -309,17 +366,14 @@ std::size_t ordered_statistics::decode_frames(span<const float> llrs,
             "ordered_statistics: expected frames of " + std::to_string(n()) + " LLRs and " +
             std::to_string(k()) + " message bits, got " + std::to_string(llrs.size()) +
             " and " + std::to_string(messages.size()));
-    const std::size_t words = (std::max(k(), n() - k()) + 63) / 64;
-    const auto decode = words == 1 ? decode_words<1>
-                        : words == 2 ? decode_words<2>
-                                     : decode_words<16>;
-    return decode(d_generator,
-                  d_pseudo_inverse,
-                  d_order,
-                  llrs.data(),
-                  improved,
-                  frames,
-                  messages.data());
+    return HWY_DYNAMIC_DISPATCH(DecodeOrdered)(d_generator,
+                                               d_pseudo_inverse,
+                                               d_order,
+                                               llrs.data(),
+                                               improved,
+                                               frames,
+                                               messages.data());
 }
 
 } // namespace gr::neuralfec
+#endif
