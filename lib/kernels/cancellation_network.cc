@@ -30,16 +30,32 @@ constexpr float certain = 15.0f;
 // Beyond it a subcode's probabilities would underflow: 8 of them still multiply.
 constexpr float most_certain = 10.0f;
 
-V load(const float* p) { return hn::Load(d, p); }
-void store(V v, float* p) { hn::Store(v, d, p); }
-void add_to(float* p, V v) { store(hn::Add(load(p), v), p); }
-V constant(float x) { return hn::Set(d, x); }
-V sign_of(V v) { return hn::CopySign(constant(1.0f), v); }
+V load(const float* p)
+{
+    return hn::Load(d, p);
+}
+void store(V v, float* p)
+{
+    hn::Store(v, d, p);
+}
+void add_to(float* p, V v)
+{
+    store(hn::Add(load(p), v), p);
+}
+V constant(float x)
+{
+    return hn::Set(d, x);
+}
+V sign_of(V v)
+{
+    return hn::CopySign(constant(1.0f), v);
+}
 
 V box_correction(V sum_or_difference)
 {
-    return hn::Max(hn::Zero(d),
-                   hn::NegMulAdd(constant(0.29f), hn::Abs(sum_or_difference), constant(0.65f)));
+    return hn::Max(
+        hn::Zero(d),
+        hn::NegMulAdd(constant(0.29f), hn::Abs(sum_or_difference), constant(0.65f)));
 }
 
 V box(V a, V b)
@@ -80,8 +96,9 @@ V feature_gradient(V llr, V of_linear, V of_tent)
     const V size = hn::Abs(llr);
     const V linear = hn::IfThenElseZero(hn::Lt(size, constant(12.0f)),
                                         hn::Mul(of_linear, constant(0.25f)));
-    const V tent = hn::IfThenElseZero(hn::Lt(size, constant(2.0f)),
-                                      hn::Mul(of_tent, hn::CopySign(constant(0.5f), llr)));
+    const V tent =
+        hn::IfThenElseZero(hn::Lt(size, constant(2.0f)),
+                           hn::Mul(of_tent, hn::CopySign(constant(0.5f), llr)));
     return hn::Sub(linear, tent);
 }
 
@@ -110,8 +127,9 @@ void apply(const float* w,
                         *x2 = x1 + in * lanes, *x3 = x2 + in * lanes;
             V b0 = constant(b ? b[o] : 0), b1 = constant(b ? b[o + 1] : 0),
               b2 = constant(b ? b[o + 2] : 0), b3 = constant(b ? b[o + 3] : 0);
-            V y00 = b0, y01 = b1, y02 = b2, y03 = b3, y10 = b0, y11 = b1, y12 = b2, y13 = b3,
-              y20 = b0, y21 = b1, y22 = b2, y23 = b3, y30 = b0, y31 = b1, y32 = b2, y33 = b3;
+            V y00 = b0, y01 = b1, y02 = b2, y03 = b3, y10 = b0, y11 = b1, y12 = b2,
+              y13 = b3, y20 = b0, y21 = b1, y22 = b2, y23 = b3, y30 = b0, y31 = b1,
+              y32 = b2, y33 = b3;
             for (std::size_t i = 0; i < in; i++) {
                 const V a = load(x0 + i * lanes), e = load(x1 + i * lanes),
                         f = load(x2 + i * lanes), g = load(x3 + i * lanes);
@@ -173,8 +191,8 @@ void weight_gradient(const float* dy,
     for (std::size_t o = 0; o < out; o += 4) {
         for (std::size_t i = 0; i < in; i += 4) {
             const V z = hn::Zero(d);
-            V s00 = z, s01 = z, s02 = z, s03 = z, s10 = z, s11 = z, s12 = z, s13 = z, s20 = z,
-              s21 = z, s22 = z, s23 = z, s30 = z, s31 = z, s32 = z, s33 = z;
+            V s00 = z, s01 = z, s02 = z, s03 = z, s10 = z, s11 = z, s12 = z, s13 = z,
+              s20 = z, s21 = z, s22 = z, s23 = z, s30 = z, s31 = z, s32 = z, s33 = z;
             for (std::size_t c = 0; c < columns; c++) {
                 const float* p = x + (c * in + i) * lanes;
                 const float* q = dy + (c * out + o) * lanes;
@@ -194,9 +212,12 @@ void weight_gradient(const float* dy,
                 s32 = hn::MulAdd(g, x2, s32), s33 = hn::MulAdd(g, x3, s33);
             }
             float* w = dw + o * in + i;
-            w[0] += sum(s00), w[1] += sum(s01), w[2] += sum(s02), w[3] += sum(s03), w += in;
-            w[0] += sum(s10), w[1] += sum(s11), w[2] += sum(s12), w[3] += sum(s13), w += in;
-            w[0] += sum(s20), w[1] += sum(s21), w[2] += sum(s22), w[3] += sum(s23), w += in;
+            w[0] += sum(s00), w[1] += sum(s01), w[2] += sum(s02), w[3] += sum(s03),
+                w += in;
+            w[0] += sum(s10), w[1] += sum(s11), w[2] += sum(s12), w[3] += sum(s13),
+                w += in;
+            w[0] += sum(s20), w[1] += sum(s21), w[2] += sum(s22), w[3] += sum(s23),
+                w += in;
             w[0] += sum(s30), w[1] += sum(s31), w[2] += sum(s32), w[3] += sum(s33);
         }
         for (std::size_t q = o; q < o + 4; q++) {
@@ -223,9 +244,10 @@ struct network_use {
     buffer x, hidden;
 };
 
-//! What a node holds of one pass. Position p of group g: row (g * size + p) * (1 + features).
+//! What a node holds of one pass. Position p of group g: row (g * size + p) * (1 +
+//! features).
 struct node_state {
-    buffer in, out;   // the LLR and the features: from the parent, to the parent
+    buffer in, out; // the LLR and the features: from the parent, to the parent
     buffer d_in, d_out;
     network_use use[3];
     buffer leaf_llrs; // of a subcode: what goes into its probabilities
@@ -235,12 +257,11 @@ struct node_state {
  * Runs the network on groups of as many frames as a vector has lanes. Training keeps the
  * states of every pass for the way back; otherwise passes overwrite each other.
  */
-class runner
+class runner : public shape::workspace
 {
 public:
-    runner(const shape& net, const float* parameters, std::size_t groups, std::size_t kept_passes)
+    runner(const shape& net, std::size_t groups, std::size_t kept_passes)
         : d_net(net),
-          d_w(parameters),
           d_groups(groups),
           d_lanes(hn::Lanes(d)),
           d_width(1 + net.features()),
@@ -255,11 +276,11 @@ public:
             for (std::size_t i = 1; i < nodes; i++) {
                 const std::size_t size = node_size(i);
                 auto& s = states[i];
-                for (buffer* b : { &s.in, &s.out })
+                for (buffer* b : {&s.in, &s.out})
                     *b = rows(groups * size * d_width);
                 if (!d_training)
                     continue;
-                for (buffer* b : { &s.d_in, &s.d_out })
+                for (buffer* b : {&s.d_in, &s.d_out})
                     *b = rows(groups * size * d_width);
                 allocate(i, s);
             }
@@ -285,11 +306,21 @@ public:
             d_dx = rows(widest);
             d_dh = rows(widest);
             d_transposed.resize(net.parameters());
-            for (const auto& l : net.layers())
-                for (std::size_t o = 0; o < l.out; o++)
-                    for (std::size_t i = 0; i < l.in; i++)
-                        d_transposed[l.weight + i * l.out + o] = d_w[l.weight + o * l.in + i];
         }
+    }
+
+    std::size_t kept_passes() const { return d_training ? d_passes.size() : 0; }
+
+    //! They must outlive what is run.
+    void set_parameters(const float* parameters)
+    {
+        d_w = parameters;
+        if (!d_training)
+            return;
+        for (const auto& l : d_net.layers())
+            for (std::size_t o = 0; o < l.out; o++)
+                for (std::size_t i = 0; i < l.in; i++)
+                    d_transposed[l.weight + i * l.out + o] = d_w[l.weight + o * l.in + i];
     }
 
     //! The frames of one run; frames beyond them are decoded as zeros.
@@ -324,14 +355,15 @@ public:
     }
     float codeword(std::size_t f, std::size_t j) const
     {
-        const std::size_t at = (f / d_lanes * d_net.n() + j) * d_width * d_lanes + f % d_lanes;
+        const std::size_t at =
+            (f / d_lanes * d_net.n() + j) * d_width * d_lanes + f % d_lanes;
         const auto& root = d_passes[d_pass][1];
         return root.in[at] + root.out[at];
     }
 
     /*!
-     * Adds the loss of pass d_pass to what d_out of its root and its message gradients hold:
-     * call right after run(). Returns the summed loss.
+     * Adds the loss of pass d_pass to what d_out of its root and its message gradients
+     * hold: call right after run(). Returns the summed loss.
      */
     double add_loss(const uint8_t* u,
                     const uint8_t* flips,
@@ -353,11 +385,14 @@ public:
         for (std::size_t f = 0; f < frames; f++) {
             float slope;
             for (uint32_t j : d_net.unfrozen()) {
-                loss += message_weight * cross_entropy(message(f, j), u[f * n + j], slope);
-                dm[(f / d_lanes * n + j) * d_lanes + f % d_lanes] = message_weight * slope;
+                loss +=
+                    message_weight * cross_entropy(message(f, j), u[f * n + j], slope);
+                dm[(f / d_lanes * n + j) * d_lanes + f % d_lanes] =
+                    message_weight * slope;
             }
             for (std::size_t j = 0; j < n; j++) {
-                loss += codeword_weight * cross_entropy(codeword(f, j), flips[f * n + j], slope);
+                loss += codeword_weight *
+                        cross_entropy(codeword(f, j), flips[f * n + j], slope);
                 dc[(f / d_lanes * n + j) * d_width * d_lanes + f % d_lanes] =
                     codeword_weight * slope;
             }
@@ -378,13 +413,14 @@ public:
         d_message_gradients.clear();
         for (auto& states : d_passes)
             for (std::size_t i = 1; i < states.size(); i++)
-                for (buffer* b : { &states[i].d_in, &states[i].d_out })
-                    std::fill_n(b->get(), d_groups * node_size(i) * d_width * d_lanes, 0.0f);
+                for (buffer* b : {&states[i].d_in, &states[i].d_out})
+                    std::fill_n(
+                        b->get(), d_groups * node_size(i) * d_width * d_lanes, 0.0f);
     }
 
 private:
     const shape& d_net;
-    const float* d_w;
+    const float* d_w = nullptr;
     const std::size_t d_groups, d_lanes, d_width;
     const bool d_training;
     buffer d_syndrome, d_message;
@@ -412,7 +448,8 @@ private:
     {
         const std::size_t size = node_size(i), level = level_of(i);
         if (size == leaf) {
-            const std::size_t block = any_leaf ? d_net.n() / leaf - 1 : i - d_net.n() / leaf;
+            const std::size_t block =
+                any_leaf ? d_net.n() / leaf - 1 : i - d_net.n() / leaf;
             const auto& l = d_net.leaf_layer(block, 0);
             s.use[0].x = rows(d_groups * l.in);
             s.use[0].hidden = rows(d_groups * l.out);
@@ -531,7 +568,8 @@ private:
         for (std::size_t i = 1; i < d_width; i++, dx += d_lanes)
             add_to(d_position + i * d_lanes, hn::Mul(load(dx), sign));
     }
-    //! A position's rows: the LLR and y's first row, features from the others, times sign.
+    //! A position's rows: the LLR and y's first row, features from the others, times
+    //! sign.
     void take(const float* y, V llr, V sign, float* position)
     {
         store(hn::MulAdd(load(y), sign, llr), position);
@@ -561,7 +599,10 @@ private:
     {
         return d_net.node_layer(level_of(i), shape::operation(o), 1);
     }
-    std::size_t bias_of(std::size_t i) const { return i - (std::size_t(1) << level_of(i)); }
+    std::size_t bias_of(std::size_t i) const
+    {
+        return i - (std::size_t(1) << level_of(i));
+    }
 
     void down(std::size_t i)
     {
@@ -569,7 +610,8 @@ private:
             down_leaf(i);
             return;
         }
-        const std::size_t size = node_size(i), half = size / 2, left = 2 * i, right = left + 1;
+        const std::size_t size = node_size(i), half = size / 2, left = 2 * i,
+                          right = left + 1;
         auto& states = d_passes[d_pass];
         float* in = states[i].in.get();
         // Not a copy: the right child's output of the pass before is read before it is
@@ -633,7 +675,8 @@ private:
         float *from_right = states[right].out.get(), *out = states[i].out.get();
         for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
             const float *pa = row(in, size, g, j), *pb = row(in, size, g, j + half),
-                        *ps = row(from_left, half, g, j), *pr = row(from_right, half, g, j);
+                        *ps = row(from_left, half, g, j),
+                        *pr = row(from_right, half, g, j);
             const V a = load(pa), b = load(pb), s = load(ps), r = load(pr);
             const V sa = sign_of(a), sb = sign_of(b), sab = hn::Mul(sa, sb);
             float* x = use(i, 2).x.get() + c * l->in * d_lanes;
@@ -649,7 +692,8 @@ private:
         infer(use(i, 2), *l, second(i, 2), bias_of(i), d_groups * half);
         for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
             const V a = load(row(in, size, g, j)), b = load(row(in, size, g, j + half)),
-                    s = load(row(from_left, half, g, j)), r = load(row(from_right, half, g, j));
+                    s = load(row(from_left, half, g, j)),
+                    r = load(row(from_right, half, g, j));
             const float* y = d_y.get() + c * second(i, 2).out * d_lanes;
             take(y, box(s, hn::Add(r, b)), sign_of(a), row(out, size, g, j));
             take(y + d_width * d_lanes,
@@ -665,7 +709,8 @@ private:
             up_leaf(i);
             return;
         }
-        const std::size_t size = node_size(i), half = size / 2, left = 2 * i, right = left + 1;
+        const std::size_t size = node_size(i), half = size / 2, left = 2 * i,
+                          right = left + 1;
         auto& states = d_passes[d_pass];
         float *in = states[i].in.get(), *d_in = states[i].d_in.get();
         float *from_left = states[left].out.get(), *from_right = states[right].out.get();
@@ -685,16 +730,16 @@ private:
         infer_back(use(i, 2), *l, second(i, 2), bias_of(i), d_groups * half);
         for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
             const V a = load(row(in, size, g, j)), b = load(row(in, size, g, j + half)),
-                    s = load(row(from_left, half, g, j)), r = load(row(from_right, half, g, j));
+                    s = load(row(from_left, half, g, j)),
+                    r = load(row(from_right, half, g, j));
             const V sa = sign_of(a), sb = sign_of(b), sab = hn::Mul(sa, sb);
             const float* dx = d_dx.get() + c * l->in * d_lanes;
             V da = hn::Zero(d), db = da, ds = da, dr = da;
             const V upper = box(s, hn::Add(r, b)), lower = hn::Add(r, box(a, s));
             ds = hn::MulAdd(llr_gradient(dx, hn::Mul(s, sab)), sab, ds);
             dr = hn::MulAdd(llr_gradient(dx, hn::Mul(r, sb)), sb, dr);
-            const V d_upper = hn::MulAdd(llr_gradient(dx, hn::Mul(upper, sa)),
-                                         sa,
-                                         load(row(d_out, size, g, j)));
+            const V d_upper = hn::MulAdd(
+                llr_gradient(dx, hn::Mul(upper, sa)), sa, load(row(d_out, size, g, j)));
             const V d_lower = hn::MulAdd(llr_gradient(dx, hn::Mul(lower, sb)),
                                          sb,
                                          load(row(d_out, size, g, j + half)));
@@ -784,8 +829,8 @@ private:
 
     /*
      * A subcode of 8 bits. Its words are c = (x + y, y) with x = u_0..3 F^(x)2 and
-     * y = u_4..7 F^(x)2, of which the unfrozen bits leave 2^r; with the probabilities of the
-     * 16 values of each half in tables, a word costs one product.
+     * y = u_4..7 F^(x)2, of which the unfrozen bits leave 2^r; with the probabilities of
+     * the 16 values of each half in tables, a word costs one product.
      */
     struct subcode {
         std::vector<uint8_t> x, y;
@@ -818,11 +863,10 @@ private:
                 if ((i & j) == j && !(mask >> i & 1))
                     sign = hn::Mul(
                         sign,
-                        hn::NegMulAdd(
-                            constant(2.0f),
-                            load(d_syndrome.get() +
-                                 (g * d_net.n() + block * leaf + i) * d_lanes),
-                            constant(1.0f)));
+                        hn::NegMulAdd(constant(2.0f),
+                                      load(d_syndrome.get() +
+                                           (g * d_net.n() + block * leaf + i) * d_lanes),
+                                      constant(1.0f)));
             store(sign, signs + j * d_lanes);
         }
     }
@@ -831,13 +875,13 @@ private:
     {
         store(constant(1.0f), table);
         for (std::size_t j = 0; j < 4; j++) {
-            const V one = hn::Div(constant(1.0f),
-                                  hn::Add(constant(1.0f), hn::Exp(d, load(llrs + j * d_lanes))));
-            // 1 - one would lose its digits where one is near 1.
-            const V zero =
+            const V one =
                 hn::Div(constant(1.0f),
-                        hn::Add(constant(1.0f),
-                                hn::Exp(d, hn::Neg(load(llrs + j * d_lanes)))));
+                        hn::Add(constant(1.0f), hn::Exp(d, load(llrs + j * d_lanes))));
+            // 1 - one would lose its digits where one is near 1.
+            const V zero = hn::Div(
+                constant(1.0f),
+                hn::Add(constant(1.0f), hn::Exp(d, hn::Neg(load(llrs + j * d_lanes)))));
             for (std::size_t c = 0; c < (std::size_t(1) << j); c++) {
                 const V p = load(table + c * d_lanes);
                 store(hn::Mul(p, one), table + (c + (std::size_t(1) << j)) * d_lanes);
@@ -845,7 +889,8 @@ private:
             }
         }
     }
-    //! Sums of a table over the values in which bits selects an odd number of ones, or even.
+    //! Sums of a table over the values in which bits selects an odd number of ones, or
+    //! even.
     void parts(const float* table, unsigned bits, V& zero, V& one)
     {
         zero = hn::Zero(d);
@@ -929,8 +974,9 @@ private:
                               sign),
                       out);
                 for (std::size_t f = 1; f < d_width; f++)
-                    store(hn::Mul(load(y + (2 * leaf + j * (d_width - 1) + f - 1) * d_lanes),
-                                  sign),
+                    store(hn::Mul(
+                              load(y + (2 * leaf + j * (d_width - 1) + f - 1) * d_lanes),
+                              sign),
                           out + f * d_lanes);
                 if (mask >> j & 1) {
                     parts(j < 4 ? d_px.get() : d_pb.get(), u_bits(j % 4), zero, one);
@@ -946,7 +992,7 @@ private:
     {
         tables(llrs, d_ea.get());
         tables(llrs + 4 * d_lanes, d_eb.get());
-        for (float* table : { d_pa.get(), d_pb.get(), d_px.get() })
+        for (float* table : {d_pa.get(), d_pb.get(), d_px.get()})
             std::fill_n(table, 16 * d_lanes, 0.0f);
         for (unsigned y : code.y) {
             const V eb = load(d_eb.get() + y * d_lanes);
@@ -988,7 +1034,7 @@ private:
             float* dy = d_y.get() + g * l2.out * d_lanes;
             std::fill_n(dy, l2.out * d_lanes, 0.0f);
             probabilities(code, m);
-            for (float* table : { d_dpa.get(), d_dpb.get(), d_dpx.get() })
+            for (float* table : {d_dpa.get(), d_dpb.get(), d_dpx.get()})
                 std::fill_n(table, 16 * d_lanes, 0.0f);
             for (std::size_t j = 0; j < leaf; j++) {
                 const float* d_out = row(state.d_out.get(), leaf, g, j);
@@ -1010,7 +1056,7 @@ private:
                         load(d_dm + (g * d_net.n() + block * leaf + j) * d_lanes),
                         j < 4 ? d_dpx.get() : d_dpb.get());
             }
-            for (float* table : { d_dea.get(), d_deb.get() })
+            for (float* table : {d_dea.get(), d_deb.get()})
                 std::fill_n(table, 16 * d_lanes, 0.0f);
             for (unsigned y : code.y)
                 for (unsigned x : code.x) {
@@ -1052,9 +1098,8 @@ private:
                        hn::Mul(llr_gradient(dx, llr), sign));
             }
             for (std::size_t j = 0; j < leaf; j++)
-                features_gradient(dx,
-                                  row(state.d_in.get(), leaf, g, j),
-                                  load(signs + j * d_lanes));
+                features_gradient(
+                    dx, row(state.d_in.get(), leaf, g, j), load(signs + j * d_lanes));
             if (d_before_out)
                 for (std::size_t j = 0; j < leaf; j++)
                     features_gradient(
@@ -1063,7 +1108,8 @@ private:
     }
 
     buffer d_signs = rows(leaf), d_leaf_gradient = rows(leaf);
-    buffer d_ea = rows(16), d_eb = rows(16), d_pa = rows(16), d_pb = rows(16), d_px = rows(16);
+    buffer d_ea = rows(16), d_eb = rows(16), d_pa = rows(16), d_pb = rows(16),
+           d_px = rows(16);
     buffer d_dea = rows(16), d_deb = rows(16), d_dpa = rows(16), d_dpb = rows(16),
            d_dpx = rows(16);
 };
@@ -1083,7 +1129,8 @@ void EstimateFlips(const cancellation_network& net,
     const std::size_t groups = std::min<std::size_t>(4, (frames + lanes - 1) / lanes);
     if (frames == 0)
         return;
-    runner run(net, parameters, groups, 0);
+    runner run(net, groups, 0);
+    run.set_parameters(parameters);
     const std::size_t step = groups * lanes;
     for (std::size_t f = 0; f < frames; f += step) {
         const std::size_t now = std::min(step, frames - f);
@@ -1108,15 +1155,17 @@ double FlipGradient(const cancellation_network& net,
                     std::size_t passes,
                     float codeword_weight,
                     float early_weight,
-                    float* gradient)
+                    float* gradient,
+                    std::unique_ptr<shape::workspace>& workspace)
 {
-    const std::size_t lanes = hn::Lanes(d), n = net.n();
-    const std::size_t groups = std::min<std::size_t>(4, (frames + lanes - 1) / lanes);
-    const std::size_t step = groups * lanes;
+    const std::size_t n = net.n(), groups = 4, step = groups * hn::Lanes(d);
     double loss = 0;
-    if (frames == 0)
-        return loss;
-    runner run(net, parameters, groups, passes);
+    // Of another target, the workspace is another type.
+    if (auto* kept = dynamic_cast<runner*>(workspace.get());
+        !kept || kept->kept_passes() != passes)
+        workspace = std::make_unique<runner>(net, groups, passes);
+    runner& run = static_cast<runner&>(*workspace);
+    run.set_parameters(parameters);
     for (std::size_t f = 0; f < frames; f += step) {
         const std::size_t now = std::min(step, frames - f);
         run.set_input(reliabilities + f * n, u + f * n, now);
@@ -1152,13 +1201,13 @@ cancellation_network::cancellation_network(std::size_t n,
 {
     auto expect = [](bool holds, const std::string& what, std::size_t got) {
         if (!holds)
-            throw std::invalid_argument("cancellation_network: expected " + what + ", got " +
-                                        std::to_string(got));
+            throw std::invalid_argument("cancellation_network: expected " + what +
+                                        ", got " + std::to_string(got));
     };
     expect(n >= 16 && n <= 1024 && (n & (n - 1)) == 0, "n = 16, 32, ... 1024", n);
     expect(!unfrozen.empty(), "at least one unfrozen position", 0);
     expect(features >= 1 && features <= 64, "1 to 64 features", features);
-    for (std::size_t width : { hidden, leaf_hidden })
+    for (std::size_t width : {hidden, leaf_hidden})
         expect(width >= 4 && width <= 1024 && width % 4 == 0,
                "a hidden width of 4, 8, ... 1024",
                width);
@@ -1173,14 +1222,14 @@ cancellation_network::cancellation_network(std::size_t n,
 
     auto add = [this](std::size_t in, std::size_t out, std::size_t biases) {
         auto whole = [](std::size_t x) { return (x + 3) / 4 * 4; };
-        layer l{ whole(in), whole(out), biases, d_parameters, 0 };
+        layer l{whole(in), whole(out), biases, d_parameters, 0};
         l.bias = l.weight + l.in * l.out;
         d_parameters = l.bias + l.out * biases;
         d_layers.push_back(l);
     };
     const std::size_t width = 1 + features;
     for (std::size_t level = 0; level < d_levels; level++)
-        for (operation o : { to_left, to_right, to_parent }) {
+        for (operation o : {to_left, to_right, to_parent}) {
             add(8 + (o == to_parent ? 4 : 3) * features, hidden, std::size_t(1) << level);
             add(hidden, (o == to_parent ? 2 : 1) * width, 1);
         }
@@ -1201,17 +1250,19 @@ std::size_t checked_frames(const cancellation_network& net,
 {
     const std::size_t frames = reliabilities.size() / net.n();
     if (parameters.size() != net.parameters())
-        throw std::invalid_argument("cancellation_network: expected " +
-                                    std::to_string(net.parameters()) + " parameters, got " +
-                                    std::to_string(parameters.size()));
-    if (reliabilities.size() % net.n() != 0 || u.size() != reliabilities.size())
         throw std::invalid_argument(
-            "cancellation_network: expected reliabilities and bits of as many frames of " +
-            std::to_string(net.n()) + ", got " + std::to_string(reliabilities.size()) +
-            " and " + std::to_string(u.size()));
+            "cancellation_network: expected " + std::to_string(net.parameters()) +
+            " parameters, got " + std::to_string(parameters.size()));
+    if (reliabilities.size() % net.n() != 0 || u.size() != reliabilities.size())
+        throw std::invalid_argument("cancellation_network: expected reliabilities and "
+                                    "bits of as many frames of " +
+                                    std::to_string(net.n()) + ", got " +
+                                    std::to_string(reliabilities.size()) + " and " +
+                                    std::to_string(u.size()));
     if (passes < 1 || passes > 100)
-        throw std::invalid_argument("cancellation_network: expected 1 to 100 passes, got " +
-                                    std::to_string(passes));
+        throw std::invalid_argument(
+            "cancellation_network: expected 1 to 100 passes, got " +
+            std::to_string(passes));
     return frames;
 }
 
@@ -1224,7 +1275,8 @@ void cancellation_network::estimate(span<const float> parameters,
                                     span<float> message,
                                     span<float> codeword) const
 {
-    const std::size_t frames = checked_frames(*this, parameters, reliabilities, u, passes);
+    const std::size_t frames =
+        checked_frames(*this, parameters, reliabilities, u, passes);
     if (message.size() != frames * k() || codeword.size() != frames * d_n)
         throw std::invalid_argument("cancellation_network: expected room for " +
                                     std::to_string(frames) + " frames");
@@ -1248,12 +1300,14 @@ double cancellation_network::gradient(span<const float> parameters,
                                       float early_weight,
                                       span<float> gradient) const
 {
-    const std::size_t frames = checked_frames(*this, parameters, reliabilities, u, passes);
+    const std::size_t frames =
+        checked_frames(*this, parameters, reliabilities, u, passes);
     if (flips.size() != u.size() || gradient.size() != d_parameters)
         throw std::invalid_argument("cancellation_network: expected flips of " +
                                     std::to_string(frames) + " frames and room for " +
                                     std::to_string(d_parameters) + " gradients");
     std::fill(gradient.begin(), gradient.end(), 0.0f);
+    const std::lock_guard<std::mutex> lock(d_mutex);
     return HWY_DYNAMIC_DISPATCH(FlipGradient)(*this,
                                               parameters.data(),
                                               reliabilities.data(),
@@ -1263,7 +1317,8 @@ double cancellation_network::gradient(span<const float> parameters,
                                               passes,
                                               codeword_weight,
                                               early_weight,
-                                              gradient.data());
+                                              gradient.data(),
+                                              d_workspace);
 }
 
 } // namespace gr::neuralfec

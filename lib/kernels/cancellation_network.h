@@ -8,30 +8,32 @@
 #include "kernels/span.h"
 
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <vector>
 
 namespace gr::neuralfec {
 
 /*!
  * Estimates which bits of a hard decision are wrong from the reliabilities |L| and the
- * syndrome. The flips e of a word have u = e F^(x)m, whose frozen bits are the syndrome and
- * whose other bits are the flips of the message.
+ * syndrome. The flips e of a word have u = e F^(x)m, whose frozen bits are the syndrome
+ * and whose other bits are the flips of the message.
  *
  * Each node of the code's binary tree, down to subcodes of 8 bits, takes for each of its
  * positions an LLR and a vector of features from its parent and gives as much back. Three
- * small networks a level (weights shared by its nodes, biases of their own; one hidden layer
- * of rectifiers) add to the rules of belief propagation,
+ * small networks a level (weights shared by its nodes, biases of their own; one hidden
+ * layer of rectifiers) add to the rules of belief propagation,
  *
  *     to the left child   l = a [+] (b + r)
  *     to the right child  l = b + (a [+] s)
  *     to the parent       s [+] (r + b),  r + (a [+] s)
  *
- * with a, b the LLRs of the two halves and s, r what the left and the right child gave back,
- * r in the first formula from the pass before. [+] is
- * sign(a) sign(b) min(|a|, |b|) + c(|a + b|) - c(|a - b|), c(x) = max(0, 0.65 - 0.29 x).
- * A subcode of 8 bits adds what a network of its own says to the LLRs and takes the exact
- * a-posteriori probabilities of its words. All signs are taken relative to those of the
- * LLRs, so that the network knows the symmetry of the code rather than learning it.
+ * with a, b the LLRs of the two halves and s, r what the left and the right child gave
+ * back, r in the first formula from the pass before. [+] is sign(a) sign(b) min(|a|, |b|)
+ * + c(|a + b|) - c(|a - b|), c(x) = max(0, 0.65 - 0.29 x). A subcode of 8 bits adds what
+ * a network of its own says to the LLRs and takes the exact a-posteriori probabilities of
+ * its words. All signs are taken relative to those of the LLRs, so that the network knows
+ * the symmetry of the code rather than learning it.
  *
  * Passes share their weights. LLRs are true ones: the decoder depends on their scale.
  */
@@ -64,6 +66,11 @@ public:
     std::size_t levels() const { return d_levels; }
     std::size_t features() const { return d_features; }
     std::size_t parameters() const { return d_parameters; }
+    //! Memory that gradient() keeps from one call to the next.
+    struct workspace {
+        virtual ~workspace() = default;
+    };
+
     //! First (0) and second (1) layer of the network of an operation at a level.
     const layer& node_layer(std::size_t level, operation o, std::size_t which) const
     {
@@ -98,7 +105,8 @@ public:
     /*!
      * Mean over frames of the loss, and its gradient: after each pass the binary
      * cross-entropy of the message's flips (mean over k), plus codeword_weight times that
-     * of the codeword's (mean over n); all passes but the last count early_weight.
+     * of the codeword's (mean over n); all passes but the last count early_weight. Calls
+     * from several threads wait for each other.
      *
      * \param u, flips F frames of n bits: u = flips F^(x)m and the flips themselves
      * \param gradient out, parameters() numbers
@@ -120,6 +128,8 @@ private:
     std::size_t d_parameters = 0;
     std::vector<layer> d_layers;
     std::vector<uint8_t> d_masks;
+    mutable std::mutex d_mutex; // of the workspace
+    mutable std::unique_ptr<workspace> d_workspace;
 };
 
 } // namespace gr::neuralfec

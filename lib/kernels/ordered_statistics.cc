@@ -115,9 +115,9 @@ private:
     std::vector<word> d_columns;  // the same in order of reliability, then reduced
     std::vector<float> d_magnitudes;
     std::vector<uint32_t> d_positions, d_basis, d_parity;
-    std::vector<word> d_rows;     // check bits of each basis position
-    std::vector<float> d_change;  // cost of changing it
-    std::vector<float> d_tables;  // cost of each byte of check bits
+    std::vector<word> d_rows;    // check bits of each basis position
+    std::vector<float> d_change; // cost of changing it
+    std::vector<float> d_tables; // cost of each byte of check bits
     float d_best = 0;
     unsigned d_best_count = 0;
     std::array<uint32_t, ordered_statistics::max_order> d_best_changes{}, d_changes{};
@@ -129,7 +129,8 @@ private:
             a[w] ^= b[w];
     }
 
-    //! Most reliable first, the first of equals in front; each position's place is counted.
+    //! Most reliable first, the first of equals in front; each position's place is
+    //! counted.
     void sort_positions(const float* llrs)
     {
         for (std::size_t j = 0; j < d_n; j++)
@@ -230,8 +231,11 @@ private:
 
     //! All ways to change `left` more positions, from first on.
     template <bool Prune>
-    void try_changes(
-        unsigned left, unsigned depth, std::size_t first, const word& parity, float basis_cost)
+    void try_changes(unsigned left,
+                     unsigned depth,
+                     std::size_t first,
+                     const word& parity,
+                     float basis_cost)
     {
         for (std::size_t i = first; i + left <= d_k; i++) {
             // Changes cost more from one position to the next.
@@ -278,7 +282,8 @@ std::size_t decode_words(const gf2_map& generator,
         };
         std::transform(llrs + f * n, llrs + (f + 1) * n, channel.begin(), finite);
         if (improved)
-            std::transform(improved + f * n, improved + (f + 1) * n, ordering.begin(), finite);
+            std::transform(
+                improved + f * n, improved + (f + 1) * n, ordering.begin(), finite);
         decoder.decode(
             channel.data(), improved ? ordering.data() : channel.data(), codeword.data());
         pseudo_inverse.apply(codeword, span<uint8_t>(messages + f * k, k));
@@ -298,7 +303,7 @@ std::size_t DecodeOrdered(const gf2_map& generator,
 {
     const std::size_t k = generator.rows(), n = generator.columns();
     const std::size_t words = (std::max(k, n - k) + 63) / 64;
-    const auto decode = words == 1 ? decode_words<1>
+    const auto decode = words == 1   ? decode_words<1>
                         : words == 2 ? decode_words<2>
                                      : decode_words<16>;
     return decode(generator, pseudo_inverse, order, llrs, improved, frames, messages);
@@ -321,16 +326,18 @@ ordered_statistics::ordered_statistics(span<const uint8_t> generator,
       d_order(order)
 {
     if (order > max_order)
-        throw std::invalid_argument("ordered_statistics: expected an order of 0 to 4, got " +
-                                    std::to_string(order));
+        throw std::invalid_argument(
+            "ordered_statistics: expected an order of 0 to 4, got " +
+            std::to_string(order));
     if (k > 1024 || n() - std::min(n(), k) > 1024 || n() < k)
         throw std::invalid_argument(
             "ordered_statistics: expected k <= n, k and n - k at most 1024, got n = " +
             std::to_string(n()) + ", k = " + std::to_string(k));
     if (d_pseudo_inverse.columns() != k)
-        throw std::invalid_argument(
-            "ordered_statistics: expected a pseudo-inverse of " + std::to_string(n()) + " x " +
-            std::to_string(k) + ", got " + std::to_string(pseudo_inverse.size()) + " bits");
+        throw std::invalid_argument("ordered_statistics: expected a pseudo-inverse of " +
+                                    std::to_string(n()) + " x " + std::to_string(k) +
+                                    ", got " + std::to_string(pseudo_inverse.size()) +
+                                    " bits");
     std::vector<uint8_t> identity(k * k);
     d_pseudo_inverse.apply(generator, identity);
     for (std::size_t i = 0; i < k * k; i++)
@@ -339,7 +346,8 @@ ordered_statistics::ordered_statistics(span<const uint8_t> generator,
                 "ordered_statistics: expected G pseudo_inverse = I, got another matrix");
 }
 
-std::size_t ordered_statistics::decode(span<const float> llrs, span<uint8_t> messages) const
+std::size_t ordered_statistics::decode(span<const float> llrs,
+                                       span<uint8_t> messages) const
 {
     return decode_frames(llrs, nullptr, messages);
 }
@@ -349,10 +357,10 @@ std::size_t ordered_statistics::decode_reordered(span<const float> llrs,
                                                  span<uint8_t> messages) const
 {
     if (improved.size() != llrs.size())
-        throw std::invalid_argument("ordered_statistics: expected as many improved LLRs as "
-                                    "LLRs, " +
-                                    std::to_string(llrs.size()) + ", got " +
-                                    std::to_string(improved.size()));
+        throw std::invalid_argument(
+            "ordered_statistics: expected as many improved LLRs as "
+            "LLRs, " +
+            std::to_string(llrs.size()) + ", got " + std::to_string(improved.size()));
     return decode_frames(llrs, improved.data(), messages);
 }
 
@@ -363,9 +371,9 @@ std::size_t ordered_statistics::decode_frames(span<const float> llrs,
     const std::size_t frames = llrs.size() / n();
     if (llrs.size() % n() != 0 || messages.size() != frames * k())
         throw std::invalid_argument(
-            "ordered_statistics: expected frames of " + std::to_string(n()) + " LLRs and " +
-            std::to_string(k()) + " message bits, got " + std::to_string(llrs.size()) +
-            " and " + std::to_string(messages.size()));
+            "ordered_statistics: expected frames of " + std::to_string(n()) +
+            " LLRs and " + std::to_string(k()) + " message bits, got " +
+            std::to_string(llrs.size()) + " and " + std::to_string(messages.size()));
     return HWY_DYNAMIC_DISPATCH(DecodeOrdered)(d_generator,
                                                d_pseudo_inverse,
                                                d_order,
