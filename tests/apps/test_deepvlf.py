@@ -1,3 +1,4 @@
+import csv
 import importlib.util
 import json
 import math
@@ -92,3 +93,39 @@ def test_import_refuses_what_is_no_checkpoint(tmp_path, run):
     status, said = run("import_deepvlf", tmp_path / "c", "--snr", 1, tmp_path / "m.pt")
     assert status == 1 and "no checkpoint" in said.err
     assert not (tmp_path / "m.pt").exists()
+
+
+def test_curves_are_drawn_from_stored_counts(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = tmp_path / "c"
+    torch.save(published.checkpoint("R", groups=4, rounds=6, width=16), checkpoint)
+    run("import_deepvlf", checkpoint, "--snr", 1, "--blocks", 64, "--groups", 4, "m.pt")
+    ours = ["--scheme", "belief", "--model", "feedback/belief-4bit-1dB", "--blocks", 200]
+    theirs = ["--scheme", "R", "--model", "m.pt", "--blocks", 200]
+    for arguments in (
+        ["measure", "a", *ours, "--log-odds", 6, 9],
+        ["measure", "b", *theirs, "--threshold", 0.9, 0.99],
+        ["measure", "b", *theirs, "--feedback-snr", 20, "--threshold", 0.9],
+        ["measure", "b", *theirs, "--channel", "tdl-c", "--snr", 3, "--threshold", 0.9],
+        ["symbols", "symbols", *ours],
+    ):
+        status, said = run("deepvlf_curves", *arguments)
+        assert status == 0, said.err
+    status, said = run("deepvlf_curves", "measure", "a", *ours, "--log-odds", 9)
+    assert status == 1 and "another seed" in said.err
+    status, said = run("deepvlf_curves", "draw")
+    assert status == 0, said.err
+    drawn = {file.name for file in (tmp_path / "docs/figures").iterdir()}
+    assert drawn == {f"deepvlf-figure-{number}.png" for number in (4, 5, 6, 7, 8)}
+
+    with open("results/deepvlf-symbols.csv") as file:
+        rows = list(csv.DictReader(file))
+    first = [row for row in rows if row["round"] == "1"]
+    assert sum(int(row["count"]) for row in first) == 200
+    # No pattern's first symbol depends on anything but the pattern.
+    assert len(first) == len({row["pattern"] for row in first}) == 16
+
+
+def test_nothing_to_draw(tmp_path, run):
+    status, said = run("deepvlf_curves", "--results", tmp_path, "draw")
+    assert status == 1 and "no counts" in said.err

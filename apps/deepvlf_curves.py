@@ -1,0 +1,432 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Figures 4 to 8 of the DeepVLF paper for any feedback codes, from stored counts.
+
+    deepvlf_curves.py measure belief --scheme "belief, 4 bits" --model MODEL --log-odds 8 10 12
+    deepvlf_curves.py symbols symbols --scheme "belief, 4 bits" --model MODEL
+    deepvlf_curves.py draw
+
+`measure` adds counts of each pair of SNR and threshold to results/deepvlf-NAME.csv; `symbols`
+histograms of the first group's symbols by round and pattern; `draw` takes all that
+results/deepvlf-*.csv have. Filled markers are counted, with intervals of 95 %; open ones are
+estimates by the receiver's posterior, for points with fewer than 20 errors; arrows are upper
+ends of intervals where no error was counted. Dotted lines are capacities.
+"""
+
+import argparse
+import csv
+import dataclasses
+import math
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from gnuradio.neuralfec.feedback import evaluation, files, points
+from gnuradio.neuralfec.feedback.points import Point, capacity
+
+ROUNDS = (1, 2, 4, 6)
+EDGES = np.linspace(-5, 5, 201)
+SYMBOLS = ["scheme", "round", "pattern", "bin", "count"]
+MARKERS = "osD^vP*X<>ph"
+COUNTED = 20
+
+
+def load(arguments: argparse.Namespace, snr_db: float | None, threshold: float | None):
+    """Code, setting and card of what the command line asks for."""
+    code, made_for, card = files.load(arguments.model, threshold=threshold, snr_db=snr_db)
+    setting = evaluation.override(
+        made_for,
+        feedback_snr_db=arguments.feedback_snr,
+        termination=arguments.termination,
+        transmitter_threshold=arguments.transmitter_threshold,
+        channel=arguments.channel,
+    )
+    return code, setting, card
+
+
+def thresholds(arguments: argparse.Namespace) -> list[float | None]:
+    odds = [1 / (1 + math.exp(-theta)) for theta in arguments.log_odds or ()]
+    return odds + (arguments.threshold or []) or [None]
+
+
+def csv_file(arguments: argparse.Namespace, name: str) -> Path:
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    return arguments.results / f"deepvlf-{name}.csv"
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    for snr_db in arguments.snr or [None]:
+        for threshold in thresholds(arguments):
+            code, setting, card = load(arguments, snr_db, threshold)
+            p = code.parameters
+            point = Point(
+                arguments.scheme,
+                card.name,
+                setting,
+                arguments.seed,
+                p.groups,
+                p.group_bits,
+                count(code, setting, arguments),
+            )
+            points.add(csv_file(arguments, arguments.name), [point])
+            print(told(point), flush=True)
+
+
+def count(code, setting: evaluation.Setting, arguments: argparse.Namespace) -> dict:
+    """Counts until there are enough errors or blocks."""
+    rng = np.random.default_rng(arguments.seed)
+    total = {"blocks": 0, "block_errors": 0}
+    while total["blocks"] < arguments.blocks and total["block_errors"] < arguments.errors:
+        size = min(arguments.batch, arguments.blocks - total["blocks"])
+        counts = evaluation.simulate(code, setting, size, rng)
+        total = {name: total.get(name, 0) + value for name, value in counts.items()}
+    return total
+
+
+def told(point: Point) -> str:
+    value, low, high = point.block_error_rate
+    text = (
+        f"{point.scheme}: {point.setting.snr_db:g} dB, gamma {point.setting.threshold}: "
+        f"rate {point.rate:.4f}, power {point.power:.4f}, {point.counts['block_errors']} of "
+        f"{point.counts['blocks']} wrong, {value:.2e} [{low:.1e}, {high:.1e}]"
+    )
+    estimate = point.posterior_error_rate
+    if estimate is not None:
+        text += f", by the posterior {estimate.value:.2e} [{estimate.low:.1e}, {estimate.high:.1e}]"
+    return text
+
+
+def symbols(arguments: argparse.Namespace) -> None:
+    """Histograms of the first group's symbols, given its pattern, that the others and the
+    noise vary."""
+    snr_db = arguments.snr[0] if arguments.snr else None
+    code, setting, _ = load(arguments, snr_db, thresholds(arguments)[0])
+    rng = np.random.default_rng(arguments.seed)
+    histogram = np.zeros((len(ROUNDS), code.parameters.patterns, len(EDGES) - 1), np.int64)
+    for start in range(0, arguments.blocks, arguments.batch):
+        size = min(arguments.batch, arguments.blocks - start)
+        population = evaluation.Population(code, setting, size, rng)
+        labels = code.labels(population.messages)[:, 0]
+        for number in range(1, ROUNDS[-1] + 1):
+            x = population.encoder.encode(population.active)
+            sent = ~population.encoder.decoded[population.active, 0]
+            if number in ROUNDS:
+                # What is beyond the ends counts at them.
+                place = np.searchsorted(EDGES[1:-1], x[sent, 0], side="right")
+                where = ROUNDS.index(number), labels[population.active[sent]], place
+                np.add.at(histogram, where, 1)
+            population.transmit(x)
+    file = csv_file(arguments, arguments.name)
+    kept = [row for row in symbol_rows(file) if row[0] != arguments.scheme]
+    fresh = [
+        (arguments.scheme, ROUNDS[r], pattern, round(EDGES[place], 3), histogram[r, pattern, place])
+        for r, pattern, place in zip(*np.nonzero(histogram), strict=True)
+    ]
+    with open(file, "w", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows([SYMBOLS, *kept, *fresh])
+    points.note_run(file)
+    print(f"{arguments.scheme}: {histogram.sum()} symbols")
+
+
+def symbol_rows(file: Path) -> list[list[str]]:
+    """Rows of a file of histograms; none of a file that is not there or of something else."""
+    if not file.exists():
+        return []
+    with open(file, newline="") as stream:
+        rows = list(csv.reader(stream))
+    return rows[1:] if rows and rows[0] == SYMBOLS else []
+
+
+def draw(arguments: argparse.Namespace) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    everything: list[Point] = []
+    histograms: list[list[str]] = []
+    for file in sorted(arguments.results.glob("deepvlf-*.csv")):
+        rows = symbol_rows(file)
+        histograms += rows
+        if not rows:
+            everything += points.load(file)
+    everything = points.combined(everything)
+    if not everything and not histograms:
+        raise ValueError(f"no counts in {arguments.results}/deepvlf-*.csv")
+    names = list(dict.fromkeys(point.scheme for point in everything))
+    style = {
+        name: {"color": f"C{i % 10}", "marker": MARKERS[i % len(MARKERS)]}
+        for i, name in enumerate(sorted(names))
+    }
+    awgn = [point for point in everything if point.setting.channel == "awgn"]
+    faded = [point for point in everything if point.setting.channel != "awgn"]
+    arguments.figures.mkdir(parents=True, exist_ok=True)
+    for number, make in (
+        (4, lambda: differential(pyplot, awgn, style)),
+        (5, lambda: fixed_snr(pyplot, awgn, style)),
+        (6, lambda: all_snrs(pyplot, [("AWGN", awgn)], style)),
+        (7, lambda: all_snrs(pyplot, [("fading", faded)], style)),
+        (8, lambda: evolution(pyplot, histograms)),
+    ):
+        figure = make()
+        if figure is None:
+            print(f"figure {number}: no counts")
+            continue
+        file = arguments.figures / f"deepvlf-figure-{number}.png"
+        figure.savefig(file, dpi=90)
+        pyplot.close(figure)
+        print(file)
+
+
+def noisy(point: Point) -> bool:
+    return point.setting.feedback_snr_db is not None
+
+
+def feedback(point: Point) -> str:
+    if noisy(point):
+        return f"{point.setting.feedback_snr_db:g} dB feedback"
+    bits = point.counts.get("feedback_bits", 0) / point.counts["symbols"]
+    return f"{bits:g}-bit feedback" if point.digital else "noiseless feedback"
+
+
+def curves(selected: Iterable[Point]) -> dict[tuple, list[Point]]:
+    """Points that differ in nothing but their thresholds, by falling error rate."""
+    found: dict[tuple, list[Point]] = {}
+    for point in selected:
+        rest = dataclasses.replace(
+            point.setting, threshold=0.5, transmitter_threshold=point.setting.asks_transmitter / 2
+        )
+        found.setdefault((point.scheme, point.model, rest), []).append(point)
+    for line in found.values():
+        line.sort(key=lambda point: point.rate)
+    return found
+
+
+def plot(axes, line: list[Point], across: Callable[[Point], float], label: str, **style) -> None:
+    """Block error rate of a curve's points, and how it is known."""
+    known = []
+    for point in line:
+        counted, estimate = point.block_error_rate, point.posterior_error_rate
+        open_marker = point.counts["block_errors"] < COUNTED and estimate is not None
+        value, low, high = estimate if open_marker else counted
+        limit = value == 0
+        value = high if limit else value
+        low = value if limit else max(low, value / 30)
+        known.append((across(point), value))
+        axes.errorbar(
+            across(point),
+            value,
+            yerr=[[value / 2 if limit else value - low], [0 if limit else high - value]],
+            uplims=limit,
+            fmt=style["marker"],
+            color=style["color"],
+            markerfacecolor="white" if open_marker else style["color"],
+            markersize=5,
+            elinewidth=1,
+        )
+    axes.plot(*zip(*known, strict=True), color=style["color"], linewidth=1)
+    axes.plot([], [], color=style["color"], marker=style["marker"], markersize=5, label=label)
+
+
+def finish(axes, title: str, xlabel: str) -> None:
+    axes.set(yscale="log", title=title, xlabel=xlabel, ylabel="block error rate")
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7)
+
+
+def described(point: Point) -> str:
+    """Legend of a scheme that holds its power, or what it really takes."""
+    text = f"{point.scheme}, {feedback(point)}"
+    if abs(point.real_snr_db - point.setting.snr_db) > 0.1:
+        text += f", really {point.real_snr_db:.2f} dB"
+    return text
+
+
+def differential(pyplot, everything: list[Point], style: dict):
+    """Figure 4: what groups gain that end by themselves."""
+    lines = [
+        line
+        for line in curves(
+            point for point in everything if point.setting.decides_at_receiver
+        ).values()
+        if len(line) > 1 and line[0].setting.snr_db == 1
+    ]
+    if not lines:
+        return None
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    for line in lines:
+        look = style[line[0].scheme]
+        plot(left, line, lambda point: point.differential_rate, described(line[0]), **look)
+        right.plot(
+            [1 - point.setting.threshold for point in line],
+            [point.differential_rate for point in line],
+            label=described(line[0]),
+            markersize=5,
+            linewidth=1,
+            **look,
+        )
+    finish(left, "Figure 4, 1 dB", "differential rate $R_d$, bit/symbol")
+    right.set(
+        xscale="log",
+        xlabel=r"$1 - \gamma$",
+        ylabel="differential rate $R_d$, bit/symbol",
+        title=r"$R_d$ against $\gamma$",
+    )
+    right.invert_xaxis()
+    right.grid(alpha=0.3)
+    return figure
+
+
+def fixed_snr(pyplot, everything: list[Point], style: dict):
+    """Figure 5: error rate against rate at one nominal SNR, capacities at the real ones."""
+    panels = [
+        (f"Figure 5({letter}), {snr_db} dB" + (", noisy feedback" if back else ""), snr_db, back)
+        for letter, snr_db, back in (("a", 1, False), ("b", 0, False), ("c", 1, True))
+    ]
+    if not everything:
+        return None
+    figure, axes = pyplot.subplots(1, 3, figsize=(15, 5), layout="constrained", sharey=True)
+    for place, (title, snr_db, back) in zip(axes, panels, strict=True):
+        theirs = [
+            point for point in everything if point.setting.snr_db == snr_db and noisy(point) == back
+        ]
+        # Those that hold their power, also at the SNR that others really take.
+        real = [point.real_snr_db for point in theirs if point.power > 1.02]
+        same = [
+            point
+            for point in everything
+            if not noisy(point)
+            and point.setting.snr_db != snr_db
+            and any(abs(point.setting.snr_db - snr) < 0.03 for snr in real)
+        ]
+        place.axvline(capacity(snr_db), color="black", linestyle=":")
+        for line in curves(theirs + same).values():
+            look = style[line[0].scheme]
+            label = described(line[0])
+            if line[0].setting.snr_db != snr_db:
+                label += f" at {line[0].setting.snr_db:g} dB"
+                look = look | {"color": "gray"}
+            elif line[0].power > 1.02:
+                place.axvline(capacity(line[0].real_snr_db), color=look["color"], linestyle=":")
+            plot(place, line, lambda point: point.rate, label, **look)
+        finish(place, title, "rate, bit/symbol")
+        place.set_visible(bool(theirs))
+    return figure
+
+
+def all_snrs(pyplot, channels: list[tuple[str, list[Point]]], style: dict):
+    """Figures 6 and 7: error rate against rate, a colour for each nominal SNR."""
+    name, everything = channels[0]
+    sides = [
+        (f"{name}, {words} feedback", [point for point in everything if noisy(point) == back])
+        for words, back in (("noiseless or digital", False), ("noisy", True))
+    ]
+    sides = [side for side in sides if side[1]]
+    if not sides:
+        return None
+    figure, axes = pyplot.subplots(
+        1, len(sides), figsize=(7.5 * len(sides), 5.5), layout="constrained", squeeze=False
+    )
+    shades = pyplot.get_cmap("viridis")
+    for place, (title, selected) in zip(axes[0], sides, strict=True):
+        # At whole dB; the others belong to figure 5.
+        selected = [
+            point for point in selected if point.setting.snr_db == round(point.setting.snr_db)
+        ]
+        for snr_db in sorted({point.setting.snr_db for point in selected}):
+            colour = shades((snr_db + 1) / 6.5)
+            place.axvline(capacity(snr_db), color=colour, linestyle=":")
+            place.plot([], [], color=colour, linewidth=3, label=f"{snr_db:g} dB")
+        for line in curves(selected).values():
+            look = style[line[0].scheme] | {"color": shades((line[0].setting.snr_db + 1) / 6.5)}
+            plot(place, line, lambda point: point.rate, "", **look)
+        finish(place, title, "rate, bit/symbol")
+        handles, labels = place.get_legend_handles_labels()
+        shown = {label: handle for label, handle in zip(labels, handles, strict=True) if label}
+        for scheme in sorted({point.scheme for point in selected}):
+            power = [point.power for point in selected if point.scheme == scheme]
+            text = f"{scheme}, power {min(power):.2f} to {max(power):.2f}"
+            (shown[text],) = place.plot(
+                [], [], color="gray", linestyle="", marker=style[scheme]["marker"]
+            )
+        place.legend(shown.values(), shown.keys(), fontsize=7)
+    return figure
+
+
+def evolution(pyplot, rows: list[list[str]]):
+    """Figure 8: densities of the first group's symbols by round, a colour for each pattern."""
+    if not rows:
+        return None
+    schemes = list(dict.fromkeys(row[0] for row in rows))
+    figure, axes = pyplot.subplots(
+        len(schemes),
+        len(ROUNDS),
+        figsize=(13, 2.6 * len(schemes)),
+        layout="constrained",
+        squeeze=False,
+        sharex=True,
+    )
+    width = EDGES[1] - EDGES[0]
+    for line, scheme in zip(axes, schemes, strict=True):
+        for place, number in zip(line, ROUNDS, strict=True):
+            mine = [row for row in rows if row[0] == scheme and int(row[1]) == number]
+            patterns = 1 + max((int(row[2]) for row in mine), default=0)
+            density = np.zeros((patterns, len(EDGES) - 1))
+            for _, _, pattern, low, count in mine:
+                density[int(pattern), round((float(low) - EDGES[0]) / width)] += int(count)
+            density /= np.maximum(density.sum(1, keepdims=True), 1) * width
+            shades = pyplot.get_cmap("turbo")
+            for pattern, values in enumerate(density):
+                place.stairs(values, EDGES, color=shades((pattern + 0.5) / patterns))
+            place.set(title=f"{scheme}, round {number}", ylim=(0, 3), yticks=[])
+            place.title.set_fontsize(9)
+    for place in axes[-1]:
+        place.set_xlabel("symbol of the first group")
+    return figure
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of counts")
+    commands = parser.add_subparsers(required=True)
+    for run, blocks in ((measure, 20000), (symbols, 100_000)):
+        command = commands.add_parser(run.__name__)
+        command.set_defaults(run=run)
+        command.add_argument("name", help="of results/deepvlf-NAME.csv")
+        command.add_argument("--scheme", required=True, help="its name in the legends")
+        command.add_argument("--model", required=True, help="model file, or name of a shipped one")
+        command.add_argument("--snr", type=float, nargs="+", help="forward SNR in dB")
+        command.add_argument("--feedback-snr", type=float, help="in dB; inf: noiseless")
+        command.add_argument("--termination", choices=evaluation.TERMINATIONS)
+        command.add_argument("--threshold", type=float, nargs="+", help="gamma of the receiver")
+        command.add_argument("--log-odds", type=float, nargs="+", help="log(gamma / (1 - gamma))")
+        command.add_argument("--transmitter-threshold", type=float)
+        command.add_argument("--channel", choices=evaluation.CHANNELS)
+        command.add_argument("--blocks", type=int, default=blocks, help="at most")
+        command.add_argument("--batch", type=int, default=2048)
+        command.add_argument("--seed", type=int, default=0)
+    commands.choices["measure"].add_argument(
+        "--errors", type=int, default=200, help="wrong blocks to stop at"
+    )
+    command = commands.add_parser("draw")
+    command.set_defaults(run=draw)
+    command.add_argument("--figures", type=Path, default=Path("docs/figures"), help="folder")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"deepvlf_curves: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
