@@ -7,7 +7,7 @@ from scipy.special import j0
 SMALL = [
     "--bits", "4", "--groups", "2", "--rounds", "4", "--first-decision", "2", "--snr", "6",
     "--batch", "64", "--threshold", "0.99", "--statistics-blocks", "512",
-    "--evaluation-blocks", "512", "--report", "20",
+    "--evaluation-blocks", "512", "--report", "20", "--measure", "20", "--progress-blocks", "256",
 ]  # fmt: skip
 
 
@@ -83,14 +83,14 @@ def test_rollout_counts_what_it_sends():
     module = training.FeedbackCode(training.parameters(options("--out", "x")))
     rng = torch.Generator().manual_seed(0)
     point = training.Point(6.0, None, "none", 0.99, 4)
-    figures = training.rollout(module, point, "R", 500, rng)
+    figures = training.rollout(module, point, 3.0, 500, rng)
     assert figures.symbols == 500 * 2 * 4 and figures.blocks == 500
     assert figures.energy / figures.symbols == pytest.approx(1, abs=0.02)
     assert 400 < figures.block_errors <= 500
     # Two bits a group are worth log 4 to a network that knows nothing.
     assert float(figures.loss.detach()) == pytest.approx(np.log(4), rel=0.3)
     point = training.Point(6.0, None, "transmitter", 0.99, 4)
-    genie = training.rollout(module, point, "R", 500, rng)
+    genie = training.rollout(module, point, 3.0, 500, rng)
     assert genie.symbols < figures.symbols
 
 

@@ -10,11 +10,15 @@ that are finished leave the batch, the transmitter sees the noise (what came bac
 it sent), and cross-entropy is taken of logits.
 
 A run that is interrupted goes on from its checkpoint (`<out>.training`) when it is started
-again with the same options. The model file is written at the end, with statistics of the
-power normalisation over fresh blocks and what it measured.
+again with the same options. What is kept is a running average of the weights (Polyak and
+Juditsky, 1992). `<out>.csv` gets what it does at its operating point on the way: step,
+minutes, and counts over fresh blocks. The model file is written at the end, with statistics
+of the power normalisation over fresh blocks and what it measured.
 """
 
 import argparse
+import copy
+import csv
 import dataclasses
 import math
 import sys
@@ -54,9 +58,9 @@ class Figures:
     blocks: int
 
 
-def round_weight(scheme: str, round: int) -> float:
-    """theta^(tau - c) of Sec. III-C3, Table I."""
-    return 10.0 ** (round - 9) if scheme == "R" else 10 ** (0.25 * (round - 16))
+# theta of Sec. III-C3; 10^0.25 for T is the paper's (Table I). Its 10 for R gives the rounds
+# in which groups should end no gradient until the later ones are learned.
+LATE_WEIGHT = {"R": 3.0, "hybrid": 3.0, "T": 10**0.25, "GBAF": 1.0}
 
 
 def standardised(o: Tensor, sent: Tensor) -> Tensor:
@@ -81,9 +85,13 @@ def standardised(o: Tensor, sent: Tensor) -> Tensor:
 
 
 def rollout(
-    module: FeedbackCode, point: Point, scheme: str, blocks: int, rng: torch.Generator
+    module: FeedbackCode, point: Point, late_weight: float, blocks: int, rng: torch.Generator
 ) -> Figures:
-    """One batch from first to last round, differentiable. rng: on the module's device."""
+    """One batch from first to last round, differentiable.
+
+    late_weight: theta of Sec. III-C3, by which the loss of a round weighs more than that of
+    the round before. rng: on the module's device.
+    """
     p = module.code
     device = module.mean.device
     q, m = p.groups, p.group_bits
@@ -146,7 +154,7 @@ def rollout(
         belief = torch.where(active[:, :, None], torch.softmax(logits, 2), belief)
         if i + 1 >= min(p.first_decision, point.horizon):
             wrong = nn.functional.cross_entropy(logits[active], labels[active], reduction="sum")
-            loss = loss + round_weight(scheme, i + 1) * wrong / (blocks * q)
+            loss = loss + late_weight ** (i + 1 - point.horizon) * wrong / (blocks * q)
             if point.termination in ("receiver", "hybrid"):
                 with torch.no_grad():
                     best = logits.max(2)
@@ -169,9 +177,8 @@ def rollout(
             sent, seen, received = ([t[stay] for t in h] for h in (sent, seen, received))
             if len(labels) == 0:
                 break
-    # Sums of theta^(tau - c) differ by powers of ten from one horizon to the next.
     weights = sum(
-        round_weight(scheme, r)
+        late_weight ** (r - point.horizon)
         for r in range(min(p.first_decision, point.horizon), point.horizon + 1)
     )
     return Figures(loss / weights, symbols, energy, errors, blocks)
@@ -236,10 +243,12 @@ def draw_point(
 def train(options: argparse.Namespace) -> FeedbackCode:
     """Runs or goes on with a training until its end, or the end of `minutes`.
 
-    Returns the module, its statistics not yet set; options.step tells how far it came.
+    Returns the average of the module, its statistics not yet set; options.step tells how far
+    it came, options.spent in how many seconds.
     """
     torch.manual_seed(options.seed)
     module = FeedbackCode(parameters(options)).to(options.device)
+    average = copy.deepcopy(module).eval()
     target = setting(options)
     optimizer = torch.optim.AdamW(module.parameters(), lr=options.lr, weight_decay=1e-3)
     rng = torch.Generator(options.device).manual_seed(options.seed)
@@ -252,11 +261,13 @@ def train(options: argparse.Namespace) -> FeedbackCode:
         )
     }  # fmt: skip
     options.step, spent = 0, 0.0
+    progress_file = options.out.with_suffix(".csv")
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=options.device, weights_only=True)
         if saved["options"] != identity:
             raise ValueError(f"{checkpoint} is of a training with other options; remove it")
         module.load_state_dict(saved["module"])
+        average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
         rng.set_state(saved["rng"].cpu())
         options.step, spent = saved["step"], saved["seconds"]
@@ -267,6 +278,7 @@ def train(options: argparse.Namespace) -> FeedbackCode:
         content = {
             "options": identity,
             "module": module.state_dict(),
+            "average": average.state_dict(),
             "optimizer": optimizer.state_dict(),
             "rng": rng.get_state(),
             "step": options.step,
@@ -288,11 +300,15 @@ def train(options: argparse.Namespace) -> FeedbackCode:
         rate *= min(1, (options.step + 1) / 50)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        figures = rollout(module, point, options.scheme, options.batch, rng)
+        figures = rollout(module, point, LATE_WEIGHT[options.scheme], options.batch, rng)
         optimizer.zero_grad(set_to_none=True)
         figures.loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
+        keep = min(0.998, options.step / (options.step + 10))
+        with torch.no_grad():
+            for ours, theirs in zip(average.parameters(), module.parameters(), strict=True):
+                ours.lerp_(theirs, 1 - keep)
         options.step += 1
         figures.loss = float(figures.loss.detach())
         since.append(figures)
@@ -300,10 +316,33 @@ def train(options: argparse.Namespace) -> FeedbackCode:
             report(options.step, point, since, module, time.monotonic() - start)
             since = []
             save()
+        options.spent = time.monotonic() - start
+        if options.step % options.measure == 0:
+            note_progress(progress_file, average, options)
         if options.minutes and time.monotonic() - start - spent > 60 * options.minutes:
             save()
             break
-    return module
+    options.spent = time.monotonic() - start
+    return average
+
+
+def note_progress(file: Path, module: FeedbackCode, options: argparse.Namespace) -> None:
+    """Adds a line on what the module does at the operating point, power normalised."""
+    target = setting(options)
+    rng = np.random.default_rng([options.seed, options.step])
+    code = Code(copy.deepcopy(module).cpu(), files.default_engine())
+    blocks = options.progress_blocks
+    evaluation.estimate_statistics(code, target, blocks, rng, sent_only=True)
+    measured = evaluation.evaluate(code, target, blocks, rng)
+    names = ("blocks", "block_errors", "symbols", "block_error_rate", "rate", "mean_power")
+    row = {"step": options.step, "minutes": round(options.spent / 60, 2)}
+    row |= {name: measured[name] for name in names}
+    new = options.step == options.measure or not file.exists()
+    with file.open("w" if new else "a", newline="") as out:
+        writer = csv.DictWriter(out, row, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def report(
@@ -342,7 +381,7 @@ def export(module: FeedbackCode, options: argparse.Namespace) -> dict:
             commit=provenance.commit(),
             seed=options.seed,
             steps=options.step,
-            device=options.device,
+            device=f"{options.device}, {options.spent / 60:.0f} minutes",
         ),
         measured=measured,
     )
@@ -373,6 +412,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, help="stop after these; start again to go on")
     parser.add_argument("--report", type=int, default=50, help="steps from one line to the next")
+    parser.add_argument(
+        "--measure", type=int, default=250, help="steps from one line of <out>.csv to the next"
+    )
+    parser.add_argument("--progress-blocks", type=int, default=8192, help="of such a line")
     parser.add_argument("--statistics-blocks", type=int, default=32768)
     parser.add_argument("--evaluation-blocks", type=int, default=32768)
     return parser
