@@ -106,7 +106,7 @@ def main() -> None:
         for _ in range(code.parameters.rounds):
             x = encoder.encode(one)
             decoder.decode(one, x, None)
-            encoder.observe(one, decoder.feedback(x), none)
+            encoder.observe(one, decoder.feedback(one, x), none)
 
     times: dict[str, list[float]] = {name: [] for name in ("plain", "ours", "plain 1", "ours 1")}
     for _ in range(arguments.runs):

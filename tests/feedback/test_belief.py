@@ -64,7 +64,7 @@ def test_ends_follow_the_plain_twin(group_bits):
         x = encoder.encode(slots)
         y = x + 0.89 * rng.standard_normal(x.shape).astype(np.float32)
         decoder.decode(slots, y)
-        levels = decoder.feedback(y)
+        levels = decoder.feedback(slots, y)
         encoder.observe(slots, levels)
         for b, q in zip(*np.nonzero(sending), strict=True):
             twin = twins[b][q]
@@ -153,7 +153,7 @@ def test_two_processes_on_different_targets_agree_to_the_bit(trained):
             symbols += sending.sum()
             y = x + np.float32(0.891) * rng.standard_normal(x.shape, np.float32)
             decoded = decoder.decode(active, y)
-            child.stdin.write(decoder.feedback(y).tobytes())
+            child.stdin.write(decoder.feedback(active, y).tobytes())
             child.stdin.flush()
             active = active[~decoded.all(1) & (decoder.rounds[active] < code.parameters.rounds)]
         table = decoder.table
@@ -209,7 +209,7 @@ def test_symbols_that_do_not_arrive_leave_the_belief(trained):
     x = encoder.encode(slots)
     x[0] = np.nan
     decoder.decode(slots, x)
-    levels = decoder.feedback(x)
+    levels = decoder.feedback(slots, x)
     groups = code.parameters.groups
     assert (levels[0] == 0).all() and (levels[1] > 0).all()
     assert np.array_equal(decoder.table.log_ratios[:groups], before[:groups])
@@ -218,7 +218,7 @@ def test_symbols_that_do_not_arrive_leave_the_belief(trained):
     while not decoder.decoded.all():
         x = encoder.encode(slots)
         decoder.decode(slots, x)
-        encoder.observe(slots, decoder.feedback(x))
+        encoder.observe(slots, decoder.feedback(slots, x))
     assert np.array_equal(code.bits(decoder.decisions(slots)), message)
 
 
@@ -248,7 +248,7 @@ def test_blocks_in_any_company_and_round(trained):
             sent[slot].append(symbols)
         y = x + noise[rounds, slots]
         decoder.decode(slots, y)
-        encoder.observe(slots, decoder.feedback(y))
+        encoder.observe(slots, decoder.feedback(slots, y))
 
     together = play([np.arange(5)])
     apart = play([np.array([3]), np.array([4, 1]), np.array([0, 2])])

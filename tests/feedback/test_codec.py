@@ -152,7 +152,7 @@ def test_slots_in_different_rounds_do_not_touch_each_other(tmp_path):
             x = encoder.encode(slots)
             y = x + noise[slots, encoder.rounds[slots] - 1]
             decoded = decoder.decode(slots, y, 0.9)
-            encoder.observe(slots, decoder.feedback(y), decoded)
+            encoder.observe(slots, decoder.feedback(slots, y), decoded)
             for slot, row in zip(slots, x, strict=True):
                 seen[slot].append(row)
         return np.array([seen[slot] for slot in range(6)]), decoder.beliefs

@@ -98,7 +98,7 @@ class Decoder:
     def decisions(self, slots):
         return np.clip(np.rint(self.level(slots)), 0, 3).astype(int)
 
-    def feedback(self, received):
+    def feedback(self, slots, received):
         if self.code.payload_bytes:
             return np.clip(np.rint(16 * received), -127, 127).astype(np.int8).view(np.uint8)
         return received.astype(np.float32)

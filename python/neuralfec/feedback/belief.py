@@ -90,14 +90,19 @@ class BeliefParameters:
         return round(10 ** (-self.snr_db / 10), 9)
 
     @property
+    def update_variance(self) -> float:
+        """What the update of the belief that both ends hold takes the noise to be."""
+        return self.noise_variance
+
+    @property
     def feedback_levels(self) -> int:
         """The largest level is this many steps from 0."""
         return (1 << (self.feedback_bits - 1)) - 1
 
     def gain(self, threshold: float) -> float:
         """g that gives unit power over the symbols sent with this threshold."""
-        rows = [(snr_db, _interpolated(pairs, threshold)) for snr_db, pairs in self.gains]
-        return round(_interpolated(rows, self.snr_db), 6)
+        rows = [(snr_db, interpolated(pairs, threshold)) for snr_db, pairs in self.gains]
+        return round(interpolated(rows, self.snr_db), 6)
 
     def at(self, snr_db: float) -> "BeliefParameters":
         """The same code for another SNR, or for the nearest that it was trained for."""
@@ -105,7 +110,8 @@ class BeliefParameters:
         return dataclasses.replace(self, snr_db=min(max(snr_db, low), high))
 
 
-def _interpolated(pairs: Sequence[tuple[float, float]], place: float) -> float:
+def interpolated(pairs: Sequence[tuple[float, float]], place: float) -> float:
+    """Of (place, value) pairs in rising order: linear between them, constant beyond."""
     low = pairs[0]
     for high in pairs:
         if place <= high[0]:

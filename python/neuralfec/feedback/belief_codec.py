@@ -59,7 +59,7 @@ class BeliefCode:
             group_bits=p.group_bits,
             hidden1=p.hidden[0],
             hidden2=p.hidden[1],
-            noise_variance=p.noise_variance,
+            noise_variance=p.update_variance,
             peak=p.peak,
             snr_db=p.snr_db,
             feedback_bits=p.feedback_bits,
@@ -222,7 +222,7 @@ class BeliefDecoder(_End):
         self._update(slots, active, levels)
         return self.decoded[slots]
 
-    def feedback(self, received: np.ndarray) -> np.ndarray:
+    def feedback(self, slots: np.ndarray, received: np.ndarray) -> np.ndarray:
         """Levels that go back for y, (n, Q) uint8. Those of groups decided are not read."""
         levels = self.code.kernel.quantize(np.ascontiguousarray(received, np.float32).ravel())
         return levels.reshape(received.shape)

@@ -7,8 +7,15 @@ import os
 from .. import models
 from .belief import CONDITIONS, BeliefNetwork, BeliefParameters
 from .belief_codec import BeliefCode
+from .tracked import TrackedParameters
+from .tracked_codec import TrackedCode
 
 SYSTEM = "feedback"
+# Where a card keeps what both ends must agree on, by kind of code.
+KINDS = {
+    "belief_code": (BeliefParameters, BeliefCode),
+    "tracked_code": (TrackedParameters, TrackedCode),
+}
 
 
 def save(
@@ -22,6 +29,12 @@ def save(
     measured: dict,
 ) -> None:
     """Writes a code; threshold: the one to use where none is asked for."""
+    tracked = isinstance(p, TrackedParameters)
+    back = (
+        f"analog feedback at {p.feedback_snr_db:g} dB"
+        if tracked
+        else f"digital feedback of {p.feedback_bits} bits a symbol"
+    )
     card = models.Card(
         system=SYSTEM,
         name=name,
@@ -36,13 +49,20 @@ def save(
             )
         },
         normalisation="symbols by the gain of the threshold, real SNR 1/sigma^2",
-        operating_point=f"{p.snr_db:g} dB forward SNR (1/sigma^2, real), "
-        f"digital feedback of {p.feedback_bits} bits a symbol",
+        operating_point=f"{p.snr_db:g} dB forward SNR (1/sigma^2, real), {back}",
         training=training,
         measured=measured,
-        parameters={"belief_code": dataclasses.asdict(p), "threshold": threshold},
+        parameters={
+            "tracked_code" if tracked else "belief_code": dataclasses.asdict(p),
+            "threshold": threshold,
+        },
     )
     models.save(file, network, card)
+
+
+def kind_of(card: models.Card) -> str | None:
+    """The kind of belief-driven code that a card describes, a key of KINDS."""
+    return next((kind for kind in KINDS if kind in card.parameters), None)
 
 
 def load_network(
@@ -51,10 +71,11 @@ def load_network(
     """Network, parameters and card of a model file. Errors as ``models.load``."""
     card = models.read_card(file)
     card.check({"system": SYSTEM})
-    if "belief_code" not in card.parameters:
+    kind = kind_of(card)
+    if kind is None:
         raise ValueError(f"{file}: {card.name} is a feedback model, but no belief-driven code")
     try:
-        p = BeliefParameters(**card.parameters["belief_code"])
+        p = KINDS[kind][0](**card.parameters[kind])
         network = BeliefNetwork(p.patterns, p.hidden)
         network.load_state_dict(models.state_dict(file))
     except (TypeError, RuntimeError) as error:
@@ -74,4 +95,4 @@ def load(
         threshold = card.parameters["threshold"]
     if snr_db is not None:
         p = p.at(snr_db)
-    return BeliefCode(p, network, threshold), card
+    return KINDS[kind_of(card)][1](p, network, threshold), card

@@ -180,6 +180,12 @@ def measure(
 
 
 class Trainer:
+    """Steps of the training. Another code of the kind has other parameters, another rollout,
+    thresholds to train for, and measurement."""
+
+    rollout = staticmethod(rollout)
+    thresholds = THRESHOLDS
+
     def __init__(self, p: BeliefParameters, arguments: argparse.Namespace):
         self.p, self.arguments = p, arguments
         self.snr_range = tuple(arguments.snr_range or (p.snr_db, p.snr_db))
@@ -196,6 +202,19 @@ class Trainer:
         self.multiplier = torch.tensor([0.6, 0.0, 0.0], device=arguments.device)
         self.step = 0
         self.seconds = 0.0
+
+    @staticmethod
+    def parameters(arguments: argparse.Namespace) -> BeliefParameters:
+        """The code that the options ask for."""
+        return BeliefParameters(
+            group_bits=arguments.group_bits,
+            rounds=arguments.rounds,
+            peak=arguments.peak,
+            snr_db=arguments.snr,
+            feedback_bits=arguments.feedback_bits or 8,
+            feedback_step=arguments.feedback_step or 1 / 16,
+            hidden=arguments.hidden,
+        )
 
     def save(self, file: Path) -> None:
         state = {
@@ -214,7 +233,7 @@ class Trainer:
 
     def resume(self, file: Path) -> None:
         state = torch.load(file, map_location=self.arguments.device, weights_only=True)
-        if BeliefParameters(**state["parameters"]) != self.p:
+        if type(self.p)(**state["parameters"]) != self.p:
             raise ValueError(f"{file}: made for {state['parameters']}, asked for {self.p}")
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -240,7 +259,7 @@ class Trainer:
             place = part + torch.rand(size, generator=self.generator, device=device)
             return low + (high - low) * place / size
 
-        threshold = uniform(*THRESHOLDS)
+        threshold = uniform(*self.thresholds)
         # From 3 dB above the SNR down to it over the first quarter.
         snr_db = uniform(*self.snr_range) + 3 * max(0.0, 4 * ease - 3)
         # Three quarters at the code's own horizon and peak, which alone steer the multiplier.
@@ -249,7 +268,7 @@ class Trainer:
         horizon[main:] = uniform(p.rounds // 2, p.rounds + 1, n - main).floor()
         peak = torch.full((n,), p.peak, device=device)
         peak[main:] = uniform(0.7 * p.peak, 1.5 * p.peak, n - main)
-        out = rollout(
+        out = self.rollout(
             self.network,
             p,
             threshold,
@@ -297,6 +316,44 @@ class Trainer:
                 )
         self.seconds += time.monotonic() - start
 
+    def finish(self, file: Path, name: str, groups: int) -> None:
+        """Finds the gains, measures, and writes the model file."""
+        from .. import models, provenance
+        from . import belief_files
+
+        network = self.average.cpu().eval()
+        low, high = self.snr_range
+        snrs = sorted({*np.linspace(low, high, 1 + math.ceil(high - low)), self.p.snr_db})
+        rows = []
+        for snr_db in map(float, snrs):
+            at_snr = dataclasses.replace(self.p, snr_db=snr_db)
+            rows.append((snr_db, unit_power_gains(network, at_snr, groups)))
+        p = dataclasses.replace(self.p, gains=rows)
+        measured = {"groups": groups, "at_threshold": {}}
+        generator = torch.Generator().manual_seed(12)
+        for threshold in MEASURED_THRESHOLDS:
+            gain = p.gain(threshold)
+            result = measure(network, p, threshold, groups, generator, gain)
+            measured["at_threshold"][f"{threshold:g}"] = {
+                key: result[key] for key in ("rate", "power", "block_error_estimate", "undecided")
+            }
+            print(f"threshold {threshold:g} gain {gain:.4f} {result}", flush=True)
+        belief_files.save(
+            file,
+            network,
+            p,
+            name=name,
+            threshold=12.0,
+            training=models.Training(
+                command=provenance.command(),
+                commit=provenance.commit(),
+                seed=self.arguments.seed,
+                steps=self.step,
+                device=f"{self.arguments.device}, {self.seconds / 60:.0f} minutes",
+            ),
+            measured=measured,
+        )
+
 
 def unit_power_gains(
     network: BeliefNetwork, p: BeliefParameters, groups: int
@@ -310,45 +367,6 @@ def unit_power_gains(
             gain /= math.sqrt(measure(network, p, threshold, groups, generator, gain)["power"])
         gains.append((threshold, round(gain, 5)))
     return tuple(gains)
-
-
-def finish(trainer: Trainer, file: Path, name: str, groups: int) -> None:
-    """Finds the gains, measures, and writes the model file."""
-    from .. import models, provenance
-    from . import belief_files
-
-    network = trainer.average.cpu().eval()
-    low, high = trainer.snr_range
-    snrs = sorted({*np.linspace(low, high, 1 + math.ceil(high - low)), trainer.p.snr_db})
-    rows = []
-    for snr_db in map(float, snrs):
-        at_snr = dataclasses.replace(trainer.p, snr_db=snr_db)
-        rows.append((snr_db, unit_power_gains(network, at_snr, groups)))
-    p = dataclasses.replace(trainer.p, gains=rows)
-    measured = {"groups": groups, "at_threshold": {}}
-    generator = torch.Generator().manual_seed(12)
-    for threshold in MEASURED_THRESHOLDS:
-        gain = p.gain(threshold)
-        result = measure(network, p, threshold, groups, generator, gain)
-        measured["at_threshold"][f"{threshold:g}"] = {
-            key: result[key] for key in ("rate", "power", "block_error_estimate", "undecided")
-        }
-        print(f"threshold {threshold:g} gain {gain:.4f} {result}", flush=True)
-    belief_files.save(
-        file,
-        network,
-        p,
-        name=name,
-        threshold=12.0,
-        training=models.Training(
-            command=provenance.command(),
-            commit=provenance.commit(),
-            seed=trainer.arguments.seed,
-            steps=trainer.step,
-            device=f"{trainer.arguments.device}, {trainer.seconds / 60:.0f} minutes",
-        ),
-        measured=measured,
-    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -365,8 +383,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=12, help="horizon")
     parser.add_argument("--peak", type=float, default=4.0)
-    parser.add_argument("--feedback-bits", type=int, default=8)
-    parser.add_argument("--feedback-step", type=float, default=1 / 16)
+    parser.add_argument(
+        "--feedback-snr",
+        type=float,
+        help="of analog feedback, in dB: train the code of feedback.tracked",
+    )
+    parser.add_argument("--feedback-bits", type=int, help="8; 3 for analog feedback")
+    parser.add_argument("--feedback-step", type=float, help="1/16; 1.25 for analog feedback")
+    parser.add_argument("--number-price", type=float, help="mu of feedback.tracked")
     parser.add_argument("--hidden", type=int, nargs=2, default=(64, 48))
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=2048, help="groups a step")
@@ -388,17 +412,11 @@ def main(argv: list[str] | None = None) -> int:
         low, high = arguments.snr_range or (arguments.snr, arguments.snr)
         if not low <= arguments.snr <= high:
             raise ValueError(f"expected --snr from {low:g} to {high:g} dB, got {arguments.snr:g}")
-        p = BeliefParameters(
-            group_bits=arguments.group_bits,
-            rounds=arguments.rounds,
-            peak=arguments.peak,
-            snr_db=arguments.snr,
-            feedback_bits=arguments.feedback_bits,
-            feedback_step=arguments.feedback_step,
-            hidden=arguments.hidden,
-        )
+        kind = Trainer
+        if arguments.feedback_snr is not None:
+            from .tracked_training import TrackedTrainer as kind
         checkpoint = arguments.checkpoint or arguments.output.with_suffix(".checkpoint")
-        trainer = Trainer(p, arguments)
+        trainer = kind(kind.parameters(arguments), arguments)
         if checkpoint.exists():
             trainer.resume(checkpoint)
     except (ValueError, OSError) as error:
@@ -409,7 +427,7 @@ def main(argv: list[str] | None = None) -> int:
     if trainer.step < arguments.steps:
         print(f"stopped after {trainer.step} of {arguments.steps} steps; run again to go on")
         return 0
-    finish(trainer, arguments.output, arguments.output.stem, arguments.measured_groups)
+    trainer.finish(arguments.output, arguments.output.stem, arguments.measured_groups)
     return 0
 
 

@@ -280,8 +280,8 @@ class Decoder:
             self.inputs[slot[active], group[active], p.rounds :] = beliefs[active]
         return self.decoded[slots]
 
-    def feedback(self, received: np.ndarray) -> np.ndarray:
-        """What goes back for y of a round, (n, Q) float32."""
+    def feedback(self, slots: np.ndarray, received: np.ndarray) -> np.ndarray:
+        """What goes back for y of the last round, (n, Q) float32."""
         if self.code.parameters.feedback_input == "received":
             received = received / self.code.received_deviation
         return received * np.float32(self.code.parameters.feedback_gain)

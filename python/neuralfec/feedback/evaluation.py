@@ -142,7 +142,8 @@ class Population:
 
     step() is one round of those that are not finished. active: their slots. group_rounds:
     (blocks, Q) rounds in which a symbol of the group was sent. checks: transmitter checks,
-    each of which costs a stop flag on the forward link.
+    each of which costs a stop flag on the forward link. feedback_symbols, feedback_energy: of
+    analog feedback, for the groups that go on.
     """
 
     def __init__(self, code: Code, setting: Setting, blocks: int, rng: np.random.Generator):
@@ -157,6 +158,7 @@ class Population:
         self.group_rounds = np.zeros((blocks, p.groups), np.int64)
         self.energy = np.zeros(blocks)
         self.checks = 0
+        self.feedback_symbols, self.feedback_energy = 0, 0.0
         self.gains = (
             fading.gains(rng, blocks, p.rounds, p.groups) if setting.channel == "tdl-c" else None
         )
@@ -176,7 +178,7 @@ class Population:
         y = (x + noise) * sent
         threshold = setting.threshold if setting.decides_at_receiver else None
         decoded = self.decoder.decode(active, y, threshold)
-        back = self.decoder.feedback(y)
+        feedback = back = self.decoder.feedback(active, y)
         if setting.feedback_deviation:
             back = back + rng.standard_normal(x.shape, np.float32) * np.float32(
                 setting.feedback_deviation
@@ -193,15 +195,20 @@ class Population:
             decoded = decoded | stop[:, None]
         self.encoder.observe(active, back, decoded)
         self.active = active[~decoded.all(1)] if round < p.rounds else active[:0]
+        if self.active.size and feedback.dtype.kind == "f":
+            self.feedback_symbols += int((~decoded).sum())
+            self.feedback_energy += float(np.square(feedback[~decoded], dtype=np.float64).sum())
 
 
 def simulate(code: Code, setting: Setting, blocks: int, rng: np.random.Generator) -> dict:
     """Counts of `blocks` blocks.
 
     Returns blocks, bits, block_errors, bit_errors, symbols (really sent), energy (of them),
-    rounds (the longest of each block, summed), stop_flags (transmitter checks), and sums of
-    squares for intervals: symbols_squared, energy_squared, symbols_energy. Of a code with
-    digital feedback also feedback_bits, and those of ``BeliefCode.posterior_counts``.
+    rounds (the longest of each block, summed), stop_flags (transmitter checks),
+    feedback_symbols and feedback_energy (of analog feedback; beliefs that a transmitter asks
+    for are not in it), and sums of squares for intervals: symbols_squared, energy_squared,
+    symbols_energy. Of a code with digital feedback also feedback_bits, and of belief-driven
+    ones those of ``BeliefCode.posterior_counts``.
     """
     population = Population(code, setting, blocks, rng)
     while population.active.size:
@@ -225,6 +232,8 @@ def counts(population: Population) -> dict:
         "energy": float(energy.sum()),
         "rounds": int(population.group_rounds.max(1).sum()),
         "stop_flags": population.checks,
+        "feedback_symbols": population.feedback_symbols,
+        "feedback_energy": population.feedback_energy,
         "symbols_squared": float((symbols**2).sum()),
         "energy_squared": float((energy**2).sum()),
         "symbols_energy": float((symbols * energy).sum()),
@@ -260,10 +269,10 @@ def report(code: Code, setting: Setting, counts: dict) -> dict:
 
     average_rounds: symbols sent a group. rate: message bits a symbol sent; the one with stop
     flag charges each check of the transmitter one more symbol of the forward link. mean_power:
-    of the symbols sent. capacity: 0.5 log2(1 + SNR) at the nominal SNR; real_snr_db and
-    capacity_at_real_snr count the power that was really sent. block_error_rate_by_posterior:
-    see ``BeliefCode.posterior_counts``. Intervals: Clopper-Pearson for error rates, normal ones
-    for averages.
+    of the symbols sent; feedback_power: of analog feedback. capacity: 0.5 log2(1 + SNR) at the
+    nominal SNR; real_snr_db and capacity_at_real_snr count the power that was really sent.
+    block_error_rate_by_posterior: see ``BeliefCode.posterior_counts``. Intervals:
+    Clopper-Pearson for error rates, normal ones for averages.
     """
     p, n = code.parameters, counts["blocks"]
     errors, symbols, energy = counts["block_errors"], counts["symbols"], counts["energy"]
@@ -295,6 +304,7 @@ def report(code: Code, setting: Setting, counts: dict) -> dict:
         "rate_with_stop_flag": counts["bits"] / (symbols + counts["stop_flags"]),
         "mean_power": power,
         "mean_power_interval": [power - 1.96 * power_deviation, power + 1.96 * power_deviation],
+        "feedback_power": counts["feedback_energy"] / max(counts["feedback_symbols"], 1),
         "capacity": 0.5 * math.log2(1 + snr),
         "real_snr_db": setting.snr_db + 10 * math.log10(power),
         "capacity_at_real_snr": 0.5 * math.log2(1 + snr * power),

@@ -108,11 +108,17 @@ def load(
     engine: what runs the networks of DeepVLF; the compiled kernel where there is one.
     threshold: gamma of the receiver, snr_db: of the forward channel, in place of the card's.
     """
-    if "belief_code" in models.read_card(file).parameters:
+    if belief_files.kind_of(models.read_card(file)) is not None:
         theta = None if threshold is None else log_odds(threshold)
         code, card = belief_files.load(file, theta, snr_db)
-        channel = code.parameters.snr_db if snr_db is None else snr_db
-        return code, Setting(channel, threshold=code.gamma), card
+        p = code.parameters
+        # Only the code over analog feedback has one.
+        back = getattr(p, "feedback_snr_db", None)
+        return (
+            code,
+            Setting(p.snr_db if snr_db is None else snr_db, back, threshold=code.gamma),
+            card,
+        )
     module, card = load_module(file)
     setting = Setting(**card.parameters["setting"])
     if threshold is not None:

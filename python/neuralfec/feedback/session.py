@@ -580,7 +580,7 @@ class Receiver:
         records["stream"], records["number"] = np.array([self._key[s] for s in slots.tolist()]).T
         records["round"] = self._decoder.rounds[slots]
         records["groups"] = self._wire.mask_bytes(decoded)
-        feedback = self._decoder.feedback(y)
+        feedback = self._decoder.feedback(slots, y)
         if self._wire.back_width == 0:
             records["payload"] = feedback
         else:
