@@ -191,11 +191,13 @@ def test_report_by_hand():
         "blocks": 2, "bits": 96, "block_errors": 1, "bit_errors": 4, "symbols": 128,
         "energy": 120.0, "rounds": 8, "stop_flags": 8, "symbols_squared": 48.0**2 + 80.0**2,
         "energy_squared": 50.0**2 + 70.0**2, "symbols_energy": 48 * 50.0 + 80 * 70.0,
+        "feedback_symbols": 80, "feedback_energy": 60.0,
     }  # fmt: skip
     result = evaluation.report(code, Setting(0, None, "transmitter", None, 0.0), counts)
     assert result["average_rounds"] == 4 and result["average_block_rounds"] == 4
     assert result["rate"] == 96 / 128 and result["rate_with_stop_flag"] == 96 / 136
     assert result["mean_power"] == 120 / 128
+    assert result["feedback_power"] == 0.75
     assert result["capacity"] == pytest.approx(0.5)
     assert result["real_snr_db"] == pytest.approx(10 * np.log10(120 / 128))
     assert result["capacity_at_real_snr"] == pytest.approx(0.5 * np.log2(1 + 120 / 128))

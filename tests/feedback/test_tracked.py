@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The code over analog feedback against plain twins, closed forms, and the shared belief."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from feedback import belief_twin
+from gnuradio.neuralfec.feedback import belief, belief_training, evaluation, files
+from gnuradio.neuralfec.feedback.belief_codec import BeliefCode
+from gnuradio.neuralfec.feedback.belief_files import load_network
+from gnuradio.neuralfec.feedback.session import Receiver, SimulatedLink, Transmitter, converse
+from gnuradio.neuralfec.feedback.tracked import TrackedParameters
+from gnuradio.neuralfec.feedback.tracked_codec import TrackedCode
+from gnuradio.neuralfec.feedback.tracked_training import TrackedTrainer
+from scipy.special import logsumexp, ndtr
+
+SHARED = "feedback/belief-4bit-1dB"
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_network(SHARED)[0]
+
+
+def make(network, threshold=7.0, gain=0.97, amplitude=1.0, **changes):
+    p = TrackedParameters(
+        4, gains=[(1.0, [(7.0, gain)])], amplitudes=[(1.0, [(7.0, amplitude)])], **changes
+    )
+    return TrackedCode(p, network, threshold)
+
+
+def population(code, blocks, feedback_snr_db=None, seed=1):
+    setting = evaluation.Setting(1.0, feedback_snr_db, threshold=code.gamma)
+    return evaluation.Population(code, setting, blocks, np.random.default_rng(seed))
+
+
+def test_receiver_follows_the_plain_twin(network):
+    code = make(network)
+    p = code.parameters
+    state = {name: value.double().numpy() for name, value in network.state_dict().items()}
+    rng = np.random.default_rng(3)
+    slots = np.array([2, 0])
+    encoder, decoder = code.encoder(3), code.decoder(3)
+    messages = rng.integers(0, 2, (2, 48), np.uint8)
+    encoder.start(slots, messages)
+    decoder.start(slots)
+    labels = code.labels(messages)
+    sizes = SimpleNamespace(
+        patterns=16, peak=4.0, snr_db=1.0, noise_variance=1.15 * 10 ** (-p.snr_db / 10)
+    )
+    tracked = [[belief_twin.Group(sizes, state, 7.0, 0.97) for _ in range(12)] for _ in slots]
+    posterior = np.zeros((2, 12, 16))
+    for left in range(12, 6, -1):
+        sending = ~decoder.decoded[slots]
+        x = encoder.encode(slots)
+        y = x + 0.89 * rng.standard_normal(x.shape).astype(np.float32)
+        decided = decoder.decode(slots, y)
+        back = decoder.feedback(slots, y)
+        encoder.observe(slots, back, decided)
+        for b, q in zip(*np.nonzero(sending), strict=True):
+            twin = tracked[b][q]
+            twin.propose(left)
+            points = twin.candidates
+            assert x[b, q] == pytest.approx(points[labels[b, q]], abs=2e-4)
+            posterior[b, q] -= (y[b, q] - points) ** 2 / (2 * p.noise_variance)
+            posterior[b, q] -= logsumexp(posterior[b, q])
+            costs = []
+            for i in range(-3, 4):
+                after = twin.log_belief - (1.25 * i - points) ** 2 / (2 * sizes.noise_variance)
+                after -= logsumexp(after)
+                costs.append(0.04 * i**2 - np.exp(posterior[b, q]) @ after)
+            i = int(np.argmin(costs)) - 3
+            twin.update(1.25 * i)
+            best = posterior[b, q].max()
+            odds = best - math.log(-math.expm1(best))
+            assert -math.log(decoder.odds[slots[b], q]) == pytest.approx(odds, abs=2e-3)
+            assert decided[b, q] == (odds > 7)
+            assert back[b, q] == (0 if decided[b, q] else i)
+    assert np.array_equal(decoder.decisions(slots), posterior.argmax(2))
+    going = np.repeat(~decoder.decoded[slots].ravel(), 16).reshape(-1, 16)
+    rows = decoder._rows[slots].ravel()
+    heard, told = encoder.table.log_ratios[rows], decoder.table.log_ratios[rows]
+    assert np.array_equal(heard[going], told[going])
+
+
+def test_fine_numbers_give_the_shared_belief(network):
+    """Without noise or price, and with as many numbers, both codes are the same."""
+    fine = make(
+        network, feedback_bits=8, feedback_step=1 / 16, inflation=1.0, number_price=0.0
+    )  # fmt: skip
+    p = belief.BeliefParameters(4, gains=[(1.0, [(7.0, 0.97)])])
+    shared = BeliefCode(p, network, 7.0)
+    counts = []
+    for code in (fine, shared):
+        blocks = population(code, 500)
+        while blocks.active.size:
+            blocks.step()
+        counts.append(blocks.group_rounds.sum(1))
+    # The same noise, and nearly the same rounds: the rest is the width of the numbers.
+    assert np.corrcoef(counts)[0, 1] > 0.9
+    assert counts[0].mean() == pytest.approx(counts[1].mean(), rel=0.005)
+    # Coarse ones cost rounds.
+    blocks = population(make(network), 500)
+    while blocks.active.size:
+        blocks.step()
+    assert blocks.group_rounds.sum(1).mean() > 1.02 * counts[1].mean()
+
+
+def test_posterior_is_exact_where_numbers_arrive(network):
+    """Coarse as they are, what goes back takes nothing from the receiver's own knowledge."""
+    blocks = population(make(network, threshold=1.5), 4000)
+    while blocks.active.size:
+        blocks.step()
+    every = np.arange(4000)
+    odds = blocks.decoder.odds.astype(float)
+    expected = odds / (1 + odds)
+    wrong = blocks.decoder.decisions(every) != blocks.encoder.labels
+    spread = 4 * math.sqrt((expected * (1 - expected)).sum())
+    assert expected.sum() > 1000
+    assert wrong.sum() == pytest.approx(expected.sum(), abs=spread)
+
+
+@pytest.mark.parametrize("feedback_snr_db", [10.0, 14.0])
+def test_wrong_numbers_are_as_many_as_pulse_amplitudes_give(network, feedback_snr_db):
+    code = make(network, amplitude=0.8)
+    blocks = population(code, 3000, feedback_snr_db)
+    blocks.step()
+    told, heard = blocks.decoder.numbers, blocks.encoder.numbers
+    going = ~blocks.decoder.decoded
+    inner, outer = going & (np.abs(told) < 3), going & (np.abs(told) == 3)
+    tail = ndtr(-0.4 * 10 ** (feedback_snr_db / 20))
+    expected = 2 * tail * inner.sum() + tail * outer.sum()
+    wrong = (told != heard)[going].sum()
+    assert expected > 100
+    assert wrong == pytest.approx(expected, abs=4 * math.sqrt(expected))
+    counted = blocks.feedback_energy / blocks.feedback_symbols
+    assert counted == pytest.approx(0.64 * np.square(told[going].astype(float)).mean())
+
+
+def test_samples_that_are_missing_tell_nothing(network):
+    code = make(network)
+    slots = np.arange(2)
+    encoder, decoder = code.encoder(2), code.decoder(2)
+    encoder.start(slots, np.zeros((2, 48), np.uint8))
+    decoder.start(slots)
+    encoder.encode(slots)
+    decided = decoder.decode(slots, np.full((2, 12), np.nan, np.float32))
+    assert not decided.any() and (decoder.posterior == 0).all()
+    before = encoder.table.log_ratios
+    encoder.observe(slots, np.full((2, 12), np.nan, np.float32), decided)
+    assert np.array_equal(encoder.table.log_ratios, before)
+
+
+def test_sessions_carry_it(network):
+    code = make(network, threshold=9.0)
+    setting = evaluation.Setting(1.0, 20.0, threshold=code.gamma)
+    transmitter, receiver = Transmitter(code, setting), Receiver(code, setting)
+    transmitter.submit(np.random.default_rng(9).integers(0, 2, (600, 48), np.uint8))
+    forward, back = SimulatedLink(1, setting.noise_deviation), SimulatedLink(2, 0.1)
+    converse(transmitter, receiver, forward, back)
+    assert sum(outcome.delivered for outcome in transmitter.outcomes) >= 595
+    symbols = np.array([outcome.symbols for outcome in transmitter.outcomes])
+    result = evaluation.evaluate(code, setting, 3000, np.random.default_rng(1))
+    spread = 4 * symbols.std() / math.sqrt(len(symbols))
+    assert symbols.mean() == pytest.approx(result["symbols"] / result["blocks"], abs=spread)
+    assert receiver.counts["feedback_samples"] > 0 and receiver.counts["feedback_bits"] == 0
+
+
+def test_refuses_what_it_does_not_serve(network):
+    code = make(network)
+    with pytest.raises(ValueError, match="stopped by its receiver"):
+        setting = evaluation.Setting(1.0, 20.0, "hybrid", code.gamma, 0.9)
+        evaluation.check(code, setting)
+    for wrong in (
+        {"inflation": 0.0},
+        {"number_price": -1.0},
+        {"feedback_snr_db": math.inf},
+        {"feedback_bits": 9},
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            TrackedParameters(4, **wrong)
+
+
+def options(tmp_path, *more):
+    return [
+        str(tmp_path / "m.pt"), "--feedback-snr", "20", "--group-bits", "2", "--batch", "256",
+        "--hidden", "8", "8", "--measured-groups", "6000", *more,
+    ]  # fmt: skip
+
+
+def test_training_improves_and_writes_a_model(tmp_path):
+    arguments = options(tmp_path, "--steps", "25", "--learning-rate", "0.01")
+    assert belief_training.main(arguments) == 0
+    code, setting, card = files.load(tmp_path / "m.pt", threshold=1 / (1 + math.exp(-6)))
+    assert isinstance(code, TrackedCode) and setting.feedback_snr_db == 20
+    assert card.training.steps == 25
+    result = evaluation.evaluate(code, setting, 2000, np.random.default_rng(0))
+    assert result["mean_power"] == pytest.approx(1, abs=0.06)
+    assert result["feedback_power"] == pytest.approx(1, abs=0.06)
+
+
+def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path):
+    states = []
+    for name, pieces in (("a", 1), ("b", 4)):
+        folder = tmp_path / name
+        folder.mkdir()
+        more = ["--steps", "5"] if pieces == 1 else ["--steps", "5", "--minutes", "1e-6"]
+        for _ in range(5 if pieces > 1 else 1):
+            assert belief_training.main(options(folder, *more)) == 0
+        assert (folder / "m.pt").exists()
+        states.append(load_network(folder / "m.pt")[0].state_dict())
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=0, atol=0)
+    assert TrackedTrainer.rollout is not belief_training.Trainer.rollout
