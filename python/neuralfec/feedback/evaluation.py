@@ -241,6 +241,7 @@ def counts(population: Population) -> dict:
     # What only a code that knows the receiver's posterior can say.
     if hasattr(code, "posterior_counts"):
         total |= code.posterior_counts(population.encoder, population.decoder)
+    if getattr(code, "payload_bytes", 0):
         total["feedback_bits"] = total["symbols"] * code.parameters.feedback_bits
     return total
 

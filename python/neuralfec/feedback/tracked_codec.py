@@ -36,6 +36,11 @@ class TrackedCode(BeliefCode):
                 f"got termination {setting.termination!r}"
             )
 
+    def posterior_counts(self, encoder: "TrackedEncoder", decoder: "TrackedDecoder") -> dict:
+        """undecided_blocks of ``BeliefCode.posterior_counts``. The posterior supposes that each
+        number arrives, so that its error probability is too low an estimate."""
+        return {"undecided_blocks": int((~decoder.decoded).any(1).sum())}
+
     def encoder(self, capacity: int) -> "TrackedEncoder":
         return TrackedEncoder(self, capacity)
 
