@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from . import termination
 from .network import CodeParameters, FeedbackCode, GroupTransformer
 
 # One network as a function: (blocks, Q, inputs) float32 and the round tau - 1 to
@@ -87,6 +88,7 @@ class Code:
         self.identity = zlib.crc32(weights + repr(self.parameters).encode()) & 0xFFFF
         self.transmitter = engine(module.transmitter)
         self.receiver = engine(module.receiver)
+        self.termination = module.termination if self.parameters.termination_hidden else None
         self.mean, self.deviation, self.weight, self.received_deviation = (
             getattr(module, name).numpy().copy() for name in _STATISTICS
         )
@@ -152,6 +154,8 @@ class Encoder:
         self.symbols = np.zeros((capacity, p.groups), np.float32)
         # [message][x of rounds 1 .. tau_max - 1][feedback of rounds 1 .. tau_max - 1]
         self.inputs = np.zeros((capacity, p.groups, p.transmitter.inputs), np.float32)
+        if code.termination is not None:
+            self.witness = termination.Witness(capacity, p.groups)
 
     def start(self, slots: np.ndarray, messages: np.ndarray) -> None:
         """messages: (n, K) uint8 bits."""
@@ -167,6 +171,8 @@ class Encoder:
         else:
             np.put_along_axis(inputs, labels[:, :, None], 1, axis=2)
         self.inputs[slots] = inputs
+        if self.code.termination is not None:
+            self.witness.start(slots)
 
     def outputs(self, slots: np.ndarray) -> np.ndarray:
         """o of the next round before normalisation, (n, Q), of decoded groups too."""
@@ -211,19 +217,34 @@ class Encoder:
         self.inputs[slot, group, column + p.rounds - 1] = seen[row, group]
 
     def agrees(self, slots: np.ndarray, samples: np.ndarray, threshold: float) -> np.ndarray:
-        """Definition 8: every group's likeliest pattern is the true one, above the threshold.
+        """Whether to stop, (n,) bool, by what came back of the beliefs.
 
-        samples: (n, Q, 2^m) beliefs as they came back, see ``Decoder.belief_samples``.
-        Returns (n,) bool.
+        samples: (n, Q, 2^m), see ``Decoder.belief_samples``. threshold: of Definition 8, or,
+        for a code with a learned rule, the probability that all groups are decided rightly.
         """
+        if self.code.termination is None:
+            return self.agrees_above(slots, samples, threshold)
+        inputs = self.witness.observe(
+            slots, self.beliefs_of(samples), self.labels[slots], self.rounds[slots]
+        )
+        probability = termination.log_probability(self.code.termination, inputs)
+        return probability > (np.log(threshold) if threshold > 0 else -np.inf)
+
+    def agrees_above(self, slots: np.ndarray, samples: np.ndarray, threshold: float) -> np.ndarray:
+        """Definition 8: every group's likeliest pattern is the true one, above the threshold."""
+        beliefs = self.beliefs_of(samples)
+        right = beliefs.argmax(2) == self.labels[slots]
+        return right.all(1) & (beliefs.max(2).min(1) > np.float32(threshold))
+
+    def beliefs_of(self, samples: np.ndarray) -> np.ndarray:
+        """Beliefs as they came back, (n, Q, 2^m)."""
         p = self.code.parameters
         beliefs = samples / _belief_gain(p.patterns)
         if p.termination == "receiver":
             # Hybrid makes distributions of them again, as published.
             beliefs = np.maximum(beliefs, np.float32(1e-6))
             beliefs /= beliefs.sum(2, keepdims=True)
-        right = beliefs.argmax(2) == self.labels[slots]
-        return right.all(1) & (beliefs.max(2).min(1) > np.float32(threshold))
+        return beliefs
 
 
 class Decoder:

@@ -16,6 +16,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .termination import TerminationNetwork
+
 ACTIVATIONS = ("relu", "gelu", "identity")
 
 
@@ -68,7 +70,8 @@ class CodeParameters:
     feedback_gain: C_s, the amplifier of the feedback symbol, undone by the transmitter.
     decision: a group is decoded when its largest belief exceeds gamma in float32
     ("probability", as published), or when its log-odds exceed gamma's ("log-odds"), which
-    still resolves beliefs that float32 rounds to 1.
+    still resolves beliefs that float32 rounds to 1. termination_hidden: width of the network
+    that tells the transmitter when to stop (``termination``); 0 for the fixed rule.
     """
 
     message_bits: int
@@ -84,6 +87,7 @@ class CodeParameters:
     peak: float | None = None
     feedback_gain: float = 1.0
     decision: str = "log-odds"
+    termination_hidden: int = 0
 
     def __post_init__(self):
         for name in ("transmitter", "receiver"):
@@ -287,6 +291,8 @@ class FeedbackCode(nn.Module):
         table = (parameters.rounds, parameters.groups)
         self.transmitter = GroupTransformer(parameters.transmitter, parameters.groups)
         self.receiver = GroupTransformer(parameters.receiver, parameters.groups)
+        hidden = parameters.termination_hidden
+        self.termination = TerminationNetwork(hidden) if hidden else nn.Identity()
         self.register_buffer("mean", torch.zeros(table))
         self.register_buffer("deviation", torch.ones(table))
         self.register_buffer("received_deviation", torch.ones(parameters.groups))

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The learned rule of the transmitter to stop."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from gnuradio.neuralfec.feedback import evaluation, files, termination, training
+from gnuradio.neuralfec.feedback.termination import TerminationNetwork, Witness
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A small code that its transmitter stops, and the same with a learned rule."""
+    folder = tmp_path_factory.mktemp("models")
+    plain, learned = folder / "t.pt", folder / "learned.pt"
+    status = training.main(
+        [
+            "--scheme", "T", "--bits", "4", "--groups", "2", "--rounds", "6", "--snr", "3",
+            "--feedback-snr", "20", "--batch", "128", "--steps", "100", "--measure", "1000",
+            "--statistics-blocks", "2048", "--evaluation-blocks", "512", "--out", str(plain),
+        ]
+    )  # fmt: skip
+    assert status == 0
+    status = termination.main(
+        [
+            str(plain), str(learned), "--blocks", "4096", "--steps", "400", "--hidden", "16",
+            "--evaluation-blocks", "512", "--probability", "0.97",
+        ]
+    )  # fmt: skip
+    assert status == 0
+    return plain, learned
+
+
+def run(file, blocks=4000, **changes):
+    code, setting, _ = files.load(file)
+    setting = dataclasses.replace(setting, **changes)
+    return evaluation.evaluate(code, setting, blocks, np.random.default_rng(5))
+
+
+def test_witness_remembers_three_rounds():
+    witness = Witness(3, 2)
+    slots = np.array([2, 0])
+    labels = np.array([[1, 0], [0, 1]])
+    beliefs = np.array([[[0.1, 0.9], [0.7, 0.3]], [[0.4, 0.6], [0.2, 0.8]]], np.float32)
+    inputs = [
+        witness.observe(slots, beliefs / number, labels, np.array([number, number]))
+        for number in (1, 2, 3, 4)
+    ]
+    first = np.array([[[0.9, 0.1], [0.7, 0.3]], [[0.4, 0.6], [0.8, 0.2]]])
+    np.testing.assert_allclose(inputs[0][:, :, :2], first, rtol=1e-6)
+    assert (inputs[0][:, :, 2:6] == 0).all()
+    expected = np.concatenate((first / 4, first / 3, first / 2), 2)
+    np.testing.assert_allclose(inputs[3][:, :, :6], expected, rtol=1e-6)
+    np.testing.assert_allclose(inputs[3][:, :, 6], 0.4)
+    witness.start(np.array([2]))
+    assert (witness.history[2] == 0).all() and (witness.history[0] != 0).any()
+
+
+def test_log_probability_of_a_block_by_hand():
+    torch.manual_seed(0)
+    network = TerminationNetwork(5)
+    state = {name: value.double().numpy() for name, value in network.state_dict().items()}
+    inputs = np.random.default_rng(0).normal(size=(3, 4, 7)).astype(np.float32)
+    h = inputs.astype(float)
+    for name in ("layer1", "layer2"):
+        h = np.maximum(h @ state[f"{name}.weight"].T + state[f"{name}.bias"], 0)
+    odds = (h @ state["layer3.weight"].T + state["layer3.bias"])[:, :, 0]
+    expected = -np.log1p(np.exp(-odds)).sum(1)
+    np.testing.assert_allclose(termination.log_probability(network, inputs), expected, rtol=1e-5)
+
+
+def test_training_finds_the_probability():
+    """Decisions drawn with a known probability: the network gives it back."""
+    rng = np.random.default_rng(1)
+    inputs = rng.uniform(0, 1, (40000, 7)).astype(np.float32)
+    odds = 6 * (inputs[:, 0] - inputs[:, 1]) + 1
+    p = 1 / (1 + np.exp(-odds))
+    torch.manual_seed(1)
+    network = TerminationNetwork(16)
+    termination.train(network, inputs, rng.random(40000) < p, 300, 1, 1024)
+    found = np.exp(termination.log_probability(network, inputs[:, None]))
+    assert np.abs(found - p).mean() < 0.03
+    assert found.mean() == pytest.approx(p.mean(), abs=0.02)
+
+
+def test_the_code_is_the_same_but_for_the_rule(models):
+    plain, learned = (files.load_module(file)[0] for file in models)
+    state = learned.state_dict()
+    for name, value in plain.state_dict().items():
+        assert torch.equal(state.pop(name), value)
+    assert {name.split(".")[0] for name in state} == {"termination"}
+    assert files.load(models[1])[1].transmitter_threshold == 0.97
+
+
+def test_rule_stops_by_its_probability(models):
+    results = [run(models[1], transmitter_threshold=eta) for eta in (0.0, 0.8, 0.99, 0.9999999)]
+    rounds = [result["average_rounds"] for result in results]
+    errors = [result["block_error_rate"] for result in results]
+    assert rounds[0] == 1 and rounds == sorted(rounds) and rounds[3] > rounds[1] + 0.5
+    assert errors[0] > 10 * errors[1]
+    # A block stops when it is right with at least this probability, or at the end, as in the
+    # last of the runs.
+    for eta, error in ((0.8, errors[1]), (0.99, errors[2])):
+        assert error < 1 - eta + errors[3] + 4 * math.sqrt((1 - eta) / 4000)
+
+
+def test_rule_beats_the_fixed_threshold(models):
+    """At no more errors, fewer rounds than some threshold takes."""
+    fixed = run(models[0], transmitter_threshold=0.9)
+    learned = run(models[1], transmitter_threshold=0.97)
+    assert learned["average_rounds"] < fixed["average_rounds"]
+
+
+def test_refuses_codes_that_others_stop(tmp_path, capsys):
+    assert termination.main(["feedback/belief-4bit-1dB", str(tmp_path / "x.pt")]) == 1
+    assert "termination:" in capsys.readouterr().err
