@@ -168,6 +168,8 @@ def draw(arguments: argparse.Namespace) -> None:
         (6, lambda: all_snrs(pyplot, [("AWGN", awgn)], style)),
         (7, lambda: all_snrs(pyplot, [("fading", faded)], style)),
         (8, lambda: evolution(pyplot, histograms)),
+        ("termination", lambda: terminations(pyplot, awgn, style)),
+        ("training", lambda: progress(pyplot, arguments.results)),
     ):
         figure = make()
         if figure is None:
@@ -384,6 +386,41 @@ def evolution(pyplot, rows: list[list[str]]):
             place.title.set_fontsize(9)
     for place in axes[-1]:
         place.set_xlabel("symbol of the first group")
+    return figure
+
+
+def terminations(pyplot, everything: list[Point], style: dict):
+    """Codes that their transmitter stops by what comes back through noise, over its threshold."""
+    lines = curves(
+        point for point in everything if point.setting.termination == "transmitter" and noisy(point)
+    )
+    if not lines:
+        return None
+    figure, axes = pyplot.subplots(figsize=(7, 4.8), layout="constrained")
+    for line in lines.values():
+        label = f"{described(line[0])}, {line[0].setting.snr_db:g} dB"
+        plot(axes, line, lambda point: point.rate, label, **style[line[0].scheme])
+    finish(axes, "Rules of the transmitter to stop", "rate, bit/symbol (no stop flag)")
+    return figure
+
+
+def progress(pyplot, results: Path):
+    """What trainings reached on their way, from results/training-deepvlf-*.csv."""
+    trainings = sorted(results.glob("training-deepvlf-*.csv"))
+    if not trainings:
+        return None
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for file in trainings:
+        with open(file, newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        minutes = [float(row["minutes"]) for row in rows]
+        label = file.stem.removeprefix("training-deepvlf-")
+        for place, name in zip(axes, ("block_error_rate", "rate"), strict=True):
+            values = [float(row[name]) for row in rows]
+            place.plot(minutes, values, marker=".", label=label)
+    finish(axes[0], "Training of the networks, 1 dB, feedback 20 dB", "minutes of one core")
+    axes[1].set(xlabel="minutes of one core", ylabel="rate, bit/symbol")
+    axes[1].grid(alpha=0.3)
     return figure
 
 
