@@ -12,6 +12,7 @@
 #include <gnuradio/io_signature.h>
 #include <gnuradio/sync_block.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <stdexcept>
@@ -25,12 +26,22 @@ template <typename Block, typename Kernel>
 class frame_decoder : public Block
 {
 public:
-    frame_decoder(const char* name, Kernel kernel)
+    //! batch: frames that the kernel is fastest with; buffers hold them, up to 4 MB
+    frame_decoder(const char* name, Kernel kernel, std::size_t batch = 1)
         : gr::sync_block(name,
                          gr::io_signature::make(1, 1, sizeof(float) * kernel.n()),
                          gr::io_signature::make(1, 1, kernel.k())),
           d_kernel(std::move(kernel))
     {
+        // Buffers are sized by this; start() lets single frames out.
+        const std::size_t frame = sizeof(float) * d_kernel.n();
+        this->set_output_multiple(std::clamp<std::size_t>((4 << 20) / frame, 1, batch));
+    }
+
+    bool start() override
+    {
+        this->set_output_multiple(1);
+        return true;
     }
 
     int work(int noutput_items,

@@ -43,6 +43,8 @@ public:
                    viterbi_metric_from_name(metric))
     {
         set_relative_rate(d_stream.block(), d_stream.received());
+        // The windows' overlap stays in the buffer, and zeros are before the stream.
+        set_history(d_stream.history() + 1);
         set_tag_propagation_policy(TPP_DONT);
         // Buffers are sized by this: a group of windows should fit. start() lets fewer
         // windows out, for slow streams.
@@ -57,7 +59,7 @@ public:
 
     void forecast(int, gr_vector_int& ninput_items_required) override
     {
-        ninput_items_required[0] = 1;
+        ninput_items_required[0] = d_stream.window();
     }
 
     int general_work(int noutput_items,
@@ -81,7 +83,7 @@ public:
     }
 
 private:
-    viterbi_stream_kernel d_stream;
+    const viterbi_stream_kernel d_stream;
     std::atomic<uint64_t> d_bits{0};
     std::atomic<uint64_t> d_bad_samples{0};
 };
@@ -132,7 +134,8 @@ viterbi_decoder::sptr viterbi_decoder::make(const std::vector<unsigned>& generat
     return gnuradio::make_block_sptr<
         frame_decoder<viterbi_decoder, viterbi_frame_kernel>>(
         "viterbi_decoder",
-        make_kernel(generators, feedback, k, termination, puncture, metric));
+        make_kernel(generators, feedback, k, termination, puncture, metric),
+        64);
 }
 
 gr::fec::generic_decoder::sptr

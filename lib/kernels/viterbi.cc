@@ -24,6 +24,9 @@ namespace gr::neuralfec {
 constexpr std::size_t group_frames = 64;
 // Trellis steps whose inputs are laid out at a time: they stay in the first-level cache.
 constexpr std::size_t tile_steps = 32;
+// Outputs whose sums fill a 128-bit table of 16-bit integers.
+constexpr std::size_t table_outputs = 3;
+static_assert(convolutional_trellis::max_outputs <= 2 * table_outputs);
 constexpr int any_state = -1;
 
 // The code as the kernel walks through it.
@@ -43,6 +46,11 @@ struct viterbi_plan {
 
     unsigned memory, states, outputs, feedback;
     std::vector<butterfly_class> classes;
+    // For states across lanes, [table][edge][low state]: where the metrics of its edges
+    // (low to even, high to even, low to odd, high to odd) lie in each table, as the
+    // indices of two bytes.
+    std::size_t low_lanes; // half of the states, at least a vector of 8
+    hwy::AlignedFreeUniquePtr<uint16_t[]> lookups;
     const convolutional_frame* frame;
     viterbi_metric metric;
     int limit;
@@ -72,7 +80,7 @@ struct viterbi_group {
 
 // Buffers that grow and stay.
 struct viterbi_workspace {
-    hwy::AlignedFreeUniquePtr<int16_t[]> rows, columns, metrics;
+    hwy::AlignedFreeUniquePtr<int16_t[]> rows, columns, metrics, line;
     hwy::AlignedFreeUniquePtr<uint64_t[]> decisions, words;
     std::vector<float> depunctured;
 };
@@ -84,56 +92,87 @@ HWY_BEFORE_NAMESPACE();
 namespace gr::neuralfec::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The scale that puts a robust mean of |L|, (mean sqrt|L|)^2, at limit / headroom.
-void scale_frame(const viterbi_plan& plan, const float* llrs, float& scale, uint64_t& bad)
+// The scale that puts a robust mean of |L|, (mean sqrt|L|)^2, at limit / headroom. Long
+// frames are sampled, by an odd step that no period of the code divides.
+float frame_scale(const viterbi_plan& plan, const float* llrs)
 {
-    const hn::ScalableTag<float> d;
+    if (plan.scale != 0)
+        return plan.scale;
+    const hn::CappedTag<float, 16> d;
     const std::size_t n = plan.frame->received, lanes = hn::Lanes(d);
+    const std::size_t step = (n / 1024 | 1) * 16;
     auto sum = hn::Zero(d);
-    std::size_t i = 0, finite = 0;
-    for (; i + lanes <= n; i += lanes) {
-        const auto x = hn::LoadU(d, llrs + i);
-        const auto good = hn::IsFinite(x);
-        finite += hn::CountTrue(d, good);
-        sum = hn::Add(sum, hn::Sqrt(hn::IfThenElseZero(good, hn::Abs(x))));
-    }
+    std::size_t sampled = 0;
+    for (std::size_t i = 0; i + 16 <= n; i += step, sampled += 16)
+        for (std::size_t j = 0; j < 16; j += lanes) {
+            const auto x = hn::LoadU(d, llrs + i + j);
+            sum = hn::Add(sum, hn::Sqrt(hn::IfThenElseZero(hn::IsFinite(x), hn::Abs(x))));
+        }
     double total = hn::GetLane(hn::SumOfLanes(d, sum));
-    for (; i < n; i++) {
-        if (!std::isfinite(llrs[i]))
-            continue;
-        finite++;
-        total += std::sqrt(std::fabs(llrs[i]));
-    }
-    bad += n - finite;
-    scale = plan.scale;
-    if (scale == 0) {
-        const double mean = total / n * total / n;
-        // A frame of zeros has no scale and needs none.
-        const double wanted = plan.limit / (plan.headroom * mean);
-        scale = wanted < std::numeric_limits<float>::max() ? wanted : 0;
-    }
+    if (step == 16)
+        for (; sampled < n; sampled++)
+            total +=
+                std::isfinite(llrs[sampled]) ? std::sqrt(std::fabs(llrs[sampled])) : 0;
+    const double mean = total / sampled * total / sampled;
+    // A frame of zeros has no scale and needs none.
+    const double wanted = plan.limit / (plan.headroom * mean);
+    return wanted < std::numeric_limits<float>::max() ? wanted : 0;
 }
 
 // in[0 .. count) -> integers in +-limit; count is a multiple of 16, rounded up by the
-// caller.
-void quantize(const viterbi_plan& plan,
-              const float* in,
-              std::size_t count,
-              float scale,
-              int16_t* out)
+// caller. Returns how many were not finite.
+std::size_t quantize(const viterbi_plan& plan,
+                     const float* in,
+                     std::size_t count,
+                     float scale,
+                     int16_t* out)
 {
     const hn::CappedTag<float, 16> d;
+    const hn::RebindToSigned<decltype(d)> d32;
     const hn::Rebind<int16_t, decltype(d)> d16;
     const auto factor = hn::Set(d, scale);
     const auto high = hn::Set(d, static_cast<float>(plan.limit));
     const auto low = hn::Neg(high);
+    // The sum with 1.5 * 2^23 has the integer, rounded to nearest even, in its low bits.
+    const auto magic = hn::Set(d, 12582912.0f);
+    const auto exponent = hn::BitCast(d32, magic);
+    std::size_t finite = 0;
     for (std::size_t i = 0; i < count; i += hn::Lanes(d)) {
         const auto x = hn::LoadU(d, in + i);
+        const auto good = hn::IsFinite(x);
+        finite += hn::CountTrue(d, good);
         // 0 * factor stays 0; an overflowed product is held to the limit.
-        const auto y = hn::Mul(hn::IfThenElseZero(hn::IsFinite(x), x), factor);
-        hn::StoreU(hn::DemoteTo(d16, hn::NearestInt(hn::Min(hn::Max(y, low), high))),
-                   d16,
-                   out + i);
+        const auto y = hn::Mul(hn::IfThenElseZero(good, x), factor);
+        const auto sum = hn::Add(hn::Min(hn::Max(y, low), high), magic);
+        const auto integer = hn::Sub(hn::BitCast(d32, sum), exponent);
+        hn::StoreU(hn::DemoteTo(d16, integer), d16, out + i);
+    }
+    return count - finite;
+}
+
+// The coded bits of `steps` steps of a frame as integers, 0 where nothing was sent.
+void quantize_steps(const viterbi_plan& plan,
+                    viterbi_group& group,
+                    std::size_t f,
+                    std::size_t first,
+                    std::size_t steps,
+                    viterbi_workspace& work,
+                    int16_t* out)
+{
+    const std::size_t n = plan.outputs, count = steps * n, whole = count / 16 * 16;
+    const float* in = group.llrs[f] + first * n;
+    if (plan.frame->punctured) {
+        const uint8_t* kept = plan.frame->kept.data() + first * n;
+        const float* next = group.llrs[f] + plan.frame->rank[first * n];
+        for (std::size_t c = 0; c < count; c++)
+            work.depunctured[c] = kept[c] ? *next++ : 0;
+        in = work.depunctured.data();
+    }
+    group.not_finite += quantize(plan, in, whole, group.scale[f], out);
+    if (whole < count) {
+        float rest[16] = {};
+        std::copy(in + whole, in + count, rest);
+        group.not_finite += quantize(plan, rest, 16, group.scale[f], out + whole);
     }
 }
 
@@ -414,29 +453,13 @@ void decode(const viterbi_plan& plan, viterbi_group& group, viterbi_workspace& w
                                                                    : -plan.start_penalty);
     }
     for (std::size_t f = 0; f < group.count; f++)
-        scale_frame(plan, group.llrs[f], group.scale[f], group.not_finite);
+        group.scale[f] = frame_scale(plan, group.llrs[f]);
     std::memset(work.rows.get(), 0, group_frames * row * sizeof(int16_t));
 
     for (std::size_t t0 = 0; t0 < steps; t0 += tile_steps) {
         const std::size_t tile = std::min(tile_steps, steps - t0);
-        for (std::size_t f = 0; f < group.count; f++) {
-            const float* in = group.llrs[f] + t0 * n;
-            std::size_t whole = tile * n / 16 * 16;
-            if (plan.frame->punctured) {
-                const uint8_t* kept = plan.frame->kept.data() + t0 * n;
-                const float* next = group.llrs[f] + plan.frame->rank[t0 * n];
-                for (std::size_t c = 0; c < tile * n; c++)
-                    work.depunctured[c] = kept[c] ? *next++ : 0;
-                in = work.depunctured.data();
-            }
-            quantize(plan, in, whole, group.scale[f], work.rows.get() + f * row);
-            if (whole < tile * n) {
-                float rest[16] = {};
-                std::copy(in + whole, in + tile * n, rest);
-                quantize(
-                    plan, rest, 16, group.scale[f], work.rows.get() + f * row + whole);
-            }
-        }
+        for (std::size_t f = 0; f < group.count; f++)
+            quantize_steps(plan, group, f, t0, tile, work, work.rows.get() + f * row);
         for (std::size_t f = 0; f < vectors * lanes; f += 8)
             for (std::size_t c = 0; c < tile * n; c += 8)
                 transpose(
@@ -512,8 +535,218 @@ void decode(const viterbi_plan& plan, viterbi_group& group, viterbi_workspace& w
     }
 }
 
+#if HWY_TARGET != HWY_SCALAR
+// Sums of the LLRs of three outputs, over all sets of them. Where a step has fewer, those
+// behind it are in sums that are not looked up.
+template <class D>
+HWY_INLINE hn::Vec<D> sums(D d, const int16_t* llrs)
+{
+    HWY_ALIGN static constexpr int16_t members[table_outputs][16] = {
+        {0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1},
+        {0, 0, -1, -1, 0, 0, -1, -1, 0, 0, -1, -1, 0, 0, -1, -1},
+        {0, 0, 0, 0, -1, -1, -1, -1, 0, 0, 0, 0, -1, -1, -1, -1}};
+    const auto member = [&](std::size_t j) {
+        return hn::And(hn::Set(d, llrs[j]), hn::Load(d, members[j]));
+    };
+    return hn::Add(hn::Add(member(0), member(1)), member(2));
+}
+
+// Add, compare, select of one frame, its states across lanes. A step's decisions are two
+// rows of low_lanes bits, those of the even states and those of the odd ones.
+//
+// A step waits for the one before: up to 4 vectors of metrics stay in registers, which
+// spares it the way through memory. vectors: how many they are; 0: more.
+template <std::size_t vectors, bool two_tables, class D>
+void forward_one(const viterbi_plan& plan,
+                 D d,
+                 const int16_t* HWY_RESTRICT llrs,
+                 std::size_t steps,
+                 int16_t* metrics,
+                 uint8_t* HWY_RESTRICT decisions)
+{
+    const std::size_t lanes = hn::Lanes(d), half = plan.states / 2, n = plan.outputs;
+    const std::size_t row = plan.low_lanes, bytes = row / 8;
+    const uint16_t* HWY_RESTRICT lookups = plan.lookups.get();
+    const hn::RebindToUnsigned<D> d_index;
+    // All states of a small code are in one vector; its upper half of states moves down.
+    HWY_ALIGN uint16_t down[16];
+    for (std::size_t i = 0; i < 16; i++)
+        down[i] = static_cast<uint16_t>(((i + half) % 8) * 0x0202 + 0x0100);
+    const auto down_index = hn::BitCast(d, hn::Load(d_index, down));
+    int16_t* from = metrics;
+    int16_t* to = metrics + 2 * row;
+    auto x0 = hn::Load(d, from), x1 = x0, x2 = x0, x3 = x0;
+    if (vectors >= 2)
+        x1 = hn::Load(d, from + lanes);
+    if (vectors == 4) {
+        x2 = hn::Load(d, from + 2 * lanes);
+        x3 = hn::Load(d, from + 3 * lanes);
+    }
+    for (std::size_t t = 0; t < steps; t++, llrs += n) {
+        const auto table = sums(d, llrs);
+        const auto second = two_tables ? sums(d, llrs + table_outputs) : table;
+        const auto metric = [&](std::size_t edge, std::size_t state) {
+            const auto look_up = [&](auto sums, std::size_t i) {
+                const auto* index = lookups + (4 * i + edge) * row + state;
+                return hn::TableLookupBytes(sums,
+                                            hn::BitCast(d, hn::Load(d_index, index)));
+            };
+            const auto one = look_up(table, 0);
+            return two_tables ? hn::Add(one, look_up(second, 1)) : one;
+        };
+        const auto select = [&](auto x, auto y, uint8_t* bits) {
+            // Modulo 2^16, as the comparison.
+            const auto gain = hn::Sub(y, x);
+            hn::StoreMaskBits(d, hn::Gt(gain, hn::Zero(d)), bits);
+            return hn::Add(x, hn::Max(gain, hn::Zero(d)));
+        };
+        // Low states from `s` on and their high states, to twice as many.
+        const auto butterflies =
+            [&](auto low, auto high, std::size_t s, auto& first, auto& last) {
+                const auto even = select(hn::Add(low, metric(0, s)),
+                                         hn::Add(high, metric(1, s)),
+                                         decisions + s / 8);
+                const auto odd = select(hn::Add(low, metric(2, s)),
+                                        hn::Add(high, metric(3, s)),
+                                        decisions + bytes + s / 8);
+                first = hn::InterleaveLower(d, even, odd);
+                last = hn::InterleaveUpper(d, even, odd);
+                if (lanes == 16) {
+                    const auto lower = first;
+                    first = hn::ConcatLowerLower(d, last, lower);
+                    last = hn::ConcatUpperUpper(d, last, lower);
+                }
+            };
+        if (vectors == 1) {
+            butterflies(x0, hn::TableLookupBytes(x0, down_index), 0, x0, x1);
+        } else if (vectors == 2) {
+            butterflies(x0, x1, 0, x0, x1);
+        } else if (vectors == 4) {
+            const auto low = x1;
+            butterflies(x0, x2, 0, x0, x1);
+            butterflies(low, x3, lanes, x2, x3);
+        } else {
+            for (std::size_t s = 0; s < half; s += lanes) {
+                butterflies(
+                    hn::Load(d, from + s), hn::Load(d, from + half + s), s, x0, x1);
+                hn::Store(x0, d, to + 2 * s);
+                hn::Store(x1, d, to + 2 * s + lanes);
+            }
+            std::swap(from, to);
+        }
+        decisions += 2 * bytes;
+    }
+    if (vectors == 0)
+        return;
+    to = metrics + steps % 2 * 2 * row;
+    hn::Store(x0, d, to);
+    if (vectors >= 2)
+        hn::Store(x1, d, to + lanes);
+    if (vectors == 4) {
+        hn::Store(x2, d, to + 2 * lanes);
+        hn::Store(x3, d, to + 3 * lanes);
+    }
+}
+
+// As `decode`, for frame f of a group alone.
+void decode_one(const viterbi_plan& plan,
+                viterbi_group& group,
+                std::size_t f,
+                viterbi_workspace& work)
+{
+    const std::size_t states = plan.states, steps = plan.frame->steps, n = plan.outputs;
+    const unsigned m = plan.memory;
+    int16_t* metrics = work.metrics.get();
+    for (std::size_t s = 0; s < states; s++)
+        metrics[s] = static_cast<int16_t>(group.start[f] == any_state ||
+                                                  group.start[f] == static_cast<int>(s)
+                                              ? 0
+                                              : -plan.start_penalty);
+    group.scale[f] = frame_scale(plan, group.llrs[f]);
+    for (std::size_t t = 0; t < steps; t += tile_steps)
+        quantize_steps(plan,
+                       group,
+                       f,
+                       t,
+                       std::min(tile_steps, steps - t),
+                       work,
+                       work.line.get() + t * n);
+
+    auto* decisions = reinterpret_cast<uint8_t*>(work.decisions.get());
+    const auto run = [&](auto kernel, auto d) {
+        kernel(plan, d, work.line.get(), steps, metrics, decisions);
+    };
+    const auto forward = [&](auto d) {
+        using D = decltype(d);
+        const std::size_t vectors = (states + hn::Lanes(d) - 1) / hn::Lanes(d);
+        if (n > table_outputs)
+            vectors == 1   ? run(forward_one<1, true, D>, d)
+            : vectors == 2 ? run(forward_one<2, true, D>, d)
+            : vectors == 4 ? run(forward_one<4, true, D>, d)
+                           : run(forward_one<0, true, D>, d);
+        else
+            vectors == 1   ? run(forward_one<1, false, D>, d)
+            : vectors == 2 ? run(forward_one<2, false, D>, d)
+            : vectors == 4 ? run(forward_one<4, false, D>, d)
+                           : run(forward_one<0, false, D>, d);
+    };
+    const std::size_t row = plan.low_lanes / 4;
+    if (plan.low_lanes == 8)
+        forward(hn::FixedTag<int16_t, 8>());
+    else
+        forward(hn::CappedTag<int16_t, 16>());
+
+    const int16_t* last = metrics + steps % 2 * 2 * plan.low_lanes;
+    unsigned best = 0;
+    for (unsigned s = 1; s < states; s++)
+        if (static_cast<int16_t>(last[best] - last[s]) < 0)
+            best = s;
+    if (!group.loss.empty())
+        for (std::size_t s = 0; s < states; s++)
+            group.loss[f * states + s] = static_cast<int16_t>(last[s] - last[best]);
+    unsigned state = group.end[f] == any_state ? best : group.end[f];
+    group.path_end[f] = state;
+
+    // bits[m + t] is w_t; the first m are the state before the frame. `at` is where a
+    // state's decision is in a step's bits: the state rotated.
+    uint8_t* bits = reinterpret_cast<uint8_t*>(work.words.get());
+    const unsigned top = hwy::Num0BitsBelowLS1Bit_Nonzero64(plan.low_lanes);
+    const unsigned learned = m >= 2 ? m - 2 : top;
+    unsigned at = state >> 1 | (state & 1) << top;
+    for (std::size_t t = steps; t-- > 0;) {
+        bits[m + t] = at >> top;
+        // What lies behind a row belongs to the next one, or to the buffer's end.
+        uint64_t word;
+        std::memcpy(&word, decisions + t * row + at / 64 * sizeof word, sizeof word);
+        const unsigned rotated = (at & (plan.low_lanes - 1)) >> 1 | (at & 1) << top;
+        at = rotated | static_cast<unsigned>((word >> (at % 64)) & 1) << learned;
+    }
+    state = (at & (plan.low_lanes - 1)) << 1 | at >> top;
+    group.path_start[f] = state;
+    for (unsigned i = 0; i < m; i++)
+        bits[m - 1 - i] = (state >> i) & 1;
+    if (plan.feedback != 1)
+        for (std::size_t t = steps; t-- > 0;) {
+            uint8_t message = 0;
+            for (unsigned i = 0; i <= m; i++)
+                if ((plan.feedback >> i) & 1)
+                    message ^= bits[m + t - i];
+            bits[m + t] = message;
+        }
+    std::copy_n(bits + m + group.first, group.length, group.bits[f]);
+}
+#endif
+
 void decode_group(const viterbi_plan& plan, viterbi_group& group, viterbi_workspace& work)
 {
+#if HWY_TARGET != HWY_SCALAR
+    // So many frames take as long one by one as in a group, which is 32 to 64 wide.
+    if (group.count <= 2 * plan.memory) {
+        for (std::size_t f = 0; f < group.count; f++)
+            decode_one(plan, group, f, work);
+        return;
+    }
+#endif
     if (plan.metric == viterbi_metric::int8)
         decode<int8_t>(plan, group, work);
     else
@@ -559,6 +792,12 @@ viterbi_plan make_plan(const convolutional_trellis& trellis,
     plan.start_penalty = plan.limit * tail + 1;
     plan.headroom = metric == viterbi_metric::int8 ? 2 : 16;
 
+    plan.low_lanes = std::max(plan.states / 2, 8u);
+    plan.lookups = hwy::AllocateAligned<uint16_t>(8 * plan.low_lanes);
+    if (!plan.lookups)
+        throw std::bad_alloc();
+    std::fill_n(plan.lookups.get(), 8 * plan.low_lanes, 0);
+
     const auto word = [m](unsigned state) {
         unsigned w = 0;
         for (unsigned i = 0; i < m; i++)
@@ -581,6 +820,12 @@ viterbi_plan make_plan(const convolutional_trellis& trellis,
             c = plan.classes.insert(c, {key[0], key[1], key[2], key[3], {}});
         c->members.push_back(
             {static_cast<uint16_t>(low), word(2 * low), word(2 * low + 1)});
+        for (unsigned edge = 0; edge < 4; edge++)
+            for (unsigned table = 0; table < 2; table++) {
+                const unsigned at = key[edge] >> (table * table_outputs) & 7;
+                plan.lookups[(4 * table + edge) * plan.low_lanes + low] =
+                    at * 0x0202 + 0x0100;
+            }
     }
     return plan;
 }
@@ -592,10 +837,13 @@ viterbi_workspace make_workspace(const viterbi_plan& plan)
     work.rows = hwy::AllocateAligned<int16_t>(group_frames * row);
     work.columns = hwy::AllocateAligned<int16_t>(group_frames * row);
     work.metrics = hwy::AllocateAligned<int16_t>(2 * group_frames * plan.states);
-    work.decisions = hwy::AllocateAligned<uint64_t>(plan.frame->steps * plan.states);
+    work.decisions =
+        hwy::AllocateAligned<uint64_t>((plan.frame->steps + 1) * plan.states);
     work.words = hwy::AllocateAligned<uint64_t>(plan.frame->steps + plan.memory);
+    work.line = hwy::AllocateAligned<int16_t>(plan.frame->steps * plan.outputs + 16);
     work.depunctured.resize(row);
-    if (!work.rows || !work.columns || !work.metrics || !work.decisions || !work.words)
+    if (!work.rows || !work.columns || !work.metrics || !work.decisions || !work.words ||
+        !work.line)
         throw std::bad_alloc();
     return work;
 }
@@ -858,8 +1106,6 @@ struct viterbi_stream_kernel::impl {
     viterbi_plan plan;
     viterbi_workspace work;
     std::size_t stride; // received coded bits of a block
-    std::vector<float> buffer;
-    std::size_t filled;
 
     impl(const convolutional_trellis& trellis,
          const std::vector<uint8_t>& puncture,
@@ -873,9 +1119,7 @@ struct viterbi_stream_kernel::impl {
           plan(make_plan(trellis, window, metric, 0, false)),
           work(make_workspace(plan)),
           stride(window.rank[(depth + block) * plan.outputs] -
-                 window.rank[depth * plan.outputs]),
-          buffer(window.received + (group_frames - 1) * stride),
-          filled(window.rank[depth * plan.outputs])
+                 window.rank[depth * plan.outputs])
     {
     }
 
@@ -914,45 +1158,45 @@ std::size_t viterbi_stream_kernel::depth() const
 {
     return d_impl->depth;
 }
+std::size_t viterbi_stream_kernel::window() const
+{
+    return d_impl->window.received;
+}
+std::size_t viterbi_stream_kernel::history() const
+{
+    return d_impl->window.rank[d_impl->depth * d_impl->plan.outputs];
+}
 
 viterbi_stream_kernel::progress viterbi_stream_kernel::decode(span<const float> llrs,
-                                                              span<uint8_t> bits)
+                                                              span<uint8_t> bits) const
 {
     auto& s = *d_impl;
     progress done{0, 0, 0};
-    while (bits.size() - done.produced >= s.block) {
-        const std::size_t take =
-            std::min(s.buffer.size() - s.filled, llrs.size() - done.consumed);
-        std::copy_n(llrs.data() + done.consumed, take, s.buffer.data() + s.filled);
-        // Counted once, though windows overlap; as integers, which compilers vectorize.
-        uint64_t bad = 0;
-        for (std::size_t i = 0; i < take; i++) {
-            uint32_t bits_of_float;
-            std::memcpy(
-                &bits_of_float, llrs.data() + done.consumed + i, sizeof bits_of_float);
-            bad += (bits_of_float & 0x7f800000u) == 0x7f800000u;
-        }
-        done.not_finite += bad;
-        s.filled += take;
-        done.consumed += take;
-        if (s.filled < s.window.received)
-            break;
+    if (llrs.size() < s.window.received)
+        return done;
+    const std::size_t blocks =
+        std::min((llrs.size() - s.window.received) / s.stride + 1, bits.size() / s.block);
+    uint64_t bad = 0;
+    for (std::size_t first = 0; first < blocks; first += group_frames) {
         viterbi_group group;
-        group.count = std::min({(s.filled - s.window.received) / s.stride + 1,
-                                (bits.size() - done.produced) / s.block,
-                                group_frames});
+        group.count = std::min(group_frames, blocks - first);
         group.first = s.depth;
         group.length = s.block;
         for (std::size_t i = 0; i < group.count; i++) {
-            group.llrs[i] = s.buffer.data() + i * s.stride;
-            group.bits[i] = bits.data() + done.produced + i * s.block;
+            group.llrs[i] = llrs.data() + (first + i) * s.stride;
+            group.bits[i] = bits.data() + (first + i) * s.block;
             group.start[i] = group.end[i] = any_state;
         }
         HWY_DYNAMIC_DISPATCH(decode_group)(s.plan, group, s.work);
-        const std::size_t used = group.count * s.stride;
-        std::copy(s.buffer.begin() + used, s.buffer.begin() + s.filled, s.buffer.begin());
-        s.filled -= used;
-        done.produced += group.count * s.block;
+        bad += group.not_finite;
+    }
+    done.consumed = blocks * s.stride;
+    done.produced = blocks * s.block;
+    // Windows overlap, but each LLR is to be counted once: that of the blocks' own.
+    if (bad != 0) {
+        const float* own = llrs.data() + history();
+        done.not_finite = std::count_if(
+            own, own + done.consumed, [](float l) { return !std::isfinite(l); });
     }
     return done;
 }

@@ -4,7 +4,8 @@
  *
  * Frames lie across SIMD lanes, 64 of them in a group, so one instruction advances a
  * state of many frames. Decisions are 64-bit words, a bit for each frame, and traceback
- * follows all frames at once by selecting among these words.
+ * follows all frames at once by selecting among these words. A few frames are decoded one
+ * by one, with their states across lanes, to the same bits.
  */
 #pragma once
 
@@ -75,8 +76,11 @@ private:
  *
  * Windows of depth + block + depth steps are decoded and their middle is kept, so each
  * decision has seen depth steps before and at least depth steps after it. Windows lie at
- * fixed places: the bits do not depend on how the stream is cut into calls. The first
- * window has LLRs 0 before the stream.
+ * fixed places: the bits do not depend on how the stream is cut into calls.
+ *
+ * An object serves one thread at a time, but has no memory of the stream: what a call has
+ * not consumed comes again, in front of what follows. The stream begins with history()
+ * LLRs 0.
  */
 class viterbi_stream_kernel
 {
@@ -101,14 +105,18 @@ public:
     std::size_t received() const;
     //! message bits, beyond its own block, that must be received before a bit comes out
     std::size_t depth() const;
+    //! coded bits of a whole window: what a call needs to give anything
+    std::size_t window() const;
+    //! coded bits of a window before its block
+    std::size_t history() const;
 
     struct progress {
         std::size_t consumed; //!< LLRs
         std::size_t produced; //!< bits
-        uint64_t not_finite;  //!< LLRs that were NaN or infinite
+        uint64_t not_finite;  //!< LLRs of the blocks that were NaN or infinite
     };
-    //! Takes LLRs as long as there is room for the blocks they complete.
-    progress decode(span<const float> llrs, span<uint8_t> bits);
+    //! Decodes the windows that are whole and have room for their blocks.
+    progress decode(span<const float> llrs, span<uint8_t> bits) const;
 
 private:
     struct impl;

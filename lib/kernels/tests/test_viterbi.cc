@@ -73,7 +73,8 @@ void check_maximum_likelihood(const convolutional_trellis& trellis,
                               std::mt19937& rng)
 {
     const auto book = codebook(trellis, frame);
-    const std::size_t frames = 90;
+    // A group across lanes, and a few one by one.
+    const std::size_t frames = 67;
     for (auto metric :
          {viterbi_metric::int8, viterbi_metric::int16, viterbi_metric::float64}) {
         // Integers that the metric holds exactly.
@@ -132,11 +133,33 @@ void check_noiseless(const convolutional_trellis& trellis, std::mt19937& rng)
     }
 }
 
+// One by one, with states across lanes, as in groups, with frames across lanes.
+void check_few(const convolutional_trellis& trellis, termination end, std::mt19937& rng)
+{
+    const std::size_t n = trellis.outputs(), frames = 20;
+    bytes pattern(3 * n, 1);
+    pattern[n - 1] = 0;
+    const convolutional_frame frame(trellis, 77, end, pattern);
+    std::normal_distribution<float> noise;
+    std::vector<float> llrs(frames * frame.received);
+    for (auto& l : llrs)
+        l = noise(rng);
+    for (auto metric : {viterbi_metric::int8, viterbi_metric::int16}) {
+        const viterbi_frame_kernel decoder(trellis, frame, metric);
+        bytes together(frames * 77), alone(frames * 77);
+        decoder.decode(llrs, together);
+        for (std::size_t f = 0; f < frames; f++)
+            decoder.decode({llrs.data() + f * frame.received, frame.received},
+                           {alone.data() + f * 77, 77});
+        CHECK(together == alone);
+    }
+}
+
 void check_stream(const convolutional_trellis& trellis,
                   const bytes& puncture,
                   std::mt19937& rng)
 {
-    bytes u(12000);
+    bytes u(4000);
     for (auto& bit : u)
         bit = rng() & 1;
     unsigned state = 0;
@@ -148,18 +171,19 @@ void check_stream(const convolutional_trellis& trellis,
             llrs.push_back(8 * (c[i] ? 1 : -1) + 3 * noise(rng));
 
     const auto run = [&](std::size_t chunk) {
-        viterbi_stream_kernel stream(trellis, puncture, 0, 100);
+        const viterbi_stream_kernel stream(trellis, puncture, 0, 100);
+        std::vector<float> padded(stream.history());
+        padded.insert(padded.end(), llrs.begin(), llrs.end());
         bytes bits(u.size());
         std::size_t in = 0, out = 0;
-        while (true) {
-            const std::size_t size = std::min(chunk, llrs.size() - in);
-            const auto done = stream.decode({llrs.data() + in, size},
+        for (std::size_t there = 0; there < padded.size();) {
+            there = std::min(there + chunk, padded.size());
+            const auto done = stream.decode({padded.data() + in, there - in},
                                             {bits.data() + out, bits.size() - out});
             in += done.consumed;
             out += done.produced;
             CHECK(done.not_finite == 0);
-            if (in == llrs.size() || (done.consumed == 0 && done.produced == 0))
-                break;
+            CHECK(padded.size() - in >= stream.window() - stream.received());
         }
         // All but the last window comes out.
         CHECK(out + stream.depth() + stream.block() + 100 > u.size());
@@ -205,8 +229,11 @@ int main()
         check_maximum_likelihood(nasa, {nasa, 8, termination::none}, rng);
         check_maximum_likelihood(nasa, {nasa, 7, termination::tail_biting}, rng);
 
-        for (const auto& trellis : {small,
+        for (const auto& trellis : {convolutional_trellis({03, 02}),
+                                    small,
                                     recursive,
+                                    convolutional_trellis({023, 035}),
+                                    convolutional_trellis({053, 075}),
                                     third,
                                     third_recursive,
                                     nasa,
@@ -214,6 +241,11 @@ int main()
                                     convolutional_trellis({0765, 0671, 0513, 0473})}) {
             check_noiseless(trellis, rng);
             check_stream(trellis, {}, rng);
+            // The scalar target has one way only, and a slow one.
+            if (target != "SCALAR")
+                for (auto end :
+                     {termination::none, termination::zero, termination::tail_biting})
+                    check_few(trellis, end, rng);
         }
         check_stream(nasa, {1, 1, 0, 1, 1, 0}, rng);
         check_stream(recursive, {1, 1, 1, 0}, rng);
@@ -240,6 +272,13 @@ int main()
         erased[1700] = -std::numeric_limits<float>::infinity();
         CHECK(decoder.decode(erased, other) == 2);
         CHECK(bits == other);
+        // In a stream each is counted once, though windows overlap.
+        std::vector<float> long_stream(20 * 200, 1.0f);
+        long_stream[999] = long_stream[1000] = long_stream[1024] = NAN;
+        viterbi_stream_kernel stream(small, {}, 0, 500);
+        bytes decided(2000);
+        const auto done = stream.decode(long_stream, decided);
+        CHECK(done.produced == 1500 && done.consumed == 3000 && done.not_finite == 3);
         std::fill(llrs.begin(), llrs.end(), 0.0f);
         decoder.decode(llrs, bits);
         std::fill(llrs.begin(), llrs.end(), std::numeric_limits<float>::max());

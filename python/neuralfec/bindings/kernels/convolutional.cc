@@ -26,6 +26,32 @@ py::tuple decode_frames(const Kernel& kernel, const array<float>& llrs)
     return py::make_tuple(decided, not_finite);
 }
 
+// Keeps what the kernel has not consumed.
+class viterbi_stream
+{
+public:
+    explicit viterbi_stream(viterbi_stream_kernel kernel)
+        : d_kernel(std::move(kernel)), d_pending(d_kernel.history())
+    {
+    }
+
+    const viterbi_stream_kernel& kernel() const { return d_kernel; }
+
+    viterbi_stream_kernel::progress decode(span<const float> llrs,
+                                           std::vector<uint8_t>& bits)
+    {
+        d_pending.insert(d_pending.end(), llrs.begin(), llrs.end());
+        bits.resize(d_pending.size() / d_kernel.received() * d_kernel.block());
+        const auto done = d_kernel.decode(d_pending, bits);
+        d_pending.erase(d_pending.begin(), d_pending.begin() + done.consumed);
+        return done;
+    }
+
+private:
+    viterbi_stream_kernel d_kernel;
+    std::vector<float> d_pending;
+};
+
 } // namespace
 
 void bind_convolutional(py::module& m)
@@ -66,18 +92,18 @@ void bind_convolutional(py::module& m)
              "Messages uint8 (F, k) of LLRs float32 (F, n), and the number of NaN and "
              "infinite "
              "LLRs, which count as 0.");
-    py::class_<viterbi_stream_kernel>(m, "ViterbiStream")
+    py::class_<viterbi_stream>(m, "ViterbiStream")
         .def(py::init([](const std::vector<unsigned>& generators,
                          unsigned feedback,
                          const std::vector<uint8_t>& puncture,
                          std::size_t depth,
                          std::size_t block,
                          const std::string& metric) {
-                 return viterbi_stream_kernel(convolutional_trellis(generators, feedback),
-                                              puncture,
-                                              depth,
-                                              block,
-                                              viterbi_metric_from_name(metric));
+                 return viterbi_stream({convolutional_trellis(generators, feedback),
+                                        puncture,
+                                        depth,
+                                        block,
+                                        viterbi_metric_from_name(metric)});
              }),
              py::arg("generators"),
              py::arg("feedback"),
@@ -85,15 +111,15 @@ void bind_convolutional(py::module& m)
              py::arg("depth") = 0,
              py::arg("block") = 2048,
              py::arg("metric") = "int16")
-        .def_property_readonly("depth", &viterbi_stream_kernel::depth)
-        .def_property_readonly("block", &viterbi_stream_kernel::block)
+        .def_property_readonly(
+            "depth", [](const viterbi_stream& stream) { return stream.kernel().depth(); })
+        .def_property_readonly(
+            "block", [](const viterbi_stream& stream) { return stream.kernel().block(); })
         .def(
             "decode",
-            [](viterbi_stream_kernel& stream, const array<float>& llrs) {
+            [](viterbi_stream& stream, const array<float>& llrs) {
                 const auto in = view(llrs);
-                // What was left of earlier calls makes at most one block more.
-                const std::size_t blocks = in.size() / stream.received() + 2;
-                std::vector<uint8_t> bits(blocks * stream.block());
+                std::vector<uint8_t> bits;
                 viterbi_stream_kernel::progress done;
                 {
                     py::gil_scoped_release release;
