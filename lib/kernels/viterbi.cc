@@ -712,14 +712,43 @@ void decode_one(const viterbi_plan& plan,
     uint8_t* bits = reinterpret_cast<uint8_t*>(work.words.get());
     const unsigned top = hwy::Num0BitsBelowLS1Bit_Nonzero64(plan.low_lanes);
     const unsigned learned = m >= 2 ? m - 2 : top;
-    unsigned at = state >> 1 | (state & 1) << top;
-    for (std::size_t t = steps; t-- > 0;) {
-        bits[m + t] = at >> top;
+    const auto previous = [&](unsigned at, std::size_t t) {
         // What lies behind a row belongs to the next one, or to the buffer's end.
         uint64_t word;
         std::memcpy(&word, decisions + t * row + at / 64 * sizeof word, sizeof word);
         const unsigned rotated = (at & (plan.low_lanes - 1)) >> 1 | (at & 1) << top;
-        at = rotated | static_cast<unsigned>((word >> (at % 64)) & 1) << learned;
+        return rotated | static_cast<unsigned>((word >> (at % 64)) & 1) << learned;
+    };
+    const auto trace = [&](unsigned at, std::size_t end, std::size_t begin) {
+        for (std::size_t t = end; t-- > begin;) {
+            bits[m + t] = at >> top;
+            at = previous(at, t);
+        }
+        return at;
+    };
+    unsigned at = state >> 1 | (state & 1) << top;
+    // A step of traceback waits for the one before, so pieces of a long frame are traced
+    // at once. A piece starts where a path from any state, well behind it, leads to; in
+    // the rare case that the frame's path does not, it is traced again.
+    constexpr std::size_t pieces = 4;
+    const std::size_t piece = steps / pieces, merge = 12 * m;
+    if (piece < 2 * merge) {
+        at = trace(at, steps, 0);
+    } else {
+        unsigned start[pieces] = {}, now[pieces];
+        for (std::size_t i = merge; i-- > 0;)
+            for (std::size_t p = 0; p + 1 < pieces; p++)
+                start[p] = previous(start[p], (p + 1) * piece + i);
+        start[pieces - 1] = trace(at, steps, pieces * piece);
+        std::copy_n(start, pieces, now);
+        for (std::size_t i = piece; i-- > 0;)
+            for (std::size_t p = 0; p < pieces; p++) {
+                bits[m + p * piece + i] = now[p] >> top;
+                now[p] = previous(now[p], p * piece + i);
+            }
+        at = now[pieces - 1];
+        for (std::size_t p = pieces - 1; p-- > 0;)
+            at = at == start[p] ? now[p] : trace(at, (p + 1) * piece, p * piece);
     }
     state = (at & (plan.low_lanes - 1)) << 1 | at >> top;
     group.path_start[f] = state;
