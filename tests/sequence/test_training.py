@@ -2,6 +2,7 @@
 """The trainer: its targets against the BCJR kernel, and that it learns, resumes and exports."""
 
 import itertools
+import signal
 
 import numpy as np
 import pytest
@@ -79,12 +80,12 @@ def test_training_resumes_learns_and_exports(tmp_path, monkeypatch):
     def interrupted(*arguments):
         calls.append(arguments)
         if len(calls) == 15:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return make_batch(*arguments)
 
     monkeypatch.setattr(training, "make_batch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train("pieces")
+    train("pieces")
+    assert len(calls) == 15
     for name, tensor in train("pieces").items():
         torch.testing.assert_close(tensor, whole[name])
 

@@ -10,13 +10,16 @@ covers the interesting cases: at high SNR, where a sent frame is hardly ever amb
 added along low-weight codewords until it is.
 
 ``--targets bits --snr 0 0 --ambiguous 0`` is the paper's own training. At the end, or with
-``--export`` from any checkpoint, the network becomes a model file.
+``--export`` from any checkpoint, the network becomes a model file. Ctrl-C (SIGINT) ends training
+after the step it is in, with checkpoint and model file; the same command goes on from there.
 """
 
 import argparse
 import json
 import math
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -307,9 +310,11 @@ def main(argv: list[str] | None = None) -> None:
         torch.save(state, temporary)
         os.replace(temporary, arguments.checkpoint)
 
+    stop = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     rng = torch.Generator()
     excess, saved = math.nan, time.monotonic()
-    while step < arguments.steps:
+    while step < arguments.steps and not stop.is_set():
         began = time.monotonic()
         # Every step has its own seed: a resumed run sees what the uninterrupted one would.
         rng.manual_seed((arguments.seed << 32) + step)
@@ -334,9 +339,11 @@ def main(argv: list[str] | None = None) -> None:
         seconds += time.monotonic() - began
         if step % 50 == 0:
             print(f"step {step} loss - entropy {excess:.6f} {seconds:.0f} s", flush=True)
-        if time.monotonic() - saved > 60 * arguments.minutes or step == arguments.steps:
+        if time.monotonic() - saved > 60 * arguments.minutes:
             save()
             saved = time.monotonic()
+    signal.signal(signal.SIGINT, before)
+    save()
     if arguments.export:
         measured = evaluate(network, trellis, arguments.channel)
         print(measured, flush=True)
