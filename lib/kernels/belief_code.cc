@@ -219,9 +219,23 @@ void propose(const belief_code& code,
         bias[i] += code.peak_weights[i] * peak;
         bias[i] += code.snr_weights[i] * code.parameters().snr_db;
     }
+    // Candidates of the uniform belief, which all groups begin with.
+    std::vector<float> first(patterns);
+    int first_left = -1;
     for (std::size_t start = 0; start < n; start += chunk) {
         const std::size_t size = std::min(chunk, n - start);
         load_rows(table.log_ratios.data(), patterns, rows + start, size, log_ratios);
+        bool alike = true;
+        for (std::size_t lane = 0; lane < size; lane++)
+            alike &= log_ratios[(patterns - 1) * chunk + lane] == 0 &&
+                     left[start + lane] == left[start];
+        if (alike && left[start] == first_left) {
+            for (std::size_t lane = 0; lane < size; lane++)
+                std::copy_n(first.data(),
+                            patterns,
+                            table.candidates.data() + rows[start + lane] * patterns);
+            continue;
+        }
         // Inputs from rank 1 on; below them, in the row of rank M, the rounds left.
         float* const inputs = a;
         for (std::size_t t = 0; t < (patterns - 1) * chunk; t += lanes)
@@ -251,6 +265,11 @@ void propose(const belief_code& code,
             }
         }
         store_rows(b, patterns, rows + start, size, table.candidates.data());
+        if (alike) {
+            first_left = left[start];
+            for (std::size_t i = 0; i < patterns; i++)
+                first[i] = b[i * chunk];
+        }
     }
 }
 
@@ -259,9 +278,7 @@ void update(const belief_code& code,
             const uint32_t* rows,
             const uint8_t* levels,
             std::size_t n,
-            float threshold,
-            uint8_t* stopped,
-            float* odds)
+            float threshold)
 {
     const D d;
     const std::size_t patterns = code.patterns();
@@ -317,8 +334,8 @@ void update(const belief_code& code,
         store_rows(log_ratios, patterns, rows + start, size, table.log_ratios.data());
         store_rows(classes, patterns, rows + start, size, table.classes.data());
         for (std::size_t lane = 0; lane < size; lane++) {
-            odds[start + lane] = rest[lane];
-            stopped[start + lane] = rest[lane] < limit;
+            table.odds[rows[start + lane]] = rest[lane];
+            table.decided[rows[start + lane]] = rest[lane] < limit;
         }
     }
 }
@@ -379,10 +396,41 @@ belief_code::linear packed(const float* weights,
     return m;
 }
 
+struct selection {
+    std::vector<uint32_t> rows;
+    std::vector<uint8_t> values;
+};
+
+//! Rows of the groups that are not decided, and value(n, q) of group q of blocks[n].
+template <typename Value>
+selection
+undecided(const belief_table& table, span<const uint32_t> blocks, const Value& value)
+{
+    selection s;
+    s.rows.reserve(blocks.size() * table.groups);
+    s.values.reserve(blocks.size() * table.groups);
+    for (std::size_t n = 0; n < blocks.size(); n++)
+        for (std::size_t q = 0; q < table.groups; q++) {
+            const std::size_t row = blocks[n] * table.groups + q;
+            if (!table.decided[row]) {
+                s.rows.push_back(static_cast<uint32_t>(row));
+                s.values.push_back(value(n, q));
+            }
+        }
+    return s;
+}
+
 } // namespace
 
-belief_table::belief_table(std::size_t m, std::size_t n)
-    : patterns(m), capacity(n), log_ratios(m * n), classes(m * n), candidates(m * n)
+belief_table::belief_table(std::size_t m, std::size_t q, std::size_t n)
+    : patterns(m),
+      groups(q),
+      blocks(n),
+      log_ratios(m * q * n),
+      classes(m * q * n),
+      candidates(m * q * n),
+      odds(q * n),
+      decided(q * n)
 {
 }
 
@@ -437,62 +485,72 @@ belief_code::belief_code(const settings& s, span<const float> parameters)
 }
 
 void belief_code::check(const belief_table& table,
-                        span<const uint32_t> rows,
+                        span<const uint32_t> blocks,
                         std::size_t size,
+                        std::size_t expected,
                         const char* what) const
 {
     if (table.patterns != d_patterns)
         refuse("a table of " + std::to_string(d_patterns) + " patterns, got " +
                std::to_string(table.patterns));
-    if (size != rows.size())
-        refuse(std::to_string(rows.size()) + " " + what + ", one a row, got " +
-               std::to_string(size));
-    for (const uint32_t row : rows)
-        if (row >= table.capacity)
-            refuse("rows below " + std::to_string(table.capacity) + ", got " +
-                   std::to_string(row));
+    if (size != expected)
+        refuse(std::to_string(expected) + " " + what + ", got " + std::to_string(size));
+    for (const uint32_t block : blocks)
+        if (block >= table.blocks)
+            refuse("blocks below " + std::to_string(table.blocks) + ", got " +
+                   std::to_string(block));
 }
 
-void belief_code::start(belief_table& table, span<const uint32_t> rows) const
+void belief_code::start(belief_table& table, span<const uint32_t> blocks) const
 {
-    check(table, rows, rows.size(), "rows");
-    for (const uint32_t row : rows)
-        for (std::size_t i = 0; i < d_patterns; i++) {
-            table.log_ratios[row * d_patterns + i] = 0;
-            table.classes[row * d_patterns + i] = static_cast<float>(i);
-            table.candidates[row * d_patterns + i] = 0;
+    check(table, blocks, blocks.size(), blocks.size(), "blocks");
+    for (const uint32_t block : blocks)
+        for (std::size_t q = 0; q < table.groups; q++) {
+            const std::size_t row = block * table.groups + q;
+            for (std::size_t i = 0; i < d_patterns; i++) {
+                table.log_ratios[row * d_patterns + i] = 0;
+                table.classes[row * d_patterns + i] = static_cast<float>(i);
+                table.candidates[row * d_patterns + i] = 0;
+            }
+            table.odds[row] = static_cast<float>(d_patterns - 1);
+            table.decided[row] = 0;
         }
 }
 
 void belief_code::propose(belief_table& table,
-                          span<const uint32_t> rows,
+                          span<const uint32_t> blocks,
                           span<const uint8_t> left,
                           float threshold,
                           float gain) const
 {
-    check(table, rows, left.size(), "counts of rounds left");
+    check(table, blocks, left.size(), blocks.size(), "counts of rounds left");
     if (!std::isfinite(threshold) || !std::isfinite(gain))
         refuse("a finite threshold and gain, got " + std::to_string(threshold) + " and " +
                std::to_string(gain));
+    const auto [rows, left_of_rows] =
+        undecided(table, blocks, [&](std::size_t n, std::size_t) { return left[n]; });
     HWY_DYNAMIC_DISPATCH(propose)
-    (*this, table, rows.data(), left.data(), rows.size(), threshold, gain);
+    (*this, table, rows.data(), left_of_rows.data(), rows.size(), threshold, gain);
 }
 
 void belief_code::symbols(const belief_table& table,
-                          span<const uint32_t> rows,
+                          span<const uint32_t> blocks,
                           span<const uint8_t> classes,
                           span<float> out) const
 {
-    check(table, rows, classes.size(), "classes");
-    check(table, rows, out.size(), "symbols");
-    for (std::size_t n = 0; n < rows.size(); n++) {
-        const float* begin = table.classes.data() + rows[n] * d_patterns;
-        const float* found =
-            std::find(begin, begin + d_patterns, static_cast<float>(classes[n]));
-        if (found == begin + d_patterns)
+    const std::size_t size = blocks.size() * table.groups;
+    check(table, blocks, classes.size(), size, "classes");
+    check(table, blocks, out.size(), size, "symbols");
+    for (std::size_t i = 0; i < size; i++) {
+        if (classes[i] >= d_patterns)
             refuse("classes below " + std::to_string(d_patterns) + ", got " +
-                   std::to_string(classes[n]));
-        out[n] = table.candidates[rows[n] * d_patterns + (found - begin)];
+                   std::to_string(classes[i]));
+        const std::size_t row =
+            blocks[i / table.groups] * table.groups + i % table.groups;
+        const float* begin = table.classes.data() + row * d_patterns;
+        const auto rank =
+            std::find(begin, begin + d_patterns, static_cast<float>(classes[i])) - begin;
+        out[i] = table.decided[row] ? 0.0f : table.candidates[row * d_patterns + rank];
     }
 }
 
@@ -514,15 +572,11 @@ void belief_code::quantize(span<const float> received, span<uint8_t> levels) con
 }
 
 void belief_code::update(belief_table& table,
-                         span<const uint32_t> rows,
+                         span<const uint32_t> blocks,
                          span<const uint8_t> levels,
-                         float threshold,
-                         span<uint8_t> stopped,
-                         span<float> odds) const
+                         float threshold) const
 {
-    check(table, rows, levels.size(), "levels");
-    check(table, rows, stopped.size(), "stop marks");
-    check(table, rows, odds.size(), "odds");
+    check(table, blocks, levels.size(), blocks.size() * table.groups, "levels");
     // Above 64 the exponential's own floor would end every group.
     if (!(threshold > 0 && threshold < 60))
         refuse("a threshold above 0 and below 60, got " + std::to_string(threshold));
@@ -531,15 +585,12 @@ void belief_code::update(belief_table& table,
         if (level >= end)
             refuse("levels below " + std::to_string(end) + ", got " +
                    std::to_string(level));
+    const auto [rows, levels_of_rows] =
+        undecided(table, blocks, [&](std::size_t n, std::size_t q) {
+            return levels[n * table.groups + q];
+        });
     HWY_DYNAMIC_DISPATCH(update)
-    (*this,
-     table,
-     rows.data(),
-     levels.data(),
-     rows.size(),
-     threshold,
-     stopped.data(),
-     odds.data());
+    (*this, table, rows.data(), levels_of_rows.data(), rows.size(), threshold);
 }
 
 } // namespace gr::neuralfec

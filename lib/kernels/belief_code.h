@@ -16,17 +16,23 @@
 
 namespace gr::neuralfec {
 
-/*! Beliefs of groups, a row each: M log-ratios to the likeliest class, sorted, the
- * classes they belong to, and the candidate symbols of those classes. */
+/*! Beliefs of blocks of groups. A row each group: M log-ratios to the likeliest class,
+ * sorted, the classes they belong to, and the candidate symbols of those classes; and
+ * what the last update said of it. */
 struct belief_table {
-    belief_table(std::size_t patterns, std::size_t capacity);
+    belief_table(std::size_t patterns, std::size_t groups, std::size_t blocks);
 
     std::size_t patterns;
-    std::size_t capacity;
+    std::size_t groups;
+    std::size_t blocks;
     std::vector<float> log_ratios;
     // As float, which the kernel moves like the rest.
     std::vector<float> classes;
     std::vector<float> candidates;
+    // Sum over i >= 1 of exp(l_i) = (1 - p_0) / p_0.
+    std::vector<float> odds;
+    // 1 where the log-odds have exceeded the threshold.
+    std::vector<uint8_t> decided;
 };
 
 class belief_code
@@ -73,23 +79,25 @@ public:
     std::size_t patterns() const { return d_patterns; }
     const settings& parameters() const { return d_settings; }
 
-    /*! The uniform belief. All calls take rows of the table, each at most once. */
-    void start(belief_table& table, span<const uint32_t> rows) const;
+    /*! The uniform belief. All calls take blocks of the table, each at most once, and
+     * leave groups alone that are decided. */
+    void start(belief_table& table, span<const uint32_t> blocks) const;
 
     /*!
      * Candidates x of the next round.
-     * \param left rounds left of each row, the next one included
+     * \param left rounds left of each block, the next one included
      * \param gain factor on the network's points that makes unit power
      */
     void propose(belief_table& table,
-                 span<const uint32_t> rows,
+                 span<const uint32_t> blocks,
                  span<const uint8_t> left,
                  float threshold,
                  float gain) const;
 
-    /*! The candidate of the true class of each row: what the transmitter sends. */
+    /*! What the transmitter sends: the candidate of each group's true class, 0 for one
+     * that is decided. Classes and symbols: blocks by groups. */
     void symbols(const belief_table& table,
-                 span<const uint32_t> rows,
+                 span<const uint32_t> blocks,
                  span<const uint8_t> classes,
                  span<float> out) const;
 
@@ -97,17 +105,12 @@ public:
      * 0 for NaN, which tells of a symbol that did not arrive. */
     void quantize(span<const float> received, span<uint8_t> levels) const;
 
-    /*!
-     * Bayes' rule with the levels' values; a row of level 0 learns nothing.
-     * \param stopped 1 where the log-odds exceed the threshold
-     * \param odds sum over i >= 1 of exp(l_i) = (1 - p_0) / p_0
-     */
+    /*! Bayes' rule with the levels' values, blocks by groups; a group of level 0 learns
+     * nothing. Groups whose log-odds exceed the threshold are decided. */
     void update(belief_table& table,
-                span<const uint32_t> rows,
+                span<const uint32_t> blocks,
                 span<const uint8_t> levels,
-                float threshold,
-                span<uint8_t> stopped,
-                span<float> odds) const;
+                float threshold) const;
 
     // For the kernel.
     linear layer1, layer2, layer3;
@@ -123,8 +126,9 @@ private:
     std::size_t d_patterns;
 
     void check(const belief_table& table,
-               span<const uint32_t> rows,
+               span<const uint32_t> blocks,
                std::size_t size,
+               std::size_t expected,
                const char* what) const;
 };
 

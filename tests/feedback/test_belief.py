@@ -82,20 +82,20 @@ def test_ends_follow_the_plain_twin(group_bits):
 def test_network_in_torch_is_the_kernels():
     p, network, code = random_code(4)
     table = code.table(1)
-    rows = np.arange(p.groups, dtype=np.uint32)
-    code.kernel.start(table, rows)
+    block = np.array([0])
+    code.kernel.start(table, block)
     rng = np.random.default_rng(1)
     for left in (12, 11, 10):
-        code.kernel.propose(table, rows, np.full(p.groups, left, np.uint8), 8.0, code.gain)
-        before = torch.from_numpy(table.log_ratios)
+        code.kernel.propose(table, block, np.array([left], np.uint8), 8.0, code.gain)
+        before = torch.from_numpy(table.log_ratios[0])
         conditions = torch.tensor([[left, 8.0, p.peak, p.snr_db]]).expand(p.groups, -1)
         candidates = network(before, conditions, torch.tensor(code.gain))
-        np.testing.assert_allclose(table.candidates, candidates.detach(), atol=2e-5)
+        np.testing.assert_allclose(table.candidates[0], candidates.detach(), atol=2e-5)
         levels = rng.integers(100, 156, p.groups).astype(np.uint8)
-        code.kernel.update(table, rows, levels, 8.0)
+        code.kernel.update(table, block, levels, 8.0)
         y = torch.from_numpy((levels.astype(np.float32) - 128) / 16)[:, None]
         after, _ = belief.update(before, candidates, y, p.noise_variance)
-        np.testing.assert_allclose(table.log_ratios, after.detach(), atol=1e-4)
+        np.testing.assert_allclose(table.log_ratios[0], after.detach(), atol=1e-4)
 
 
 TRANSMITTER = """
@@ -210,10 +210,9 @@ def test_symbols_that_do_not_arrive_leave_the_belief(trained):
     x[0] = np.nan
     decoder.decode(slots, x)
     levels = decoder.feedback(slots, x)
-    groups = code.parameters.groups
     assert (levels[0] == 0).all() and (levels[1] > 0).all()
-    assert np.array_equal(decoder.table.log_ratios[:groups], before[:groups])
-    assert not np.array_equal(decoder.table.log_ratios[groups:], before[groups:])
+    assert np.array_equal(decoder.table.log_ratios[0], before[0])
+    assert not np.array_equal(decoder.table.log_ratios[1], before[1])
     encoder.observe(slots, levels)
     while not decoder.decoded.all():
         x = encoder.encode(slots)

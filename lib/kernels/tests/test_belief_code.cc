@@ -36,16 +36,18 @@ constexpr float threshold = 12;
 // The rounds of `groups` groups over a channel, whatever they come to.
 belief_table played(const belief_code& code, std::size_t groups, unsigned seed)
 {
-    belief_table table(code.patterns(), groups);
+    // A group a block, so that blocks are at different rounds.
+    belief_table table(code.patterns(), 1, groups);
     std::vector<uint32_t> rows(groups);
     std::iota(rows.begin(), rows.end(), 0u);
-    std::vector<uint8_t> truth(groups), stopped(groups), levels(groups);
+    std::vector<uint8_t> truth(groups), levels(groups);
     for (std::size_t g = 0; g < groups; g++)
         truth[g] = static_cast<uint8_t>(g * 7 % code.patterns());
-    std::vector<float> symbols(groups), odds(groups);
+    std::vector<float> symbols(groups);
     code.start(table, rows);
     for (unsigned round = 0; round < 8; round++) {
-        const std::vector<uint8_t> left(groups, static_cast<uint8_t>(12 - round));
+        std::vector<uint8_t> left(groups, static_cast<uint8_t>(12 - round));
+        left[groups / 2]++;
         code.propose(table, rows, left, threshold, 1.05f);
         code.symbols(table, rows, truth, symbols);
         const auto noise = random_floats(groups, 0.89f, seed + round);
@@ -53,7 +55,7 @@ belief_table played(const belief_code& code, std::size_t groups, unsigned seed)
             symbols[g] += noise[g];
         code.quantize(symbols, levels);
         levels[round] = 0;
-        code.update(table, rows, levels, threshold, stopped, odds);
+        code.update(table, rows, levels, threshold);
     }
     return table;
 }
@@ -77,6 +79,7 @@ int main()
             CHECK(same_bits(got.log_ratios, expected.log_ratios));
             CHECK(same_bits(got.candidates, expected.candidates));
             CHECK(same_bits(got.classes, expected.classes));
+            CHECK(same_bits(got.odds, expected.odds));
         }
         set_simd_target("");
 
@@ -95,9 +98,9 @@ int main()
         belief_table table = expected;
         std::vector<uint32_t> rows{3, 100, 50};
         const std::vector<uint8_t> levels{150, 0, 90};
-        std::vector<uint8_t> stopped(3);
-        std::vector<float> odds(3);
-        code.update(table, rows, levels, threshold, stopped, odds);
+        for (const uint32_t row : rows)
+            table.decided[row] = 0;
+        code.update(table, rows, levels, threshold);
         for (std::size_t n = 0; n < rows.size(); n++) {
             std::vector<double> by_class(m);
             const std::size_t at = rows[n] * m;
@@ -116,8 +119,8 @@ int main()
                 CHECK(std::abs(table.log_ratios[at + i] - l) < 1e-4);
                 rest += std::exp(l);
             }
-            CHECK(std::abs(odds[n] - rest) < 1e-5 * (1 + rest));
-            CHECK(stopped[n] == (rest < std::exp(-threshold)));
+            CHECK(std::abs(table.odds[rows[n]] - rest) < 1e-5 * (1 + rest));
+            CHECK(table.decided[rows[n]] == (rest < std::exp(-threshold)));
         }
     }
 
@@ -149,10 +152,9 @@ int main()
         change(wrong);
         CHECK_THROWS(belief_code(wrong, parameters));
     }
-    belief_table table(8, 4), other(4, 4);
+    belief_table table(8, 1, 4), other(4, 1, 4);
     const std::vector<uint32_t> row{1}, outside{4};
     const std::vector<uint8_t> one{1}, large{16};
-    std::vector<uint8_t> stopped(1);
     std::vector<float> value(1);
     CHECK_THROWS(code.start(table, outside));
     CHECK_THROWS(code.start(other, row));
@@ -160,7 +162,27 @@ int main()
     CHECK_THROWS(code.propose(table, row, {}, 10, 1));
     CHECK_THROWS(code.propose(table, row, one, NAN, 1));
     CHECK_THROWS(code.symbols(table, row, large, value));
-    CHECK_THROWS(code.update(table, row, large, 10, stopped, value));
-    CHECK_THROWS(code.update(table, row, one, 0, stopped, value));
+    CHECK_THROWS(code.update(table, row, large, 10));
+    CHECK_THROWS(code.update(table, row, one, 0));
+    CHECK_THROWS(code.update(table, row, {}, 10));
+
+    // Decided groups send nothing and learn nothing; the others of their block go on.
+    belief_table pairs(8, 2, 3);
+    const std::vector<uint32_t> block{2};
+    code.start(pairs, block);
+    pairs.decided[4] = 1;
+    const belief_table before = pairs;
+    code.propose(pairs, block, std::vector<uint8_t>{12}, 10, 1);
+    std::vector<float> sent(2);
+    code.symbols(pairs, block, std::vector<uint8_t>{5, 5}, sent);
+    CHECK(sent[0] == 0 && sent[1] != 0);
+    code.update(pairs, block, std::vector<uint8_t>{3, 3}, 10);
+    const auto unchanged = [&](std::size_t from, std::size_t to) {
+        return std::equal(pairs.log_ratios.begin() + from,
+                          pairs.log_ratios.begin() + to,
+                          before.log_ratios.begin() + from);
+    };
+    CHECK(unchanged(0, 40));
+    CHECK(!unchanged(40, 48));
     return 0;
 }

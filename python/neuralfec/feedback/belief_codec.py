@@ -115,10 +115,11 @@ class BeliefCode:
         return BeliefDecoder(self, capacity)
 
     def table(self, capacity: int) -> Any:
-        """Beliefs of `capacity` blocks, a row for each group."""
+        """Beliefs of `capacity` blocks."""
         from .. import _kernels
 
-        return _kernels.belief_table(self.parameters.patterns, capacity * self.parameters.groups)
+        p = self.parameters
+        return _kernels.belief_table(p.patterns, p.groups, capacity)
 
 
 class _End:
@@ -131,40 +132,27 @@ class _End:
 
     def __init__(self, code: BeliefCode, capacity: int):
         self.code = code
-        groups = code.parameters.groups
         self.table = code.table(capacity)
         self.rounds = np.zeros(capacity, np.int64)
-        self.decoded = np.zeros((capacity, groups), bool)
-        self.odds = np.zeros((capacity, groups), np.float32)
-        self._rows = np.arange(capacity * groups, dtype=np.uint32).reshape(capacity, groups)
+        self.decoded, self.odds = self.table.decided, self.table.odds
 
     def _begin(self, slots: np.ndarray) -> None:
         self.rounds[slots] = 0
-        self.decoded[slots] = False
-        self.odds[slots] = self.code.parameters.patterns - 1
-        self.code.kernel.start(self.table, self._rows[slots].ravel())
+        self.code.kernel.start(self.table, slots)
 
-    def _propose(self, slots: np.ndarray, active: np.ndarray) -> np.ndarray:
-        """Candidates of the next round for the active groups, (n, Q); returns their rows."""
-        p = self.code.parameters
-        rows = self._rows[slots][active]
-        left = np.broadcast_to((p.rounds - self.rounds[slots])[:, None], active.shape)[active]
+    def _propose(self, slots: np.ndarray) -> None:
+        """Candidates of the next round for the groups not decided."""
+        limit = self.code.parameters.rounds
+        left = limit - self.rounds[slots]
         if left.size and left.min() < 1:
-            raise ValueError(f"expected blocks of fewer than {p.rounds} rounds, got one of as many")
-        self.code.kernel.propose(
-            self.table, rows, left.astype(np.uint8), self.code.threshold, self.code.gain
-        )
+            raise ValueError(f"expected blocks of fewer than {limit} rounds, got one of as many")
+        code = self.code
+        code.kernel.propose(self.table, slots, left.astype(np.uint8), code.threshold, code.gain)
         self.rounds[slots] += 1
-        return rows
 
-    def _update(self, slots: np.ndarray, active: np.ndarray, levels: np.ndarray) -> None:
-        """levels: (n, Q) uint8, read where active."""
-        rows = self._rows[slots][active]
-        stopped, odds = self.code.kernel.update(
-            self.table, rows, levels[active], self.code.threshold
-        )
-        self.decoded.reshape(-1)[rows] = stopped
-        self.odds.reshape(-1)[rows] = odds
+    def _update(self, slots: np.ndarray, levels: np.ndarray) -> None:
+        """levels: (n, Q) uint8, of groups not decided."""
+        self.code.kernel.update(self.table, slots, levels, self.code.threshold)
 
 
 class BeliefEncoder(_End):
@@ -182,10 +170,8 @@ class BeliefEncoder(_End):
 
     def encode(self, slots: np.ndarray) -> np.ndarray:
         """Symbols x of the next round, (n, Q) float32; 0 for groups that are decided."""
-        active = ~self.decoded[slots]
-        rows = self._propose(slots, active)
-        x = np.zeros(active.shape, np.float32)
-        x[active] = self.code.kernel.symbols(self.table, rows, self.labels[slots][active])
+        self._propose(slots)
+        x = self.code.kernel.symbols(self.table, slots, self.labels[slots])
         self.symbols[slots] = x
         return x
 
@@ -196,7 +182,7 @@ class BeliefEncoder(_End):
 
         decoded is what the receiver says and the beliefs say as well; it is not looked at.
         """
-        self._update(slots, ~self.decoded[slots], feedback)
+        self._update(slots, feedback)
 
 
 class BeliefDecoder(_End):
@@ -215,19 +201,14 @@ class BeliefDecoder(_End):
         """
         if threshold is not None:
             self.code.check_threshold(threshold)
-        active = ~self.decoded[slots]
-        self._propose(slots, active)
-        levels = np.zeros(active.shape, np.uint8)
-        levels[active] = self.code.kernel.quantize(received[active])
-        self._update(slots, active, levels)
+        self._propose(slots)
+        self._update(slots, self.feedback(received))
         return self.decoded[slots]
 
     def feedback(self, slots: np.ndarray, received: np.ndarray) -> np.ndarray:
         """Levels that go back for y, (n, Q) uint8. Those of groups decided are not read."""
-        levels = self.code.kernel.quantize(np.ascontiguousarray(received, np.float32).ravel())
-        return levels.reshape(received.shape)
+        return self.code.kernel.quantize(received)
 
     def decisions(self, slots: np.ndarray) -> np.ndarray:
         """The likeliest pattern of each group, (n, Q)."""
-        rows = self._rows[slots]
-        return self.table.decisions(rows.ravel()).reshape(rows.shape)
+        return self.table.decisions(slots)

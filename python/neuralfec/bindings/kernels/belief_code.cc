@@ -7,9 +7,9 @@ namespace gr::neuralfec {
 
 namespace {
 
-py::array_t<float> rows_of(const std::vector<float>& values, const belief_table& table)
+py::array_t<float> rows_of(const std::vector<float>& values, const belief_table& t)
 {
-    return py::array_t<float>({table.capacity, table.patterns}, values.data());
+    return py::array_t<float>({t.blocks, t.groups, t.patterns}, values.data());
 }
 
 } // namespace
@@ -19,14 +19,14 @@ void bind_belief_code(py::module& m)
     py::class_<belief_table>(
         m,
         "belief_table",
-        "Beliefs of `capacity` groups, a row each, over `patterns` classes: float32\n"
-        "log_ratios to the likeliest class, sorted; uint8 classes; float32 candidates.\n"
-        "The arrays are copies.")
-        .def(py::init<std::size_t, std::size_t>(),
+        "Beliefs of `blocks` blocks of `groups` groups over `patterns` classes. Copies,\n"
+        "(blocks, groups, patterns): float32 log_ratios to the likeliest class, sorted;\n"
+        "uint8 classes; float32 candidates. Views, (blocks, groups): bool decided, and\n"
+        "float32 odds, (1 - p_max) / p_max after the last update.")
+        .def(py::init<std::size_t, std::size_t, std::size_t>(),
              py::arg("patterns"),
-             py::arg("capacity"))
-        .def_readonly("patterns", &belief_table::patterns)
-        .def_readonly("capacity", &belief_table::capacity)
+             py::arg("groups"),
+             py::arg("blocks"))
         .def_property_readonly(
             "log_ratios", [](const belief_table& t) { return rows_of(t.log_ratios, t); })
         .def_property_readonly("classes",
@@ -35,23 +35,39 @@ void bind_belief_code(py::module& m)
                                })
         .def_property_readonly(
             "candidates", [](const belief_table& t) { return rows_of(t.candidates, t); })
+        .def_property_readonly("odds",
+                               [](const py::object& self) {
+                                   auto& t = self.cast<belief_table&>();
+                                   return py::array_t<float>(
+                                       {t.blocks, t.groups}, t.odds.data(), self);
+                               })
+        .def_property_readonly("decided",
+                               [](const py::object& self) {
+                                   auto& t = self.cast<belief_table&>();
+                                   return py::array_t<uint8_t>({t.blocks, t.groups},
+                                                               t.decided.data(),
+                                                               self)
+                                       .attr("view")("bool");
+                               })
         .def(
             "decisions",
-            [](const belief_table& t, const array<uint32_t>& rows) {
-                py::array_t<uint8_t> out(rows.size());
-                for (py::ssize_t i = 0; i < rows.size(); i++) {
-                    if (rows.data()[i] >= t.capacity)
-                        throw std::invalid_argument("belief_table: expected rows below " +
-                                                    std::to_string(t.capacity) +
-                                                    ", got " +
-                                                    std::to_string(rows.data()[i]));
+            [](const belief_table& t, const array<uint32_t>& blocks) {
+                const auto n = static_cast<std::size_t>(blocks.size());
+                py::array_t<uint8_t> out({n, t.groups});
+                for (std::size_t i = 0; i < n * t.groups; i++) {
+                    const std::size_t block = blocks.data()[i / t.groups];
+                    if (block >= t.blocks)
+                        throw std::invalid_argument("belief_table: expected blocks below " +
+                                                    std::to_string(t.blocks) + ", got " +
+                                                    std::to_string(block));
+                    const std::size_t row = block * t.groups + i % t.groups;
                     out.mutable_data()[i] =
-                        static_cast<uint8_t>(t.classes[rows.data()[i] * t.patterns]);
+                        static_cast<uint8_t>(t.classes[row * t.patterns]);
                 }
                 return out;
             },
-            py::arg("rows"),
-            "The likeliest class of each row, uint8.");
+            py::arg("blocks"),
+            "The likeliest class of each group, uint8.");
 
     py::class_<belief_code>(
         m,
@@ -96,47 +112,50 @@ void bind_belief_code(py::module& m)
             "start",
             [](const belief_code& code,
                belief_table& table,
-               const array<uint32_t>& rows) { code.start(table, view(rows)); },
+               const array<uint32_t>& blocks) { code.start(table, view(blocks)); },
             py::arg("table"),
-            py::arg("rows"),
-            "Uniform beliefs.")
+            py::arg("blocks"),
+            "Uniform beliefs, nothing decided.")
         .def(
             "propose",
             [](const belief_code& code,
                belief_table& table,
-               const array<uint32_t>& rows,
+               const array<uint32_t>& blocks,
                const array<uint8_t>& left,
                float threshold,
                float gain) {
-                const auto r = view(rows);
+                const auto b = view(blocks);
                 const auto l = view(left);
                 py::gil_scoped_release release;
-                code.propose(table, r, l, threshold, gain);
+                code.propose(table, b, l, threshold, gain);
             },
             py::arg("table"),
-            py::arg("rows"),
+            py::arg("blocks"),
             py::arg("left"),
             py::arg("threshold"),
             py::arg("gain"),
-            "Candidates of the next round; left: uint8 rounds left, it included.")
+            "Candidates of the next round for groups not decided; left: uint8 rounds\n"
+            "left of each block, it included.")
         .def(
             "symbols",
             [](const belief_code& code,
                const belief_table& table,
-               const array<uint32_t>& rows,
+               const array<uint32_t>& blocks,
                const array<uint8_t>& classes) {
-                array<float> out(rows.size());
-                code.symbols(table, view(rows), view(classes), mutable_view(out));
+                array<float> out({static_cast<std::size_t>(blocks.size()), table.groups});
+                code.symbols(table, view(blocks), view(classes), mutable_view(out));
                 return out;
             },
             py::arg("table"),
-            py::arg("rows"),
+            py::arg("blocks"),
             py::arg("classes"),
-            "The candidate of each row's true class, float32.")
+            "The candidate of each group's true class, float32; 0 if it is decided.")
         .def(
             "quantize",
             [](const belief_code& code, const array<float>& received) {
-                array<uint8_t> levels(received.size());
+                const py::array& given = received;
+                array<uint8_t> levels(std::vector<py::ssize_t>(
+                    given.shape(), given.shape() + given.ndim()));
                 code.quantize(view(received), mutable_view(levels));
                 return levels;
             },
@@ -146,27 +165,20 @@ void bind_belief_code(py::module& m)
             "update",
             [](const belief_code& code,
                belief_table& table,
-               const array<uint32_t>& rows,
+               const array<uint32_t>& blocks,
                const array<uint8_t>& levels,
                float threshold) {
-                array<uint8_t> stopped(rows.size());
-                array<float> odds(rows.size());
-                const auto r = view(rows);
+                const auto b = view(blocks);
                 const auto l = view(levels);
-                const auto s = mutable_view(stopped);
-                const auto o = mutable_view(odds);
-                {
-                    py::gil_scoped_release release;
-                    code.update(table, r, l, threshold, s, o);
-                }
-                return py::make_tuple(stopped.attr("view")("bool"), odds);
+                py::gil_scoped_release release;
+                code.update(table, b, l, threshold);
             },
             py::arg("table"),
-            py::arg("rows"),
+            py::arg("blocks"),
             py::arg("levels"),
             py::arg("threshold"),
-            "Bayes' rule. Returns stopped (bool) and (1 - p_max) / p_max (float32) a "
-            "row.");
+            "Bayes' rule for groups not decided, levels (blocks, groups); sets the table's\n"
+            "odds and decided.");
 }
 
 } // namespace gr::neuralfec
