@@ -80,9 +80,8 @@ def test_receiver_follows_the_plain_twin(network):
             assert decided[b, q] == (odds > 7)
             assert back[b, q] == (0 if decided[b, q] else i)
     assert np.array_equal(decoder.decisions(slots), posterior.argmax(2))
-    going = np.repeat(~decoder.decoded[slots].ravel(), 16).reshape(-1, 16)
-    rows = decoder._rows[slots].ravel()
-    heard, told = encoder.table.log_ratios[rows], decoder.table.log_ratios[rows]
+    going = ~decoder.decoded[slots]
+    heard, told = encoder.table.log_ratios[slots], decoder.table.log_ratios[slots]
     assert np.array_equal(heard[going], told[going])
 
 

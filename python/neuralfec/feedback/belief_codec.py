@@ -122,7 +122,7 @@ class BeliefCode:
         return _kernels.belief_table(p.patterns, p.groups, capacity)
 
 
-class _End:
+class End:
     """What both ends are: beliefs, and the clock.
 
     rounds: (capacity,) rounds taken so far. decoded: (capacity, Q) bool, groups whose
@@ -155,7 +155,7 @@ class _End:
         self.code.kernel.update(self.table, slots, levels, self.code.threshold)
 
 
-class BeliefEncoder(_End):
+class BeliefEncoder(End):
     """The transmitter. symbols: (capacity, Q) float32 of the last round."""
 
     def __init__(self, code: BeliefCode, capacity: int):
@@ -185,7 +185,7 @@ class BeliefEncoder(_End):
         self._update(slots, feedback)
 
 
-class BeliefDecoder(_End):
+class BeliefDecoder(End):
     """The receiver."""
 
     def start(self, slots: np.ndarray) -> None:
@@ -202,7 +202,7 @@ class BeliefDecoder(_End):
         if threshold is not None:
             self.code.check_threshold(threshold)
         self._propose(slots)
-        self._update(slots, self.feedback(received))
+        self._update(slots, self.feedback(slots, received))
         return self.decoded[slots]
 
     def feedback(self, slots: np.ndarray, received: np.ndarray) -> np.ndarray:

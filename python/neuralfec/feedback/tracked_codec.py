@@ -10,7 +10,7 @@ import torch
 
 from . import codec
 from .belief import BeliefNetwork
-from .belief_codec import BeliefCode, BeliefDecoder, BeliefEncoder
+from .belief_codec import BeliefCode, BeliefDecoder, BeliefEncoder, End
 from .evaluation import Setting
 from .tracked import TrackedParameters, choose
 
@@ -48,7 +48,17 @@ class TrackedCode(BeliefCode):
         return TrackedDecoder(self, capacity)
 
 
-class TrackedEncoder(BeliefEncoder):
+class TrackedEnd(End):
+    """What both ends are."""
+
+    def _update(self, slots: np.ndarray, levels: np.ndarray) -> None:
+        # The kernel decides by the tracked belief, of which the receiver may know better.
+        decoded = self.decoded[slots]
+        super()._update(slots, levels)
+        self.decoded[slots] = decoded
+
+
+class TrackedEncoder(TrackedEnd, BeliefEncoder):
     """The transmitter. numbers: (capacity, Q) int8, i of the last round as it was heard."""
 
     code: TrackedCode
@@ -62,31 +72,29 @@ class TrackedEncoder(BeliefEncoder):
         after it, (n, Q) bool, of which nothing came. NaN tells nothing."""
         code = self.code
         self.decoded[slots] |= decoded
-        active = ~self.decoded[slots]
-        rows = self._rows[slots][active]
-        heard = feedback[active] / code.amplitude
+        heard = feedback / code.amplitude
         limit = code.parameters.feedback_levels
         known = ~np.isnan(heard)
         numbers = np.clip(np.rint(np.where(known, heard, 0)), -limit, limit).astype(np.int8)
-        self.numbers.reshape(-1)[rows] = numbers
-        levels = np.where(known, code.center + numbers, 0).astype(np.uint8)
-        code.kernel.update(self.table, rows, levels, code.threshold)
+        self.numbers[slots] = np.where(self.decoded[slots], self.numbers[slots], numbers)
+        self._update(slots, np.where(known, code.center + numbers, 0).astype(np.uint8))
 
 
-class TrackedDecoder(BeliefDecoder):
-    """The receiver. posterior: (capacity Q, M) float32 log-ratios to the likeliest class, by
+class TrackedDecoder(TrackedEnd, BeliefDecoder):
+    """The receiver. posterior: (capacity, Q, M) float32 log-ratios to the likeliest class, by
     class. numbers: (capacity, Q) int8, i of the last round. odds: of the posterior."""
 
     code: TrackedCode
 
     def __init__(self, code: TrackedCode, capacity: int):
         super().__init__(code, capacity)
-        self.posterior = np.zeros((self.decoded.size, code.parameters.patterns), np.float32)
+        shape = (*self.decoded.shape, code.parameters.patterns)
+        self.posterior = np.zeros(shape, np.float32)
         self.numbers = np.zeros(self.decoded.shape, np.int8)
 
     def start(self, slots: np.ndarray) -> None:
         super().start(slots)
-        self.posterior[self._rows[slots].ravel()] = 0
+        self.posterior[slots] = 0
 
     def decode(
         self, slots: np.ndarray, received: np.ndarray, threshold: float | None = None
@@ -95,30 +103,28 @@ class TrackedDecoder(BeliefDecoder):
         code, p = self.code, self.code.parameters
         if threshold is not None:
             code.check_threshold(threshold)
-        active = ~self.decoded[slots]
-        rows = self._propose(slots, active)
-        classes = self.table.classes[rows]
-        x, tracked = self.table.candidates[rows], self.table.log_ratios[rows]
-        y = received[active][:, None]
+        self._propose(slots)
+        block, group = np.nonzero(~self.decoded[slots])
+        active = slots[block], group
+        classes = self.table.classes[active]
+        x, tracked = self.table.candidates[active], self.table.log_ratios[active]
+        y = received[block, group][:, None]
         told = (y - x / 2) * x / np.float32(p.noise_variance)
-        posterior = np.take_along_axis(self.posterior[rows], classes, 1)
+        posterior = np.take_along_axis(self.posterior[active], classes, 1)
         posterior += np.where(np.isnan(told), np.float32(0), told)
         posterior -= posterior.max(1, keepdims=True)
-        variance = torch.full((len(rows), 1), p.update_variance)
+        variance = torch.full((len(y), 1), p.update_variance)
         numbers = choose(
             torch.from_numpy(posterior), torch.from_numpy(tracked), torch.from_numpy(x), variance, p
         )
-        numbers = numbers[:, 0].numpy().astype(np.int8)
-        self.numbers.reshape(-1)[rows] = numbers
-        code.kernel.update(
-            self.table, rows, (code.center + numbers).astype(np.uint8), code.threshold
-        )
+        self.numbers[active] = numbers[:, 0].numpy().astype(np.int8)
+        self._update(slots, (code.center + self.numbers[slots]).astype(np.uint8))
         by_class = np.empty_like(posterior)
         np.put_along_axis(by_class, classes, posterior, 1)
-        self.posterior[rows] = by_class
+        self.posterior[active] = by_class
         log_odds = codec.log_odds(posterior)
-        self.odds.reshape(-1)[rows] = np.exp(-log_odds)
-        self.decoded.reshape(-1)[rows] = log_odds > code.threshold
+        self.odds[active] = np.exp(-log_odds)
+        self.decoded[active] = log_odds > code.threshold
         return self.decoded[slots]
 
     def feedback(self, slots: np.ndarray, received: np.ndarray) -> np.ndarray:
@@ -128,5 +134,4 @@ class TrackedDecoder(BeliefDecoder):
 
     def decisions(self, slots: np.ndarray) -> np.ndarray:
         """The likeliest pattern of each group, (n, Q)."""
-        rows = self._rows[slots]
-        return self.posterior[rows].argmax(2)
+        return self.posterior[slots].argmax(2)

@@ -33,6 +33,7 @@ def rollout(
     snr_db: Tensor,
     softness: float,
     generator: torch.Generator,
+    followed: bool = False,
 ) -> Rollout:
     """As ``belief_training.rollout``."""
     n, device = len(threshold), threshold.device
@@ -49,7 +50,7 @@ def rollout(
         energy = (torch.softmax(posterior, 1) * candidates.square()).sum(1)
         sums[0] = sums[0].index_add(0, alive, share * weight)
         sums[1] = sums[1].index_add(0, alive, share * weight * energy)
-        y = received(posterior, candidates, noise_variance, generator)
+        y = received(posterior, candidates, noise_variance, generator, followed)
         posterior = posterior + (y - candidates / 2) * candidates / noise_variance
         variance = p.inflation * noise_variance
         with torch.no_grad():
