@@ -65,7 +65,7 @@ public:
     }
 
     //! The codeword nearest to finite LLRs; positions ordered by those called improved.
-    void decode(const float* llrs, const float* improved, uint8_t* codeword)
+    void decode(const float* llrs, const float* improved, float reach, uint8_t* codeword)
     {
         sort_positions(improved);
         choose_basis();
@@ -94,9 +94,9 @@ public:
         d_best_parity = parity;
         for (unsigned changes = 1; changes <= d_order && changes <= d_k; changes++) {
             if (by_channel)
-                try_changes<true>(changes, 0, 0, parity, basis_cost);
+                try_changes<true>(changes, 0, 0, parity, basis_cost, reach);
             else
-                try_changes<false>(changes, 0, 0, parity, basis_cost);
+                try_changes<false>(changes, 0, 0, parity, basis_cost, reach);
         }
 
         for (std::size_t i = 0; i < d_k; i++)
@@ -230,23 +230,25 @@ private:
     }
 
     //! All ways to change `left` more positions, from first on.
-    template <bool Prune>
+    template <bool ByChannel>
     void try_changes(unsigned left,
                      unsigned depth,
                      std::size_t first,
                      const word& parity,
-                     float basis_cost)
+                     float basis_cost,
+                     float reach)
     {
         for (std::size_t i = first; i + left <= d_k; i++) {
-            // Changes cost more from one position to the next.
-            if (Prune && basis_cost + left * d_change[i] >= d_best)
+            // Both rise from one position to the next: the cost only by the channel's LLRs.
+            const float doubt = d_magnitudes[d_basis[i]];
+            if (ByChannel ? basis_cost + left * d_change[i] >= d_best : left * doubt > reach)
                 return;
             word changed = parity;
             add(changed, d_rows[i]);
             const float cost = basis_cost + d_change[i];
             d_changes[depth] = static_cast<uint32_t>(i);
             if (left > 1) {
-                try_changes<Prune>(left - 1, depth + 1, i + 1, changed, cost);
+                try_changes<ByChannel>(left - 1, depth + 1, i + 1, changed, cost, reach - doubt);
                 continue;
             }
             const float total = cost + parity_cost(changed);
@@ -266,6 +268,7 @@ std::size_t decode_words(const gf2_map& generator,
                          unsigned order,
                          const float* llrs,
                          const float* improved,
+                         float reach,
                          std::size_t frames,
                          uint8_t* messages)
 {
@@ -284,8 +287,10 @@ std::size_t decode_words(const gf2_map& generator,
         if (improved)
             std::transform(
                 improved + f * n, improved + (f + 1) * n, ordering.begin(), finite);
-        decoder.decode(
-            channel.data(), improved ? ordering.data() : channel.data(), codeword.data());
+        decoder.decode(channel.data(),
+                       improved ? ordering.data() : channel.data(),
+                       reach,
+                       codeword.data());
         pseudo_inverse.apply(codeword, span<uint8_t>(messages + f * k, k));
     }
     return not_finite;
@@ -298,6 +303,7 @@ std::size_t DecodeOrdered(const gf2_map& generator,
                           unsigned order,
                           const float* llrs,
                           const float* improved,
+                          float reach,
                           std::size_t frames,
                           uint8_t* messages)
 {
@@ -306,7 +312,7 @@ std::size_t DecodeOrdered(const gf2_map& generator,
     const auto decode = words == 1   ? decode_words<1>
                         : words == 2 ? decode_words<2>
                                      : decode_words<16>;
-    return decode(generator, pseudo_inverse, order, llrs, improved, frames, messages);
+    return decode(generator, pseudo_inverse, order, llrs, improved, reach, frames, messages);
 }
 
 } // namespace gr::neuralfec::HWY_NAMESPACE
@@ -349,23 +355,28 @@ ordered_statistics::ordered_statistics(span<const uint8_t> generator,
 std::size_t ordered_statistics::decode(span<const float> llrs,
                                        span<uint8_t> messages) const
 {
-    return decode_frames(llrs, nullptr, messages);
+    return decode_frames(llrs, nullptr, 0, messages);
 }
 
 std::size_t ordered_statistics::decode_reordered(span<const float> llrs,
                                                  span<const float> improved,
+                                                 float reach,
                                                  span<uint8_t> messages) const
 {
+    if (!(reach >= 0))
+        throw std::invalid_argument("ordered_statistics: expected a reach of at least 0, got " +
+                                    std::to_string(reach));
     if (improved.size() != llrs.size())
         throw std::invalid_argument(
             "ordered_statistics: expected as many improved LLRs as "
             "LLRs, " +
             std::to_string(llrs.size()) + ", got " + std::to_string(improved.size()));
-    return decode_frames(llrs, improved.data(), messages);
+    return decode_frames(llrs, improved.data(), reach, messages);
 }
 
 std::size_t ordered_statistics::decode_frames(span<const float> llrs,
                                               const float* improved,
+                                              float reach,
                                               span<uint8_t> messages) const
 {
     const std::size_t frames = llrs.size() / n();
@@ -379,6 +390,7 @@ std::size_t ordered_statistics::decode_frames(span<const float> llrs,
                                                d_order,
                                                llrs.data(),
                                                improved,
+                                               reach,
                                                frames,
                                                messages.data());
 }

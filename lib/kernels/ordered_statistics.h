@@ -48,9 +48,13 @@ public:
     /*!
      * The same with positions ordered, and taken, by other LLRs: those that another decoder
      * has improved. Distances are still to the LLRs of the channel.
+     *
+     * \param reach changed positions' improved |L| sum up to at most this: if they are true
+     * a-posteriori LLRs, patterns less probable than e^-reach times no change are left out
      */
     std::size_t decode_reordered(span<const float> llrs,
                                  span<const float> improved,
+                                 float reach,
                                  span<uint8_t> messages) const;
 
 private:
@@ -60,6 +64,7 @@ private:
 
     std::size_t decode_frames(span<const float> llrs,
                               const float* improved,
+                              float reach,
                               span<uint8_t> messages) const;
 };
 

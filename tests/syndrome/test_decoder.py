@@ -47,7 +47,7 @@ def test_flips_do_not_depend_on_the_codeword(estimator, words):
     messages, llrs = words
     other = np.random.default_rng(3).integers(0, 2, messages.shape, dtype=np.uint8)
     changed = llrs * np.where(CODE.encode(messages ^ other), -1, 1).astype(np.float32)
-    for reencode in (None, 0, 1):
+    for reencode in (None, 0, 1, 3):
         decoder = SyndromeDecoder(CODE, estimator, reencode=reencode)
         decoded, stats = decoder.decode(llrs)
         of_other, of_other_stats = decoder.decode(changed)
@@ -79,6 +79,27 @@ def test_reencoding_and_automorphisms_come_nearer(estimator, words):
     hard = (llrs > 0).astype(np.uint8)
     assert stats["zero_syndromes"] == np.count_nonzero(CODE.is_codeword(hard))
     assert stats["flips"] > stats["corrected"]
+
+
+def test_likely_words_of_order_1_are_final(estimator):
+    """|L| sums up over the errors to a mean that |L| tells: about half the words are above it."""
+    batch = BicmChain(CODE, "psk2", seed=11)(5.0, 2000)
+    llrs = batch.llrs.numpy()
+    broken = int(np.count_nonzero(batch.syndrome.numpy().any(axis=1)))
+    asked = {}
+
+    def counted(reliabilities, syndromes):
+        asked[stop] += len(reliabilities)
+        return estimator(reliabilities, syndromes)
+
+    for stop in (-np.inf, 0.0, 0.5, np.inf):
+        asked[stop] = 0
+        decoder = SyndromeDecoder(CODE, counted, reencode=1, stop=stop)
+        decoded, _ = decoder.decode(llrs)
+    assert asked[-np.inf] == broken > 1000
+    assert abs(asked[0.0] / broken - 0.5) < 0.1
+    assert 0 < asked[0.5] < asked[0.0] and asked[np.inf] == 0
+    assert np.array_equal(decoded, OrderedStatistics(CODE, 1).decode(llrs)[0])
 
 
 def test_zero_syndromes_are_left_alone_and_bad_samples_counted():
@@ -148,7 +169,7 @@ def test_model_files(network, model, estimator, words, tmp_path):
     other = codes.polar.PolarCode(64, np.sort(np.r_[CODE.unfrozen[1:], 9]))
     with pytest.raises(ValueError, match="sha256"):
         decoders.decoder(f"syndrome:{model}", other)
-    for wrong in ("syndrome-osd", "syndrome-osd:3", "syndrome-osd:x"):
+    for wrong in ("syndrome-osd", "syndrome-osd:4", "syndrome-osd:x"):
         with pytest.raises(ValueError, match="ORDER"):
             decoders.decoder(wrong, CODE)
 

@@ -46,6 +46,8 @@ int main()
     std::mt19937 rng(1);
     std::normal_distribution<float> normal;
 
+    const float everything = std::numeric_limits<float>::infinity();
+
     // With as many changes as message bits it is maximum likelihood, whatever the LLRs and
     // whatever the order of the positions.
     for (std::size_t n : { 4u, 9u, 30u, 75u, 200u }) {
@@ -67,9 +69,37 @@ int main()
             std::vector<uint8_t> got(4);
             decoder.decode(llrs, got);
             CHECK(distance(code, got, llrs.data()) <= least * 1.0001f);
-            decoder.decode_reordered(llrs, improved, got);
+            decoder.decode_reordered(llrs, improved, everything, got);
             CHECK(distance(code, got, llrs.data()) <= least * 1.0001f);
         }
+    }
+
+    // Within a reach it is the best of the words that contradict no more of the basis.
+    for (int trial = 0; trial < 200; trial++) {
+        const auto code = random_code(20, 4, rng);
+        const ordered_statistics decoder(code.generator, code.pseudo_inverse, 4, 4);
+        std::vector<float> llrs(20), improved(20);
+        for (std::size_t j = 0; j < 20; j++) {
+            llrs[j] = normal(rng);
+            // The message stands in the basis.
+            improved[j] = std::copysign((j < 4 ? 2.0f : 0.0f) + std::fabs(std::sin(normal(rng))),
+                                        normal(rng));
+        }
+        const float reach = trial % 10;
+        float least = everything;
+        for (int m = 0; m < 16; m++) {
+            std::vector<uint8_t> message(4);
+            float doubt = 0;
+            for (int r = 0; r < 4; r++) {
+                message[r] = m >> r & 1;
+                doubt += message[r] != (improved[r] > 0) ? std::fabs(improved[r]) : 0;
+            }
+            if (doubt <= reach)
+                least = std::fmin(least, distance(code, message, llrs.data()));
+        }
+        std::vector<uint8_t> got(4);
+        decoder.decode_reordered(llrs, improved, reach, got);
+        CHECK(std::fabs(distance(code, got, llrs.data()) - least) < 1e-4f);
     }
 
     // A higher order never ends farther away, and what leaves no doubt is found at order 0.
@@ -106,6 +136,7 @@ int main()
     std::vector<uint8_t> message(4);
     CHECK_THROWS(decoder.decode(llrs, message));
     llrs.resize(8);
-    CHECK_THROWS(decoder.decode_reordered(llrs, std::vector<float>(7), message));
+    CHECK_THROWS(decoder.decode_reordered(llrs, std::vector<float>(7), everything, message));
+    CHECK_THROWS(decoder.decode_reordered(llrs, llrs, -1.0f, message));
     return 0;
 }

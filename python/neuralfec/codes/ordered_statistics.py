@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ordered-statistics decoding of any `LinearCode` of up to 1024 message and check bits."""
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -24,16 +26,21 @@ class OrderedStatistics:
         self._kernel = _kernels.OrderedStatistics(code.generator, code.pseudo_inverse, order)
 
     def decode(
-        self, llrs: NDArray[np.float32], improved: NDArray[np.float32] | None = None
+        self,
+        llrs: NDArray[np.float32],
+        improved: NDArray[np.float32] | None = None,
+        reach: float = math.inf,
     ) -> tuple[Bits, dict[str, int]]:
         """Messages uint8 (F, k) of LLRs (F, n); NaN and infinite LLRs count as 0.
 
         improved: LLRs (F, n) of another decoder, by which positions are ordered and taken;
         distances stay those to ``llrs``.
+        reach: with improved, positions are changed together only if their improved |L| sum up
+        to at most this.
 
         stats: ``frames``, ``bad_samples``. ValueError for another shape.
         """
-        messages, bad_samples = self._kernel.decode(llrs, improved)
+        messages, bad_samples = self._kernel.decode(llrs, improved, reach)
         return messages, {"frames": len(messages), "bad_samples": bad_samples}
 
 

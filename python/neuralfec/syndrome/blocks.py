@@ -16,7 +16,7 @@ class syndrome_decoder(PythonBlock, gr.sync_block):
 
     code: spec of `codes.code`.
     model: file, shipped name, or "" for the code's shipped model.
-    reencode: -1, or the order (0, 1, 2) of ordered re-encoding.
+    reencode: -1, or the order (0 to 3) of ordered re-encoding.
     automorphisms: how many permutations of the code to decode under, too.
     passes: of a cancellation network; 0: as trained.
 

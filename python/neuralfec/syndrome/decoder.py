@@ -13,6 +13,9 @@ from ..codes.gf2 import Bits
 from ..codes.ordered_statistics import OrderedStatistics, distance
 from ..codes.polar import PolarCode
 
+# Positions are changed together in re-encoding as long as their |L| sum up to this.
+_REACH = 15.0
+
 Llrs = NDArray[np.float32]
 Estimator = Callable[[Llrs, Bits], tuple[Llrs, Llrs]]
 """(|L| (F, n), syndromes (F, checks)) to LLRs, log P(flip) - log P(no flip), of the message's
@@ -97,10 +100,15 @@ class SyndromeDecoder:
 
     code : a `LinearCode`
     estimator : see `load_estimator`
-    reencode : None: the message's flips decide. 0 or 1: ordered re-encoding; the estimated
-        codeword, with its posteriors as reliabilities, is what ordered-statistics decoding
-        of that order starts from; of its words and of those that start from the channel's
-        LLRs the nearest to the channel's LLRs is the decision.
+    reencode : None: the message's flips decide. 0 to 3: ordered re-encoding of that order.
+        Ordered-statistics decoding of the channel's LLRs, of order 0 or 1, goes first. Where
+        its word is farther from the LLRs than the sent one should be (see stop), the network
+        follows; the means of its codeword posteriors and of the channel's LLRs order the
+        positions for ordered-statistics decoding again. The word nearest to the channel's
+        LLRs is the decision.
+    stop : the distance of the word sent has a known mean and standard deviation, given |L|;
+        a first word that exceeds the mean by less than ``stop`` deviations is final.
+        -inf: none is.
     automorphisms : permutations of positions (A, n) that map the code to itself. The frame is
         decoded under each, too, and the nearest word is the decision.
 
@@ -113,15 +121,19 @@ class SyndromeDecoder:
         estimator: Estimator,
         *,
         reencode: int | None = None,
+        stop: float = 0.5,
         automorphisms: NDArray[np.integer] | None = None,
     ) -> None:
         from .. import _kernels
 
-        if reencode not in (None, 0, 1, 2):
-            raise ValueError(f"expected reencode None, 0, 1 or 2, got {reencode!r}")
+        if reencode not in (None, 0, 1, 2, 3):
+            raise ValueError(f"expected reencode None or 0 to 3, got {reencode!r}")
         self.code, self.n, self.k = code, code.n, code.k
-        self._estimate = estimator
-        self._reencode = None if reencode is None else OrderedStatistics(code, reencode)
+        self._estimate, self._stop = estimator, stop
+        self._reencode = None
+        if reencode is not None:
+            self._first = OrderedStatistics(code, min(reencode, 1))
+            self._reencode = OrderedStatistics(code, reencode)
         self._syndromes = _kernels.Gf2Map(np.ascontiguousarray(code.parity_check.T))
         self._messages = _kernels.Gf2Map(code.pseudo_inverse)
         self._encode = _kernels.Gf2Map(code.generator)
@@ -169,15 +181,27 @@ class SyndromeDecoder:
         }
 
     def _decode(self, llrs: Llrs, hard: Bits, syndromes: Bits) -> Bits:
-        message, codeword = self._estimate(np.abs(llrs), syndromes)
         if self._reencode is None:
+            message, _ = self._estimate(np.abs(llrs), syndromes)
             return self._messages.apply(hard) ^ (message > 0)
-        improved = np.where(hard, -codeword, codeword)
-        candidates = [
-            self._reencode.decode(llrs, improved)[0],
-            self._reencode.decode(llrs)[0],
-        ]
-        return self._choose(llrs, candidates)
+        decided, _ = self._first.decode(llrs)
+        doubtful = np.flatnonzero(self._is_far(decided, llrs))
+        if doubtful.size:
+            llrs, hard = llrs[doubtful], hard[doubtful]
+            _, codeword = self._estimate(np.abs(llrs), syndromes[doubtful])
+            # Passes over loops make posteriors too sure; the mean with the channel's is better.
+            improved = (np.where(hard, -codeword, codeword) + llrs) / 2
+            again, _ = self._reencode.decode(llrs, improved, _REACH)
+            decided[doubtful] = self._choose(llrs, [decided[doubtful], again])
+        return decided
+
+    def _is_far(self, words: Bits, llrs: Llrs) -> NDArray[np.bool_]:
+        """|L| counts where a bit is wrong, which has the probability 1 / (1 + e^|L|)."""
+        size = np.abs(llrs)
+        wrong = 1 / (1 + np.exp(np.minimum(size, 80)))
+        mean = np.sum(size * wrong, axis=1)
+        deviation = np.sqrt(np.sum(size**2 * wrong * (1 - wrong), axis=1))
+        return distance(self._encode.apply(words), llrs) > mean + self._stop * deviation
 
     def _choose(self, llrs: Llrs, candidates: list[Bits]) -> Bits:
         distances = [distance(self._encode.apply(words), llrs) for words in candidates]
@@ -225,9 +249,9 @@ def syndrome(argument: str, code: Any) -> SyndromeDecoder:
 
 
 def syndrome_osd(argument: str, code: Any) -> SyndromeDecoder:
-    """Spec ``syndrome-osd:ORDER[,MODEL]``: with ordered re-encoding of order 0, 1 or 2."""
+    """Spec ``syndrome-osd:ORDER[,MODEL]``: with ordered re-encoding of order 0 to 3."""
     order, _, model = argument.partition(",")
-    if order not in ("0", "1", "2"):
-        raise ValueError(f"expected syndrome-osd:ORDER[,MODEL], ORDER 0 to 2, got {argument!r}")
+    if order not in ("0", "1", "2", "3"):
+        raise ValueError(f"expected syndrome-osd:ORDER[,MODEL], ORDER 0 to 3, got {argument!r}")
     estimator = load_estimator(model or default_model(code), code)
     return SyndromeDecoder(code, estimator, reencode=int(order))

@@ -3,6 +3,8 @@
 
 #include "arrays.h"
 
+#include <limits>
+
 namespace gr::neuralfec {
 
 namespace {
@@ -58,7 +60,8 @@ void bind_ordered_statistics(py::module& m)
             "decode",
             [](const ordered_statistics& self,
                const array<float>& llrs,
-               const std::optional<array<float>>& improved) {
+               const std::optional<array<float>>& improved,
+               float reach) {
                 const std::size_t frames = frames_of(llrs, self.n(), "LLRs");
                 if (improved)
                     frames_of(*improved, self.n(), "improved LLRs");
@@ -69,15 +72,17 @@ void bind_ordered_statistics(py::module& m)
                 std::size_t not_finite;
                 {
                     py::gil_scoped_release release;
-                    not_finite = improved ? self.decode_reordered(in, order, out)
+                    not_finite = improved ? self.decode_reordered(in, order, reach, out)
                                           : self.decode(in, out);
                 }
                 return py::make_tuple(messages, not_finite);
             },
             py::arg("llrs"),
             py::arg("improved") = py::none(),
+            py::arg("reach") = std::numeric_limits<float>::infinity(),
             "Messages uint8 (F, k) of LLRs float32 (F, n), and the number of NaN and infinite "
-            "LLRs, which count as 0. Positions are ordered by the improved LLRs, if given.");
+            "LLRs, which count as 0. Positions are ordered by the improved LLRs, if given, and "
+            "only those are changed together whose improved |L| sum up to at most reach.");
 }
 
 } // namespace gr::neuralfec
