@@ -214,3 +214,12 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path):
     for name, value in states[0].items():
         torch.testing.assert_close(value, states[1][name], rtol=0, atol=0)
     assert TrackedTrainer.rollout is not belief_training.Trainer.rollout
+
+
+def test_the_shipped_model_keeps_its_powers():
+    code, setting, _ = files.load("feedback/belief-4bit-1dB-feedback-20dB")
+    assert (setting.snr_db, setting.feedback_snr_db) == (1.0, 20.0)
+    result = evaluation.evaluate(code, setting, 2000, np.random.default_rng(7))
+    assert result["mean_power"] == pytest.approx(1, abs=0.02)
+    assert result["feedback_power"] == pytest.approx(1, abs=0.02)
+    assert result["rate"] > 0.42 and result["block_errors"] <= 8
