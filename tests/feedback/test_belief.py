@@ -2,11 +2,9 @@
 """The belief-driven code against plain twins, closed forms, and itself in another process."""
 
 import dataclasses
-import hashlib
+import importlib.util
 import math
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,75 +96,15 @@ def test_network_in_torch_is_the_kernels():
         np.testing.assert_allclose(table.log_ratios[0], after.detach(), atol=1e-4)
 
 
-TRANSMITTER = """
-import hashlib, sys
-import numpy as np
-from gnuradio.neuralfec import _kernels
-from gnuradio.neuralfec.feedback import belief_files
-from gnuradio.neuralfec.feedback.belief_codec import BeliefEncoder
-
-code, _ = belief_files.load(sys.argv[1])
-blocks = int(sys.argv[2])
-out, back = sys.stdout.buffer, sys.stdin.buffer
-encoder = BeliefEncoder(code, blocks)
-active = np.arange(blocks)
-messages = np.random.default_rng(1).integers(0, 2, (blocks, 48), np.uint8)
-encoder.start(active, messages)
-while active.size:
-    x = encoder.encode(active)
-    out.write(x.tobytes())
-    out.flush()
-    levels = np.frombuffer(back.read(x.size), np.uint8).reshape(x.shape)
-    encoder.observe(active, levels)
-    more = encoder.rounds[active] < code.parameters.rounds
-    active = active[~encoder.decoded[active].all(1) & more]
-table = encoder.table
-for part in (table.log_ratios, table.classes, table.candidates, encoder.odds):
-    out.write(hashlib.sha256(part.tobytes()).digest())
-out.write(_kernels.simd_target().encode())
-"""
-
-
 def test_two_processes_on_different_targets_agree_to_the_bit(trained):
-    """A million symbols between a process held to the worst target and one on the best."""
-    blocks = 12000
-    code, _ = belief_files.load(trained)
-    targets = _kernels.simd_targets()
-    child = subprocess.Popen(
-        [sys.executable, "-c", TRANSMITTER, trained, str(blocks)],
-        env=os.environ | {"NEURALFEC_SIMD": targets[-1]},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    try:
-        decoder = BeliefDecoder(code, blocks)
-        rng = np.random.default_rng(2)
-        active = np.arange(blocks)
-        decoder.start(active)
-        symbols = 0
-        while active.size:
-            groups = code.parameters.groups
-            sending = ~decoder.decoded[active]
-            x = np.frombuffer(child.stdout.read(4 * active.size * groups), np.float32)
-            x = x.reshape(-1, groups)
-            assert np.array_equal(x != 0, sending)
-            symbols += sending.sum()
-            y = x + np.float32(0.891) * rng.standard_normal(x.shape, np.float32)
-            decoded = decoder.decode(active, y)
-            child.stdin.write(decoder.feedback(active, y).tobytes())
-            child.stdin.flush()
-            active = active[~decoded.all(1) & (decoder.rounds[active] < code.parameters.rounds)]
-        table = decoder.table
-        for part in (table.log_ratios, table.classes, table.candidates, decoder.odds):
-            assert child.stdout.read(32) == hashlib.sha256(part.tobytes()).digest()
-        assert child.stdout.read().decode() == targets[-1]
-    finally:
-        child.kill()
-        child.wait()
-    assert symbols > 1_000_000
-    sent = np.random.default_rng(1).integers(0, 2, (blocks, 48), np.uint8)
-    wrong = (code.bits(decoder.decisions(np.arange(blocks))) != sent).any(1)
-    assert wrong.mean() < 1e-3
+    """A hundred thousand symbols between a process held to the worst target and one on the
+    best; `benchmarks/belief_agreement.py` is for more."""
+    file = Path(__file__).parents[2] / "benchmarks/belief_agreement.py"
+    spec = importlib.util.spec_from_file_location("belief_agreement", file)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    rounds, symbols = script.agreement(trained, _kernels.simd_targets()[-1], 2000)
+    assert rounds > 12000 and symbols > 100_000
 
 
 @pytest.fixture(scope="session")
