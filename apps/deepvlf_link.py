@@ -51,6 +51,7 @@ class Loop(gr.top_block):
             "model": arguments.model,
             "termination": arguments.termination or "",
             "threshold": arguments.threshold or 0.0,
+            "snr_db": arguments.snr,
         }
         faults = {name: getattr(arguments, name) for name in ("drop", "double", "delay", "corrupt")}
         back_snr = math.inf if setting.feedback_snr_db is None else setting.feedback_snr_db
@@ -205,10 +206,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    code, made_for, card = files.load(arguments.model, threshold=arguments.threshold)
+    code, made_for, card = files.load(
+        arguments.model, threshold=arguments.threshold, snr_db=arguments.snr
+    )
     setting = evaluation.override(
         made_for,
-        snr_db=arguments.snr,
         feedback_snr_db=arguments.feedback_snr,
         termination=arguments.termination,
         threshold=arguments.threshold,

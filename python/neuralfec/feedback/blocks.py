@@ -113,9 +113,10 @@ def _load(
     termination: str,
     threshold: float,
     transmitter_threshold: float,
+    snr_db: float | None,
 ):
-    """Code and setting of a model; empty or 0: what its card says."""
-    code, made_for, _ = files.load(model, threshold=threshold or None)
+    """Code and setting of a model; empty, 0 or None: what its card says."""
+    code, made_for, _ = files.load(model, threshold=threshold or None, snr_db=snr_db)
     setting = evaluation.override(
         made_for,
         termination=termination or None,
@@ -130,7 +131,8 @@ class deepvlf_transmitter(_Timed):
 
     model: file, or name of a shipped one. termination: "receiver", "transmitter", "hybrid",
     "none", or "" for what the model was made for; both ends alike. threshold,
-    transmitter_threshold: gamma, and that of Definition 8; 0 for the model's. capacity:
+    transmitter_threshold: gamma, and that of Definition 8; 0 for the model's. snr_db: that a
+    code made for several is told of, both ends alike; None for the model's. capacity:
     sessions in flight. timeout: least seconds before a round is sent again. max_repeats: of
     one round, before the session has failed.
 
@@ -146,11 +148,12 @@ class deepvlf_transmitter(_Timed):
         termination: str = "",
         threshold: float = 0.0,
         transmitter_threshold: float = 0.0,
+        snr_db: float | None = None,
         capacity: int = 256,
         timeout: float = 0.5,
         max_repeats: int = 10,
     ):
-        code, setting = _load(model, termination, threshold, transmitter_threshold)
+        code, setting = _load(model, termination, threshold, transmitter_threshold, snr_db)
         self.session = Transmitter(
             code,
             setting,
@@ -219,10 +222,11 @@ class deepvlf_receiver(_Timed):
         termination: str = "",
         threshold: float = 0.0,
         transmitter_threshold: float = 0.0,
+        snr_db: float | None = None,
         capacity: int = 1024,
         idle: float = 60.0,
     ):
-        code, setting = _load(model, termination, threshold, transmitter_threshold)
+        code, setting = _load(model, termination, threshold, transmitter_threshold, snr_db)
         self.session = Receiver(code, setting, capacity=capacity, idle=idle, max_records=capacity)
         super().__init__("deepvlf_receiver", min(idle / 4, 1.0))
         self.handle("symbols", self._symbols)
