@@ -4,20 +4,25 @@
 
     apps/sequence_decoding.py simulate awgn          # adds to results/sequence-awgn.csv
     apps/sequence_decoding.py table awgn
-    apps/sequence_decoding.py draw --output figures  # all figures from the stored counts
+    apps/sequence_decoding.py draw --output figures  # all figures from what is stored
 
 SNR is 1 / sigma^2 of a real symbol of +-1, which is Eb/N0 at rate 1/2.
 """
 
 import argparse
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from gnuradio.neuralfec import _kernels, codes, decoders, simulation
 from gnuradio.neuralfec.phy.impulsive import Pulses, StudentT, gaussian_llrs
 from gnuradio.neuralfec.sequence.decoder import RnnDecoder
+from gnuradio.neuralfec.sequence.training import Trellis
+from gnuradio.neuralfec.simulation.figure import draw as draw_error_rates
+from matplotlib.figure import Figure
 
 CHANNELS = {"pulses": Pulses(), "student-t": StudentT()}
 LENGTHS = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
@@ -44,15 +49,16 @@ class Experiment:
 PLAIN = tuple((name, "gaussian", name) for name in ("viterbi", "bcjr", "rnn"))
 
 
-def impulsive(*tuned: str) -> tuple[tuple[str, str, str], ...]:
+def impulsive(channel: str) -> tuple[tuple[str, str, str], ...]:
     return (
         ("viterbi", "gaussian", "viterbi"),
         ("viterbi, right model", "model", "viterbi"),
         ("viterbi, clipped", "clipped", "viterbi"),
         ("viterbi, erasures", "erased", "viterbi"),
         ("viterbi, knows each variance", "genie", "viterbi"),
+        ("bcjr, best receiver", "best", "bcjr" if channel == "student-t" else "sign"),
         ("rnn for AWGN", "gaussian", "rnn"),
-        *(("rnn, fine-tuned", "gaussian", f"rnn:{model}") for model in tuned),
+        ("rnn, fine-tuned", "gaussian", f"rnn:sequence/conv-7-5-{channel}"),
     )
 
 
@@ -73,11 +79,11 @@ EXPERIMENTS = {
     "overlap": Experiment("conv:7,5:20000", overlapping(), "0,2,4", max_bits=2_000_000),
     "pulses": Experiment(
         "conv:7,5:100:zero",
-        impulsive("sequence/conv-7-5-pulses"),
+        impulsive("pulses"),
         "0:16",
         "pulses",
     ),
-    "student-t": Experiment("conv:7,5:100:zero", impulsive(), "-3:5", "student-t"),
+    "student-t": Experiment("conv:7,5:100:zero", impulsive("student-t"), "-3:5", "student-t"),
 } | {
     f"length-{k}": Experiment(f"conv:7,5:{k}", PLAIN, "0:6" if k in (1000, 10_000) else "0,2,4")
     for k in LENGTHS
@@ -101,7 +107,43 @@ class WindowedViterbi:
         return messages, stats
 
 
+class Sign:
+    """Decides from LLRs of the message, as joint_posteriors gives them."""
+
+    def decode(self, llrs: np.ndarray) -> tuple[np.ndarray, dict]:
+        return (llrs > 0).astype(np.uint8), {}
+
+
+def joint_posteriors(
+    code: codes.convolutional.ConvolutionalCode, pulses: Pulses, y: np.ndarray, noise_var: float
+) -> np.ndarray:
+    """What zero-terminated frames (F, n) of real values tell of their message, (F, k): positive
+    where a one is the likelier, by BCJR over the states of the code and of the pulses."""
+    trellis = Trellis(code.generators, code.feedback)
+    steps, outputs = code.n // len(code.generators), len(code.generators)
+    ends = trellis.memory
+    padded = np.full((len(y), steps + 2 * ends, outputs), -1, dtype=np.float32)
+    padded[:, ends:-ends] = y.reshape(len(y), steps, outputs)
+    known = torch.zeros(1, steps + 2 * ends, 1, dtype=torch.bool)
+    known[:, :ends] = known[:, -ends:] = True
+    # Paths that are given up leave denormal numbers behind, which are slow.
+    torch.set_flush_denormal(True)
+    decided = [
+        trellis.posterior_in_pulses(
+            torch.from_numpy(part),
+            torch.full((len(part), 1, 1), noise_var),
+            known.expand(len(part), -1, 1),
+            pulses,
+        )
+        for part in np.array_split(padded, max(1, len(y) // 250))
+    ]
+    torch.set_flush_denormal(False)
+    return torch.cat(decided)[:, ends : ends + code.k].numpy() - 0.5
+
+
 def make_decoder(spec: str, code: codes.convolutional.ConvolutionalCode) -> decoders.Decoder:
+    if spec == "sign":
+        return Sign()
     kind, _, overlap = spec.partition(", overlap ")
     if overlap == "whole" and kind == "rnn":
         return RnnDecoder(code, window=code.k)
@@ -154,8 +196,11 @@ class Link:
     ) -> np.ndarray:
         """LLRs of a receiver that takes the noise for Gaussian ("gaussian"), and limits or
         erases what then is beyond the signal by two standard deviations ("clipped", "erased");
-        that knows the noise's model ("model"), or each symbol's variance ("genie")."""
-        if receiver == "model":
+        that knows the noise's model ("model"), or each symbol's variance ("genie"). The best
+        one knows the model, and of pulses that they last."""
+        if receiver == "best" and isinstance(self.channel, Pulses):
+            return joint_posteriors(self.code, self.channel, y, noise_var)
+        if receiver in ("model", "best"):
             return self.channel.llrs(y, noise_var)
         if receiver == "genie":
             return gaussian_llrs(y, variances)
@@ -194,49 +239,195 @@ def stored(name: str, args: argparse.Namespace) -> simulation.Results | None:
 
 
 def draw(args: argparse.Namespace) -> None:
-    from gnuradio.neuralfec.simulation.figure import draw as draw_rates
-    from matplotlib.figure import Figure
-
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
-    label = "1 / sigma² of a real symbol (dB)"
     for name, experiment in EXPERIMENTS.items():
-        if name.startswith("length-") or not (results := stored(name, args)):
-            continue
-        figure = Figure(figsize=(10, 4.5), layout="constrained")
-        for axes, metric in zip(figure.subplots(1, 2), ("ber", "bler"), strict=True):
-            draw_rates(axes, [results], metric=metric)
-            axes.set_xlabel(label)
-        figure.suptitle(f"{experiment.code}, {experiment.channel}")
-        figure.savefig(folder / f"sequence-{name}.png", dpi=150)
+        if results := stored(name, args):
+            if name == "overlap":
+                save(draw_overlap(results), folder / "sequence-overlap.png")
+            elif not name.startswith("length-"):
+                save(draw_rates(results, experiment), folder / f"sequence-{name}.png")
     lengths = {
         k: results
         for k in LENGTHS
         if (results := stored("awgn" if k == 100 else f"length-{k}", args))
     }
-    if not lengths:
-        return
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-    axes = figure.subplots()
-    for scheme, style in (("viterbi", "--"), ("bcjr", ":"), ("rnn", "-")):
-        axes.set_prop_cycle(None)
-        for snr in (0, 2, 4):
-            points = [(k, results.rate(snr, scheme, "ber")) for k, results in lengths.items()]
-            lower = [rate.value - rate.low for _, rate in points]
-            upper = [rate.high - rate.value for _, rate in points]
-            axes.errorbar(
-                [k for k, _ in points],
-                [rate.value for _, rate in points],
-                yerr=(lower, upper),
-                linestyle=style,
-                marker=".",
-                capsize=2,
-                label=f"{scheme}, {snr} dB",
-            )
-    axes.set(xscale="log", yscale="log", xlabel="message bits of a frame", ylabel="Bit error rate")
-    axes.grid(True, which="both", alpha=0.3)
+    if lengths:
+        save(draw_lengths(lengths), folder / "sequence-length.png")
+    speed = Path(args.results) / "sequence-speed.json"
+    if speed.exists():
+        measured = json.loads(speed.read_text())
+        save(draw_speed(measured), folder / "sequence-speed.png")
+        save(draw_latency(measured), folder / "sequence-latency.png")
+
+
+def save(figure: Figure, file: Path) -> None:
+    figure.savefig(file, dpi=100)
+    print(file)
+
+
+def draw_rates(results: simulation.Results, experiment: Experiment) -> Figure:
+    """BER and BLER against SNR; where curves lie on each other, their ratios too."""
+    metrics = ("ber", "bler")
+    plain = experiment.schemes == PLAIN
+    figure = Figure(figsize=(13 if plain else 10, 4.5), layout="constrained")
+    panels = figure.subplots(1, 3 if plain else 2)
+    for axes, metric in zip(panels, metrics, strict=False):
+        draw_error_rates(axes, [results], metric=metric)
+    if plain:
+        snr = results.snr_db("viterbi")
+        for metric, style in zip(metrics, ("-", "--"), strict=True):
+            reference = [results.rate(point, "viterbi", metric).value for point in snr]
+            for scheme, color in (("bcjr", "tab:orange"), ("rnn", "tab:green")):
+                rates = [results.rate(point, scheme, metric).value for point in snr]
+                panels[2].plot(
+                    snr,
+                    np.divide(rates, reference),
+                    style,
+                    color=color,
+                    marker=".",
+                    label=f"{scheme}, {metric.upper()}",
+                )
+        panels[2].set_ylabel("over Viterbi's")
+        panels[2].grid(True, alpha=0.3)
+        panels[2].legend()
+    for axes in panels:
+        axes.set_xlabel("1 / sigma² of a real symbol (dB)")
+    figure.suptitle(f"{experiment.code}, {experiment.channel}")
+    return figure
+
+
+def draw_lengths(lengths: dict[int, simulation.Results]) -> Figure:
+    """BER and BLER against the frame's length."""
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, 2), ("ber", "bler"), strict=True):
+        for scheme, style in (("viterbi", "--"), ("bcjr", ":"), ("rnn", "-")):
+            axes.set_prop_cycle(None)
+            for snr in (0, 2, 4):
+                rates = [results.rate(snr, scheme, metric) for results in lengths.values()]
+                axes.errorbar(
+                    list(lengths),
+                    [rate.value for rate in rates],
+                    yerr=(
+                        [rate.value - rate.low for rate in rates],
+                        [rate.high - rate.value for rate in rates],
+                    ),
+                    linestyle=style,
+                    marker=".",
+                    capsize=2,
+                    label=f"{scheme}, {snr} dB",
+                )
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlabel="message bits of a frame",
+            ylabel={"ber": "Bit error rate", "bler": "Block error rate"}[metric],
+        )
+        axes.grid(True, which="both", alpha=0.3)
     axes.legend(ncols=3, fontsize="small")
-    figure.savefig(folder / "sequence-length.png", dpi=150)
+    figure.suptitle("conv:7,5, unterminated")
+    return figure
+
+
+def draw_overlap(results: simulation.Results) -> Figure:
+    """BER of windows over that of whole frames, against the windows' overlap."""
+    figure = Figure(figsize=(6.4, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for kind, style in (("viterbi", "--"), ("rnn", "-")):
+        axes.set_prop_cycle(None)
+        for snr in results.snr_db(f"{kind}, overlap whole"):
+            longest = results.rate(snr, f"{kind}, overlap {OVERLAPS[-1]}", "ber").value
+            excess = [
+                results.rate(snr, f"{kind}, overlap {overlap}", "ber").value / longest - 1
+                for overlap in OVERLAPS[:-1]
+            ]
+            axes.plot(
+                OVERLAPS[:-1],
+                np.multiply(excess, 100),
+                style,
+                marker=".",
+                label=f"{kind}, {snr:g} dB",
+            )
+    axes.set(
+        xlabel=f"overlap on each side of windows of {WINDOW} bits (steps)",
+        ylabel=f"BER over that with {OVERLAPS[-1]} steps, less 1 (%)",
+    )
+    axes.set_yscale("symlog", linthresh=1)
+    axes.grid(True, alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def operations(states: int, outputs: int = 2) -> dict[str, float]:
+    """Arithmetic operations a message bit. Viterbi adds on 2 edges a state and compares; BCJR
+    does so forwards and backwards, and again over all edges for the output; both sum the LLRs
+    of 2^n outputs. The network: a multiplication for each weight (and as many additions)."""
+    branch = 2**outputs
+    hidden = 50
+    layers = 2 * 3 * hidden * (outputs + hidden) + 2 * 3 * hidden * (2 * hidden + hidden)
+    return {
+        "viterbi": branch + 3 * states,
+        "bcjr": branch + 2 * 3 * states + 4 * states + 2 * (states - 1),
+        "rnn": layers + 2 * hidden,
+    }
+
+
+def draw_speed(measured: dict) -> Figure:
+    """Operations and speed of the decoders side by side."""
+    small, large = (measured["bits_per_second"][code] for code in ("7,5", "171,133"))
+    bars = [
+        (
+            "Viterbi (7, 5)",
+            operations(4)["viterbi"],
+            small["ViterbiDecoder, int16, 256 frames a call"],
+        ),
+        (
+            "Viterbi (171, 133)",
+            operations(64)["viterbi"],
+            large["ViterbiDecoder, int16, 256 frames a call"],
+        ),
+        ("BCJR (7, 5), max-log", operations(4)["bcjr"], small["BcjrDecoder, max-log"]),
+        ("BCJR (7, 5), log-MAP", operations(4)["bcjr"], small["BcjrDecoder, log-map"]),
+        ("RNN (7, 5)", operations(4)["rnn"], small["RnnDecoder, 32 frames a call"]),
+    ]
+    names, counts, speeds = zip(*bars, strict=True)
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, values, label in (
+        (left, counts, "operations a message bit"),
+        (right, np.array(speeds) / 1e6, "Mbit/s on one core"),
+    ):
+        drawn = axes.barh(names, values, color="tab:blue")
+        axes.bar_label(drawn, [f"{value:.3g}" for value in values], padding=3)
+        axes.set(xscale="log", xlabel=label)
+        axes.margins(x=0.2)
+        axes.grid(True, axis="x", alpha=0.3)
+    left.invert_yaxis()
+    figure.suptitle(f"{measured['cpu']}, {measured['simd']}")
+    return figure
+
+
+def draw_latency(measured: dict) -> Figure:
+    """Speed of streams against their latency."""
+    figure = Figure(figsize=(6.4, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name in dict.fromkeys(row["decoder"] for row in measured["windows"]):
+        rows = [row for row in measured["windows"] if row["decoder"] == name]
+        axes.plot(
+            [row["window"] + row["overlap"] for row in rows],
+            [row["bits_per_second"] / 1e6 for row in rows],
+            marker=".",
+            label=name,
+        )
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="latency, window + overlap (message bits)",
+        ylabel="Mbit/s on one core",
+    )
+    axes.grid(True, which="both", alpha=0.3)
+    axes.legend()
+    return figure
 
 
 def ratios(results: simulation.Results) -> None:

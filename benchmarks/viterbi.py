@@ -7,15 +7,20 @@ doors by the process's CPU time; medians of several runs. Speeds are in message 
 ours start from float LLRs. Blocks are fed from a file in memory: vector_source is slower than
 they are, and a block that waits for its input finds few frames at a time.
 
-    benchmarks/viterbi.py [--noiseless 100000000]
+    benchmarks/viterbi.py [--noiseless 100000000] [--store results/sequence-speed.json]
+
+What is stored is drawn by apps/sequence_decoding.py.
 """
 
 import argparse
+import json
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 # Before GNU Radio reads its configuration.
 os.environ |= {
@@ -101,6 +106,40 @@ def viterbi(code: codes.convolutional.ConvolutionalCode, runs: int) -> list[tupl
     return rows
 
 
+def windows(runs: int) -> list[dict[str, Any]]:
+    """Speed of streams against the window, which makes their latency (window + overlap)."""
+    rows = []
+
+    def add(decoder: str, window: int, overlap: int, decode: Callable, values: np.ndarray) -> None:
+        speed = called(decode, values, values.shape[1] // 2, runs)
+        rows.append(
+            {"decoder": decoder, "window": window, "overlap": overlap, "bits_per_second": speed}
+        )
+        print(
+            f"  {decoder:18} window {window:5}, latency {window + overlap:5} bits "
+            f"{speed / 1e6:9.2f} Mbit/s",
+            flush=True,
+        )
+
+    print("Streams, by window")
+    for window in (32, 64, 128, 256, 512, 1024, 2048, 4096):
+        for spec in ("7,5", "171,133"):
+            code = codes.code(f"conv:{spec}:2048")
+            stream = _kernels.ViterbiStream(**code.stream_arguments(), block=window)
+            add(f"viterbi {spec}", window, stream.depth, stream.decode, received(code, 256))
+        code = codes.code("conv:7,5:2048")
+        network = decoder.RnnStream(code, window=window)
+        # At least the 32 windows that fill the kernel's lanes.
+        add(
+            "rnn 7,5",
+            window,
+            network.overlap,
+            network.decode,
+            received(code, max(16, window // 32)),
+        )
+    return rows
+
+
 def report(rows: list[tuple[str, float]], reference: str) -> None:
     """Speeds, their ratios to the reference, and what blocks keep of their kernels' speed."""
     speeds = dict(rows)
@@ -119,6 +158,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--noiseless", type=int, default=0, help="bits to decode without noise")
+    parser.add_argument("--store", type=Path, help="JSON file for the speeds")
     args = parser.parse_args()
     versions = ", ".join(f"{name} {value}" for name, value in provenance.versions().items())
     print(
@@ -143,6 +183,7 @@ def main() -> None:
     rows.append(("generic_viterbi_decoder, int16", in_graph(generic, values, 1, 1, args.runs)))
     print("K = 7, rate 1/2, generators 171, 133")
     report(rows, reference)
+    speeds = {"171,133": dict(rows)}
 
     code = codes.code(f"conv:7,5:{k}:zero")
     values = received(code, 256)
@@ -175,7 +216,21 @@ def main() -> None:
     )
     print("K = 3, rate 1/2, generators 7, 5")
     report(rows, reference)
+    speeds["7,5"] = dict(rows)
 
+    by_window = windows(args.runs)
+    if args.store:
+        record = {
+            "command": provenance.command(),
+            "commit": provenance.commit(),
+            "cpu": provenance.cpu(),
+            "threads": 1,
+            "simd": _kernels.simd_target(),
+            "versions": {**provenance.versions(), "gnuradio": gr.version()},
+            "bits_per_second": speeds,
+            "windows": by_window,
+        }
+        args.store.write_text(json.dumps(record, indent=2) + "\n")
     if args.noiseless:
         noiseless(args.noiseless)
 

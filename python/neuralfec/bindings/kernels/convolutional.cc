@@ -4,6 +4,8 @@
 
 #include "arrays.h"
 
+#include <algorithm>
+
 namespace gr::neuralfec {
 
 namespace {
@@ -37,14 +39,36 @@ public:
 
     const viterbi_stream_kernel& kernel() const { return d_kernel; }
 
-    viterbi_stream_kernel::progress decode(span<const float> llrs,
-                                           std::vector<uint8_t>& bits)
+    // Bits that so many further LLRs complete.
+    std::size_t bits(std::size_t llrs) const
     {
-        d_pending.insert(d_pending.end(), llrs.begin(), llrs.end());
-        bits.resize(d_pending.size() / d_kernel.received() * d_kernel.block());
-        const auto done = d_kernel.decode(d_pending, bits);
-        d_pending.erase(d_pending.begin(), d_pending.begin() + done.consumed);
-        return done;
+        const std::size_t all = d_pending.size() + llrs;
+        return all < d_kernel.window()
+                   ? 0
+                   : ((all - d_kernel.window()) / d_kernel.received() + 1) *
+                         d_kernel.block();
+    }
+
+    uint64_t decode(span<const float> llrs, span<uint8_t> bits)
+    {
+        // Windows that begin in what was kept are put together; the others lie in llrs.
+        const std::size_t kept = d_pending.size(), stride = d_kernel.received();
+        const std::size_t begun = (kept + stride - 1) / stride;
+        const std::size_t missing =
+            begun ? (begun - 1) * stride + d_kernel.window() - kept : 0;
+        const std::size_t copied = std::min(missing, llrs.size());
+        d_pending.insert(d_pending.end(), llrs.begin(), llrs.begin() + copied);
+        auto done = d_kernel.decode(d_pending, bits);
+        if (copied < missing || llrs.size() == copied) {
+            d_pending.erase(d_pending.begin(), d_pending.begin() + done.consumed);
+            return done.not_finite;
+        }
+        const std::size_t used = done.consumed - kept;
+        const auto rest = llrs.subspan(used, llrs.size() - used);
+        const auto more = d_kernel.decode(
+            rest, bits.subspan(done.produced, bits.size() - done.produced));
+        d_pending.assign(rest.begin() + more.consumed, rest.end());
+        return done.not_finite + more.not_finite;
     }
 
 private:
@@ -119,14 +143,14 @@ void bind_convolutional(py::module& m)
             "decode",
             [](viterbi_stream& stream, const array<float>& llrs) {
                 const auto in = view(llrs);
-                std::vector<uint8_t> bits;
-                viterbi_stream_kernel::progress done;
+                array<uint8_t> bits(stream.bits(in.size()));
+                const auto out = mutable_view(bits);
+                uint64_t not_finite;
                 {
                     py::gil_scoped_release release;
-                    done = stream.decode(in, bits);
+                    not_finite = stream.decode(in, out);
                 }
-                return py::make_tuple(array<uint8_t>(done.produced, bits.data()),
-                                      done.not_finite);
+                return py::make_tuple(bits, not_finite);
             },
             py::arg("llrs"),
             "The bits, uint8, that these further LLRs complete, and the number of NaN "
