@@ -18,7 +18,7 @@ from gnuradio import blocks, gr, neuralfec
 from gnuradio.neuralfec import _kernels, models, provenance
 from gnuradio.neuralfec.quantization import LlrQuantizer
 from gnuradio.neuralfec.quantization.data import LlrSource
-from gnuradio.neuralfec.quantization.network import GainCellQuantizer
+from gnuradio.neuralfec.quantization.network import GainCellQuantizer, RailLayer
 
 BATCH = 1024
 
@@ -41,6 +41,14 @@ def network_of(model: str) -> GainCellQuantizer:
     bits = LlrQuantizer(model).bits
     module = GainCellQuantizer(bits, state["levels"], state["table"], tuple(hidden))
     module.load_state_dict(state)
+    # Plain layers, which every library has its fastest code for.
+    for i, layer in enumerate(module.encoder):
+        if isinstance(layer, RailLayer):
+            outputs, inputs = layer.weight.shape
+            plain = torch.nn.Linear(inputs, 2 * outputs)
+            plain.weight.copy_(torch.cat([layer.weight, layer.weight.roll(inputs // 2, 1)]))
+            plain.bias.copy_(layer.bias.repeat(2))
+            module.encoder[i] = plain
     return module.eval()
 
 

@@ -98,17 +98,12 @@ HWY_INLINE V folded_logarithm(V llr)
 void features(const rows& llrs, std::size_t k, llr_feature feature, rows& out)
 {
     const std::size_t lanes = hn::Lanes(d);
-    for (std::size_t bit = 0; bit < k; bit++) {
-        const bool fold = bit == 0 || bit == k / 2;
+    for (std::size_t bit = 0; bit < k; bit++)
         for (std::size_t v = 0; v < block(); v += lanes) {
-            V x = hn::Load(d, llrs.at[bit] + v);
-            if (feature == llr_feature::soft_bit)
-                x = soft_bit(x);
-            else if (feature == llr_feature::folded_logarithm)
-                x = folded_logarithm(fold ? hn::Abs(x) : x);
-            hn::Store(x, d, out.at[bit] + v);
+            const V x = hn::Load(d, llrs.at[bit] + v);
+            hn::Store(
+                feature == llr_feature::soft_bit ? soft_bit(x) : x, d, out.at[bit] + v);
         }
-    }
 }
 
 // weights: for each group of outputs and each input, the group's weights, after the
@@ -160,6 +155,88 @@ const rows& network(const llr_network& net, const rows& llrs, rows& a, rows& b)
             dense<false>(*in, inputs, outputs, weights, *out);
         std::swap(in, out);
         inputs = outputs;
+    }
+    return *in;
+}
+
+// Vectors of sums and of differences of the rails that the registers hold at a time.
+constexpr std::size_t rail_vectors = vectors / 2;
+
+// Sums of the rails lie in the first rows, their differences in those behind.
+template <bool Last>
+void rail_dense(const rows& in,
+                std::size_t inputs,
+                const rail_network::packed_layer& layer,
+                rows& out)
+{
+    const std::size_t lanes = hn::Lanes(d);
+    const float* HWY_RESTRICT group = layer.weights.data();
+    for (std::size_t o = 0; o < layer.outputs; o += output_group) {
+        for (std::size_t at = 0; at < vectors * lanes; at += rail_vectors * lanes) {
+            V sum[output_group][rail_vectors], difference[output_group][rail_vectors];
+            for (std::size_t r = 0; r < output_group; r++)
+                for (std::size_t v = 0; v < rail_vectors; v++) {
+                    sum[r][v] = hn::Set(d, group[r]);
+                    difference[r][v] = hn::Zero(d);
+                }
+            const float* HWY_RESTRICT weights = group + output_group;
+            for (std::size_t i = 0; i < inputs; i++, weights += 2 * output_group) {
+                V s[rail_vectors], t[rail_vectors];
+                for (std::size_t v = 0; v < rail_vectors; v++) {
+                    s[v] = hn::Load(d, in.at[i] + at + v * lanes);
+                    t[v] = hn::Load(d, in.at[inputs + i] + at + v * lanes);
+                }
+                for (std::size_t r = 0; r < output_group; r++) {
+                    const V w = hn::Set(d, weights[r]);
+                    const V m = hn::Set(d, weights[output_group + r]);
+                    for (std::size_t v = 0; v < rail_vectors; v++) {
+                        sum[r][v] = hn::MulAdd(w, s[v], sum[r][v]);
+                        difference[r][v] = hn::MulAdd(m, t[v], difference[r][v]);
+                    }
+                }
+            }
+            for (std::size_t r = 0; r < output_group; r++)
+                for (std::size_t v = 0; v < rail_vectors; v++) {
+                    V x = hn::Add(sum[r][v], difference[r][v]);
+                    V y = hn::Sub(sum[r][v], difference[r][v]);
+                    if (!Last) {
+                        const V i = hn::Max(x, hn::Zero(d)), q = hn::Max(y, hn::Zero(d));
+                        x = hn::Add(i, q);
+                        y = hn::Sub(i, q);
+                    }
+                    hn::Store(x, d, out.at[o + r] + at + v * lanes);
+                    hn::Store(y, d, out.at[layer.outputs + o + r] + at + v * lanes);
+                }
+        }
+        group += output_group * (1 + 2 * inputs);
+    }
+}
+
+// Rows u_I, v_I and, output_group rows on, u_Q, v_Q; they are in the rows returned, one
+// of the two.
+const rows& network(const rail_network& net, const rows& llrs, rows& a, rows& b)
+{
+    const std::size_t lanes = hn::Lanes(d);
+    const std::size_t rail_bits = net.rail_bits();
+    for (std::size_t bit = 0; bit < rail_bits; bit++)
+        for (std::size_t v = 0; v < block(); v += lanes) {
+            V i = hn::Load(d, llrs.at[bit] + v);
+            V q = hn::Load(d, llrs.at[rail_bits + bit] + v);
+            i = folded_logarithm(bit == 0 ? hn::Abs(i) : i);
+            q = folded_logarithm(bit == 0 ? hn::Abs(q) : q);
+            hn::Store(hn::Add(i, q), d, a.at[bit] + v);
+            hn::Store(hn::Sub(i, q), d, a.at[rail_bits + bit] + v);
+        }
+    rows *in = &a, *out = &b;
+    std::size_t inputs = rail_bits;
+    for (std::size_t l = 0; l < net.packed().size(); l++) {
+        const auto& layer = net.packed()[l];
+        if (l + 1 < net.packed().size())
+            rail_dense<false>(*in, inputs, layer, *out);
+        else
+            rail_dense<true>(*in, inputs, layer, *out);
+        std::swap(in, out);
+        inputs = layer.outputs;
     }
     return *in;
 }
@@ -238,7 +315,7 @@ std::size_t quantize_latent(const latent_quantizer& q,
         });
 }
 
-std::size_t quantize_cells(const llr_network& net,
+std::size_t quantize_cells(const rail_network& net,
                            const cell_codebook& codebook,
                            const float* levels,
                            const float* llrs,
@@ -249,18 +326,24 @@ std::size_t quantize_cells(const llr_network& net,
     const std::size_t lanes = hn::Lanes(d);
     const std::size_t k = codebook.bits_per_symbol();
     const auto* offsets = reinterpret_cast<const int32_t*>(codebook.offsets().data());
-    const V cells = hn::Set(d, static_cast<float>(codebook.levels().size()));
-    auto floor_below = [](V x, V count) {
-        const V last = hn::Sub(count, hn::Set(d, 1.0f));
-        return hn::ConvertTo(di, hn::Min(hn::Max(hn::Mul(x, count), hn::Zero(d)), last));
+    // Both rails tell u: their mean.
+    const V cells = hn::Set(d, 0.5f * static_cast<float>(codebook.levels().size()));
+    const V last_cell = hn::Set(d, static_cast<float>(codebook.levels().size() - 1));
+    auto floor_below = [](V x, V last) {
+        return hn::ConvertTo(di, hn::Min(hn::Max(x, hn::Zero(d)), last));
     };
     return blocks(llrs, indices, symbols, k, [&](const rows& in, uint32_t* out) {
         const rows& latent = network(net, in, a, b);
         for (std::size_t v = 0; v < block(); v += lanes) {
-            const VI c = floor_below(hn::Load(d, latent.at[0] + v), cells);
+            const V u = hn::Add(hn::Load(d, latent.at[0] + v),
+                                hn::Load(d, latent.at[output_group] + v));
+            const VI c = floor_below(hn::Mul(u, cells), last_cell);
             const V n = hn::GatherIndex(d, levels, c);
-            const VI i = floor_below(hn::Load(d, latent.at[1] + v), n);
-            const VI j = floor_below(hn::Load(d, latent.at[2] + v), n);
+            const V last = hn::Sub(n, hn::Set(d, 1.0f));
+            const V v_i = hn::Load(d, latent.at[1] + v);
+            const V v_q = hn::Load(d, latent.at[output_group + 1] + v);
+            const VI i = floor_below(hn::Mul(v_i, n), last);
+            const VI j = floor_below(hn::Mul(v_q, n), last);
             const VI cell = hn::GatherIndex(di, offsets, c);
             const VI level = hn::Add(hn::Mul(i, hn::ConvertTo(di, n)), j);
             const VI sign = signs(in, k, v, codebook.bits());
@@ -405,6 +488,17 @@ bool all_finite(const std::vector<float>& values)
         values.begin(), values.end(), [](float x) { return std::isfinite(x); });
 }
 
+void require_layer(const dense_layer& layer, std::size_t inputs, std::size_t most)
+{
+    const std::size_t outputs = layer.bias.size();
+    require(layer.inputs == inputs && outputs >= 1 && outputs <= most &&
+                layer.weights.size() == inputs * outputs,
+            "a layer of " + number(inputs) + " inputs, 1 to " + number(most) +
+                " outputs and a weight for each pair, got " + number(layer.inputs) +
+                ", " + number(outputs) + " and " + number(layer.weights.size()));
+    require(all_finite(layer.weights) && all_finite(layer.bias), "finite weights");
+}
+
 } // namespace
 
 llr_network::llr_network(std::size_t bits_per_symbol,
@@ -418,12 +512,7 @@ llr_network::llr_network(std::size_t bits_per_symbol,
     std::size_t inputs = bits_per_symbol;
     for (const auto& layer : layers) {
         const std::size_t outputs = layer.bias.size();
-        require(layer.inputs == inputs && outputs >= 1 && outputs <= max_width &&
-                    layer.weights.size() == inputs * outputs,
-                "a layer of " + number(inputs) + " inputs, 1 to " + number(max_width) +
-                    " outputs and a weight for each pair, got " + number(layer.inputs) +
-                    ", " + number(outputs) + " and " + number(layer.weights.size()));
-        require(all_finite(layer.weights) && all_finite(layer.bias), "finite weights");
+        require_layer(layer, inputs, max_width);
         auto& packed = d_packed.emplace_back();
         for (std::size_t o = 0; o < round_up(outputs, output_group); o += output_group)
             for (std::size_t i = 0; i <= inputs; i++)
@@ -435,6 +524,38 @@ llr_network::llr_network(std::size_t bits_per_symbol,
                     packed.push_back(weight);
                 }
         inputs = outputs;
+    }
+}
+
+rail_network::rail_network(std::size_t rail_bits, const std::vector<dense_layer>& layers)
+    : d_rail_bits(rail_bits)
+{
+    require(rail_bits >= 1 && rail_bits <= max_width / 2,
+            "1 to " + number(max_width / 2) + " bits per rail, got " + number(rail_bits));
+    require(!layers.empty() && layers.back().bias.size() == 2,
+            "a last layer of 2 outputs a rail");
+    std::size_t inputs = rail_bits, padded = rail_bits;
+    for (const auto& layer : layers) {
+        require_layer(layer, 2 * inputs, max_width / 2);
+        const std::size_t outputs = layer.bias.size();
+        packed_layer packed{round_up(outputs, output_group), {}};
+        for (std::size_t o = 0; o < packed.outputs; o += output_group) {
+            for (std::size_t r = o; r < o + output_group; r++)
+                packed.weights.push_back(r < outputs ? layer.bias[r] : 0.0f);
+            for (std::size_t i = 0; i < padded; i++)
+                for (float sign : {1.0f, -1.0f})
+                    for (std::size_t r = o; r < o + output_group; r++) {
+                        float weight = 0.0f;
+                        if (r < outputs && i < inputs) {
+                            const float* row = &layer.weights[r * layer.inputs];
+                            weight = 0.5f * (row[i] + sign * row[inputs + i]);
+                        }
+                        packed.weights.push_back(weight);
+                    }
+        }
+        inputs = outputs;
+        padded = packed.outputs;
+        d_packed.push_back(std::move(packed));
     }
 }
 
@@ -536,17 +657,15 @@ std::vector<float> cell_codebook::rows() const
     return rows;
 }
 
-cell_quantizer::cell_quantizer(const llr_network& network, const cell_codebook& codebook)
+cell_quantizer::cell_quantizer(const rail_network& network, const cell_codebook& codebook)
     : symbol_quantizer(codebook.bits_per_symbol(), codebook.bits()),
       d_network(network),
       d_codebook(codebook),
       d_levels(codebook.levels().begin(), codebook.levels().end())
 {
-    require(network.bits_per_symbol() == codebook.bits_per_symbol() &&
-                network.outputs() == 3,
-            "a network of " + number(codebook.bits_per_symbol()) +
-                " inputs and 3 outputs, got " + number(network.bits_per_symbol()) +
-                " and " + number(network.outputs()));
+    require(2 * network.rail_bits() == codebook.bits_per_symbol(),
+            "a network for " + number(codebook.bits_per_symbol() / 2) +
+                " bits per rail, got " + number(network.rail_bits()));
 }
 
 std::size_t

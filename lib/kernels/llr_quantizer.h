@@ -15,9 +15,6 @@ namespace gr::neuralfec {
 enum class llr_feature {
     llr,      //!< L
     soft_bit, //!< tanh(L / 2)
-    /*! Of the folded symbol (see cell_quantizer), sign(L) log2(1 + min(|L|, 64)), the
-     * logarithm linear between powers of two. */
-    folded_logarithm,
 };
 
 /*! y = W x + b; weights row by row, one row an output. */
@@ -54,6 +51,46 @@ private:
     llr_feature d_feature;
     std::vector<dense_layer> d_layers;
     std::vector<std::vector<float>> d_packed;
+};
+
+/*!
+ * Feed-forward network that treats both rails of a QAM symbol alike.
+ *
+ * It sees sign(L) log2(1 + min(|L|, 64)) of the folded LLRs (see cell_codebook), the
+ * logarithm linear between powers of two. A layer has weights (A B), row by row, and
+ * biases b for one rail, and makes of the rails' numbers x_I and x_Q
+ *     y_I = A x_I + B x_Q + b,  y_Q = A x_Q + B x_I + b,
+ * with rectified linear units between the layers. The last gives two numbers a rail:
+ * (u_I, v_I) and (u_Q, v_Q); the network's outputs are (u_I + u_Q) / 2, v_I and v_Q.
+ *
+ * Sums and differences of the rails do not mix, (A + B) / 2 times the one and
+ * (A - B) / 2 times the other: half the multiplications of a network that knows nothing
+ * of the rails.
+ */
+class rail_network
+{
+public:
+    /*!
+     * \param rail_bits K / 2
+     * \param layers weights (A B) and biases; inputs counts both rails'
+     * \throws std::invalid_argument where the layers do not fit together or end in other
+     * than 2 outputs
+     */
+    rail_network(std::size_t rail_bits, const std::vector<dense_layer>& layers);
+
+    std::size_t rail_bits() const { return d_rail_bits; }
+    //! Of a layer: outputs of a rail, a multiple of four with zeros in place of those
+    //! that are not there; for every four their biases, then by input the (A + B) / 2 and
+    //! the (A - B) / 2 of each.
+    struct packed_layer {
+        std::size_t outputs;
+        std::vector<float> weights;
+    };
+    const std::vector<packed_layer>& packed() const { return d_packed; }
+
+private:
+    std::size_t d_rail_bits;
+    std::vector<packed_layer> d_packed;
 };
 
 /*! From the K LLRs of a symbol to an index of `bits` bits. */
@@ -154,21 +191,21 @@ private:
 };
 
 /*!
- * Fast quantizer: a network of outputs (u, v_I, v_Q) in 0 .. 1 tells the cell
+ * Fast quantizer: a network's outputs (u, v_I, v_Q) in 0 .. 1 tell the cell
  * c = floor(u C) and the levels i = floor(v_I n_c), j = floor(v_Q n_c).
  */
 class cell_quantizer : public symbol_quantizer
 {
 public:
-    /*! \throws std::invalid_argument unless the network has 3 outputs */
-    cell_quantizer(const llr_network& network, const cell_codebook& codebook);
+    /*! \throws std::invalid_argument unless both are for the same K */
+    cell_quantizer(const rail_network& network, const cell_codebook& codebook);
 
 protected:
     std::size_t
     run(const float* llrs, uint32_t* indices, std::size_t symbols) const override;
 
 private:
-    llr_network d_network;
+    rail_network d_network;
     cell_codebook d_codebook;
     std::vector<float> d_levels;
 };

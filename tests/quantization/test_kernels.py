@@ -127,15 +127,20 @@ def test_cell_quantizer(target):
     rng = np.random.default_rng(2)
     book, levels, _ = small_codebook(4)
     llrs = exact_llrs(4, 18, 1000).astype(np.float32)
-    layers = network(rng, [8, 24, 3])
+    # Of a rail: weights of its own numbers, then of the other's.
+    layers = [(w[: len(w) // 2], b[: len(b) // 2]) for w, b in network(rng, [8, 20, 12, 4])]
     layers[-1][1][:] = 0.5
-    made = _kernels.CellQuantizer(_kernels.LlrNetwork(8, "folded logarithm", layers), book)
+    made = _kernels.CellQuantizer(_kernels.RailNetwork(4, layers), book)
     folded = llrs.astype(np.float64)
     folded[:, ::4] = np.abs(folded[:, ::4])
     magnitude = 1 + np.minimum(np.abs(folded), 64)
     octave = np.floor(np.log2(magnitude))
     feature = np.copysign(octave + magnitude / 2**octave - 1, folded)
-    latent = run(layers, feature)
+    both = [
+        (np.vstack([w, np.roll(w, w.shape[1] // 2, 1)]), np.concatenate([b, b])) for w, b in layers
+    ]
+    u_i, v_i, u_q, v_q = run(both, feature).T
+    latent = np.column_stack([(u_i + u_q) / 2, v_i, v_q])
     count = np.array(levels)
     u = np.clip(latent[:, 0] * 3, 0, 2)
     cell = u.astype(int)
@@ -196,10 +201,14 @@ def test_bad_arguments():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="a layer of 8 inputs"):
         _kernels.LlrNetwork(8, "llr", network(rng, [6, 3]))
-    with pytest.raises(ValueError, match="folded logarithm"):
+    with pytest.raises(ValueError, match="'llr' or 'soft bit'"):
         _kernels.LlrNetwork(8, "square", [])
-    with pytest.raises(ValueError, match="3 outputs"):
-        _kernels.CellQuantizer(_kernels.LlrNetwork(8, "llr", network(rng, [8, 4])), book)
+    with pytest.raises(ValueError, match="a layer of 8 inputs"):
+        _kernels.RailNetwork(4, network(rng, [4, 2]))
+    with pytest.raises(ValueError, match="2 outputs a rail"):
+        _kernels.RailNetwork(4, network(rng, [8, 3]))
+    with pytest.raises(ValueError, match="4 bits per rail, got 3"):
+        _kernels.CellQuantizer(_kernels.RailNetwork(3, network(rng, [6, 2])), book)
     with pytest.raises(ValueError, match=r"2\^b - 1 rising"):
         _kernels.LatentQuantizer(_kernels.LlrNetwork(1, "llr", []), [[0.0, 1.0]])
     with pytest.raises(ValueError, match=r"shape \(symbols, 8\)"):

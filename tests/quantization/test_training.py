@@ -64,7 +64,12 @@ SMALL = {"histogram_symbols": 200_000, "symbols": 50_000, "iterations": 2}
 
 
 def coarsen(patch):
-    for name, value in {"_GAINS": 24, "_DISTANCES": 48, "_WIDEST_CELL": 8}.items():
+    for name, value in {
+        "_GAINS": 24,
+        "_DISTANCES": 48,
+        "_BETWEEN_POINTS": 12,
+        "_WIDEST_CELL": 8,
+    }.items():
         patch.setattr(codebook, name, value)
 
 

@@ -82,8 +82,10 @@ int main()
         k, std::vector<float>(k * 10, 0.1f), std::vector<float>(10, 0)};
     const dense_layer last{
         10, std::vector<float>(30, 0.05f), std::vector<float>(3, 0.1f)};
-    const llr_network network(k, llr_feature::folded_logarithm, {hidden, last});
-    const cell_quantizer fast(network, codebook);
+    const dense_layer rails{10, std::vector<float>(20, 0.05f), {0.3f, 0.2f}};
+    dense_layer folded{k, std::vector<float>(k * 5, 0.1f), std::vector<float>(5, 0)};
+    folded.weights[1] = -0.3f;
+    const cell_quantizer fast(rail_network(k / 2, {folded, rails}), codebook);
     const latent_quantizer latent(llr_network(k, llr_feature::soft_bit, {hidden, last}),
                                   {{0.1f}, {0.0f, 0.1f, 0.2f}, {}});
     CHECK(latent.bits() == 3);
@@ -121,7 +123,11 @@ int main()
     CHECK_THROWS(cell_codebook(7, bits, levels, table));
     CHECK_THROWS(symbol_dequantizer(k, 21, false, {}));
     CHECK_THROWS(llr_network(6, llr_feature::llr, {hidden}));
-    CHECK_THROWS(cell_quantizer(llr_network(k, llr_feature::llr, {}), codebook));
+    CHECK_THROWS(rail_network(k / 2, {}));
+    CHECK_THROWS(rail_network(k / 2, {folded}));
+    CHECK_THROWS(rail_network(3, {folded, rails}));
+    CHECK_THROWS(cell_quantizer(
+        rail_network(1, {{2, std::vector<float>(4, 1.0f), {0, 0}}}), codebook));
     std::vector<uint32_t> two(2);
     CHECK_THROWS(fast.quantize(llrs, two));
     return 0;

@@ -16,12 +16,15 @@ from dataclasses import dataclass
 
 import torch
 
+from ..phy.constellation import constellation
 from .data import LlrSource
 
 # A rail's distance from the axis is cut off here (Es = 1).
 _LARGEST_DISTANCE = 1.4
 _GAINS = 64
+# Steps of the distance, at least and between two points of a rail.
 _DISTANCES = 144
+_BETWEEN_POINTS = 9
 _WIDEST_CELL = 16
 
 
@@ -53,10 +56,10 @@ class _Histogram:
     entropy: torch.Tensor  # (gain, distance)
 
     @classmethod
-    def of(cls, source: LlrSource, symbols: int) -> tuple[_Histogram, torch.Tensor]:
+    def of(cls, source: LlrSource, symbols: int, distances: int) -> tuple[_Histogram, torch.Tensor]:
         """And the edges between the gains: quantiles of G."""
         edges = None
-        cells = _GAINS * _DISTANCES
+        cells = _GAINS * distances
         piece = min(symbols, 500_000)
         for _ in range(-(-symbols // piece)):
             gain, position, llrs = source.draw(piece)
@@ -68,13 +71,13 @@ class _Histogram:
                 ones = torch.zeros(cells, p.shape[2], dtype=torch.double, device=gain.device)
                 entropy = torch.zeros_like(weight)
             p = torch.sigmoid(fold(llrs).double()).flatten(0, 1)
-            distance = torch.view_as_real(position).abs() * (_DISTANCES / _LARGEST_DISTANCE)
-            distance = distance.long().clamp_max(_DISTANCES - 1)
-            cell = (torch.bucketize(gain, edges)[:, None] * _DISTANCES + distance).flatten()
+            distance = torch.view_as_real(position).abs() * (distances / _LARGEST_DISTANCE)
+            distance = distance.long().clamp_max(distances - 1)
+            cell = (torch.bucketize(gain, edges)[:, None] * distances + distance).flatten()
             weight.index_add_(0, cell, torch.ones_like(p[:, 0]))
             ones.index_add_(0, cell, p)
             entropy.index_add_(0, cell, _entropy(p).sum(1))
-        total, shape = weight.sum(), (_GAINS, _DISTANCES)
+        total, shape = weight.sum(), (_GAINS, distances)
         parts = (weight.view(shape), ones.view(*shape, -1), entropy.view(shape))
         return cls(*(part / total for part in parts)), edges
 
@@ -215,9 +218,11 @@ def design(
     report=print,
 ) -> Codebook:
     """Codebook of 2^bits codewords for the LLRs of a source (square Gray QAM)."""
-    histogram, edges = _Histogram.of(source, histogram_symbols)
+    points = math.isqrt(constellation(source.spec).order)
+    distances = max(_DISTANCES, _BETWEEN_POINTS * points)
+    histogram, edges = _Histogram.of(source, histogram_symbols, distances)
     budget = 1 << (bits - 2)
-    most = min(_DISTANCES // 2, 4 + round(0.5 * budget**0.5))
+    most = min(distances // 2, 4 + round(0.5 * budget**0.5))
     found = {w: _rail_quantizers(histogram, w, most) for w in range(1, _WIDEST_CELL + 1)}
     cells = _allocate({w: losses for w, (losses, _) in found.items()}, budget)
     levels = torch.tensor([n for *_, n in cells], device=source.device)
@@ -230,11 +235,11 @@ def design(
     cell = torch.bucketize(gain, cell_edges)
     level = torch.zeros(len(cell), 2, dtype=torch.long, device=source.device)
     for c, (first, width, n) in enumerate(cells):
-        distances, place = [], _DISTANCES
+        thresholds, place = [], distances
         for count in range(n, 1, -1):
             place = int(found[width][1][first, count - 2, place])
-            distances.append(place * _LARGEST_DISTANCE / _DISTANCES)
-        thresholds = torch.tensor(distances[::-1], device=source.device)
+            thresholds.append(place * _LARGEST_DISTANCE / distances)
+        thresholds = torch.tensor(thresholds[::-1], device=source.device)
         inside = cell == c
         level[inside] = torch.bucketize(torch.view_as_real(position[inside]).abs(), thresholds)
 

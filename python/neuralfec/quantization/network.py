@@ -31,6 +31,28 @@ def finite(llrs: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.isfinite(llrs), llrs, torch.zeros_like(llrs))
 
 
+class RailLayer(nn.Module):
+    """Linear layer that treats both rails of a symbol alike.
+
+    Of the rails' numbers x_I and x_Q, (N, 2 inputs) in this order, it makes
+    y_I = A x_I + B x_Q + b and y_Q = A x_Q + B x_I + b, (N, 2 outputs).
+
+    weight : (A B), (outputs, 2 inputs); bias : b, (outputs,)
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = (2 * inputs) ** -0.5
+        self.weight = nn.Parameter(torch.empty(outputs, 2 * inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        swapped = self.weight.roll(self.weight.shape[1] // 2, 1)
+        return nn.functional.linear(
+            x, torch.cat([self.weight, swapped]), torch.cat([self.bias, self.bias])
+        )
+
+
 class GainCellQuantizer(nn.Module):
     """Ours: a network into cells of the gain G, a table of posteriors out.
 
@@ -41,7 +63,10 @@ class GainCellQuantizer(nn.Module):
     of its level, and the index is
         sign_I 2^(N_b-1) + sign_Q 2^(N_b-2) + sum_{c' < c} n_c'^2 + i n_c + j.
 
+    The network ends in (u, v) of each rail, and u is the mean of both.
+
     levels : n_c of each cell, sum of n_c^2 <= 2^(N_b - 2)
+    hidden : a rail's numbers in each layer
     table : float32 (sum n_c, K / 2), the folded LLRs of each cell's levels
     """
 
@@ -56,7 +81,10 @@ class GainCellQuantizer(nn.Module):
                 f"expected a sum of squared levels of at most 2^{bits - 2}, got levels {levels}"
             )
         self.bits = bits
-        self.encoder = _mlp([2 * table.shape[1], *hidden, 3])
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([table.shape[1], *hidden, 2]):
+            layers += [RailLayer(inputs, outputs), nn.ReLU()]
+        self.encoder = nn.Sequential(*layers[:-1])
         self.register_buffer("levels", levels.long())
         self.register_buffer("offsets", (levels.long() ** 2).cumsum(0) - levels.long() ** 2)
         self.register_buffer("starts", levels.long().cumsum(0) - levels.long())
@@ -73,7 +101,9 @@ class GainCellQuantizer(nn.Module):
 
     def folded(self, llrs: torch.Tensor) -> torch.Tensor:
         """(u, |v_I|, |v_Q|) (N, 3) before clamping: what training works on."""
-        return self.encoder(self.features(llrs))
+        rails = self.encoder(self.features(llrs))
+        u = rails[:, ::2].mean(1, keepdim=True)
+        return torch.cat([u, rails[:, 1::2]], 1)
 
     def forward(self, llrs: torch.Tensor) -> torch.Tensor:
         llrs = finite(llrs)

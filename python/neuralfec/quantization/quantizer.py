@@ -99,7 +99,7 @@ class LlrQuantizer:
             if name.startswith("encoder.") and name.endswith(".weight")
         ]
         if self._of_cells:
-            network = _kernels.LlrNetwork(self.bits_per_symbol, "folded logarithm", layers)
+            network = _kernels.RailNetwork(self.bits_per_symbol // 2, layers)
             return _kernels.CellQuantizer(network, self._codebook)
         thresholds = self._state["thresholds"].double()
         if layers:

@@ -19,7 +19,7 @@ import argparse
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,27 +72,28 @@ class Session:
         self,
         name: str,
         module: nn.Module,
-        parameters: list[nn.Parameter],
+        optimizers: list[torch.optim.Optimizer],
         steps: int,
-        rate: float,
         loss: Callable[[float], torch.Tensor],
         *,
         decay: bool = True,
         report: Callable[[], str] = str,
     ) -> None:
-        """`steps` of AMSGrad (Reddi, Kale, Kumar, 2018), the rate along half a cosine where
-        `decay`; loss is called with the part of the steps that is done, 0 .. 1."""
-        optimizer = torch.optim.Adam(parameters, rate, amsgrad=True)
+        """`steps` of the optimizers, their rates along half a cosine where `decay`; loss is
+        called with the part of the steps that is done, 0 .. 1."""
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        rates = [group["lr"] for group in groups]
         start = 0
         if name in self.state:
             module.load_state_dict(self.state[name]["module"])
-            optimizer.load_state_dict(self.state[name]["optimizer"])
+            for optimizer, state in zip(optimizers, self.state[name]["optimizers"], strict=True):
+                optimizer.load_state_dict(state)
             start = self.state[name]["step"]
         for step in range(start, steps + 1):
             if step == steps or time.monotonic() > self._end:
                 self.state[name] = {
                     "module": module.state_dict(),
-                    "optimizer": optimizer.state_dict(),
+                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                     "step": step,
                 }
                 self.save()
@@ -100,17 +101,31 @@ class Session:
                     break
                 raise TimeoutError(f"{name}: step {step} of {steps}")
             if decay:
-                for group in optimizer.param_groups:
+                for group, rate in zip(groups, rates, strict=True):
                     group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * step / steps)) + 1e-6
             value = loss(step / steps)
-            optimizer.zero_grad()
+            module.zero_grad()
             value.backward()
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             if step % 1000 == 0:
                 print(
                     f"{name}: step {step} of {steps}, loss {value.item():.5f} {report()}",
                     flush=True,
                 )
+
+
+def amsgrad(parameters: Iterable[nn.Parameter], rate: float) -> list[torch.optim.Optimizer]:
+    """Reddi, Kale, Kumar, "On the Convergence of Adam and Beyond", 2018."""
+    return [torch.optim.Adam(parameters, rate, amsgrad=True)]
+
+
+def muon(encoder: nn.Sequential, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al., 2024) of the matrices of the hidden layers, at five times the
+    rate, and AMSGrad of the rest."""
+    matrices = [parameter for parameter in encoder[:-1].parameters() if parameter.ndim == 2]
+    others = [p for p in encoder.parameters() if all(p is not matrix for matrix in matrices)]
+    return [torch.optim.Muon(matrices, 5 * rate, weight_decay=0.0), *amsgrad(others, rate)]
 
 
 def soft_cost(
@@ -125,9 +140,10 @@ def soft_cost(
         step = position.detach().round()
         above = ((position - step) / width + 0.5).clamp(0, 1)
         last = count - 1
-        pair = torch.stack([step - 1, step], -1).long().clamp_min(0)
-        return torch.minimum(pair, last[..., None]), torch.stack([1 - above, above], -1)
+        pair = (step[..., None] + ends).long().clamp_min(0)
+        return torch.minimum(pair, last[..., None]), above[..., None] * (2 * ends + 1) - ends
 
+    ends = torch.tensor([-1, 0], device=latent.device)
     table = module.table
     constant = nn.functional.softplus(table).sum(1)
     cells = torch.tensor(len(module.levels), device=latent.device)
@@ -147,6 +163,7 @@ def train_gain_cells(session: Session, arguments: argparse.Namespace, source: Ll
     module = GainCellQuantizer(arguments.bits, book["levels"], book["table"], hidden)
     module = module.to(session.device)
     with torch.no_grad():
+        # Starts in the middle, where no output is cut off.
         module.encoder[-1].weight.mul_(0.1)
         module.encoder[-1].bias.fill_(0.5)
 
@@ -180,10 +197,13 @@ def train_gain_cells(session: Session, arguments: argparse.Namespace, source: Ll
         outside = (latent - latent.clamp(0.02, 0.98)).square().mean()
         return soft_cost(module, latent, p[at], 1 - 0.7 * part).mean() + 0.1 * outside
 
-    parameters = list(module.encoder.parameters())
     steps = arguments.steps or 4000
-    session.train("regression", module, parameters, steps, 3e-3, regression, report=report)
-    session.train("quantized", module, parameters, 3 * steps, 1e-3, quantized, report=report)
+    for stage, length, rate, loss in (
+        ("regression", steps, 3e-3, regression),
+        ("quantized", 3 * steps, 1e-3, quantized),
+    ):
+        optimizers = muon(module.encoder, rate)
+        session.train(stage, module, optimizers, length, loss, report=report)
     return module, 4 * steps
 
 
@@ -225,8 +245,8 @@ def train_autoencoder(session: Session, arguments: argparse.Namespace, source: L
     for r in range(rounds):
         # The joint baseline has no weights, equation (13), and one long stage.
         session.train(
-            f"stage 1, round {r}", module, list(module.parameters()), steps // rounds, 1e-3, loss,
-            decay=joint,
+            f"stage 1, round {r}", module, amsgrad(module.parameters(), 1e-3), steps // rounds,
+            loss, decay=joint,
         )  # fmt: skip
         if not joint:
             error = session.keep(f"weights {r}", errors)
@@ -242,8 +262,8 @@ def train_autoencoder(session: Session, arguments: argparse.Namespace, source: L
         return sample_weighted_loss(module.soft_bits(noisy), batch).mean(0).sum()
 
     if not joint:
-        alone = list(module.decoders.parameters())
-        session.train("stage 2", module, alone, steps // 2, 1e-3, decoders)
+        alone = amsgrad(module.decoders.parameters(), 1e-3)
+        session.train("stage 2", module, alone, steps // 2, decoders)
     return module, steps + (0 if joint else steps // 2)
 
 
@@ -400,7 +420,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="of the first stage")
     parser.add_argument("--batch", type=int, help="symbols of one step")
     parser.add_argument("--snr-db", type=_range, metavar="LOW:HIGH", help="Es/N0 of the data")
-    parser.add_argument("--hidden", type=_numbers, default=[32, 32, 32], help="widths, ours")
+    parser.add_argument(
+        "--hidden", type=_numbers, default=[24, 24, 24], help="a rail's widths, ours"
+    )
     parser.add_argument("--split", type=_numbers, help="bits of each latent number")
     parser.add_argument("--from", dest="start", help="model whose network to take")
     parser.add_argument("--checkpoint", type=Path, help="file to stop in and to go on from")

@@ -9,20 +9,8 @@ namespace {
 
 using layers = std::vector<std::pair<array<float>, array<float>>>;
 
-llr_network
-make_network(std::size_t bits_per_symbol, const std::string& feature, const layers& of)
+std::vector<dense_layer> make_layers(const layers& of)
 {
-    llr_feature what;
-    if (feature == "llr")
-        what = llr_feature::llr;
-    else if (feature == "soft bit")
-        what = llr_feature::soft_bit;
-    else if (feature == "folded logarithm")
-        what = llr_feature::folded_logarithm;
-    else
-        throw std::invalid_argument(
-            "expected feature 'llr', 'soft bit' or 'folded logarithm', got '" + feature +
-            "'");
     std::vector<dense_layer> dense;
     for (const auto& [weights, bias] : of) {
         if (weights.ndim() != 2 || bias.ndim() != 1 || weights.shape(0) != bias.shape(0))
@@ -34,7 +22,21 @@ make_network(std::size_t bits_per_symbol, const std::string& feature, const laye
                          {w.begin(), w.end()},
                          {b.begin(), b.end()}});
     }
-    return llr_network(bits_per_symbol, what, dense);
+    return dense;
+}
+
+llr_network
+make_network(std::size_t bits_per_symbol, const std::string& feature, const layers& of)
+{
+    llr_feature what;
+    if (feature == "llr")
+        what = llr_feature::llr;
+    else if (feature == "soft bit")
+        what = llr_feature::soft_bit;
+    else
+        throw std::invalid_argument("expected feature 'llr' or 'soft bit', got '" +
+                                    feature + "'");
+    return llr_network(bits_per_symbol, what, make_layers(of));
 }
 
 array<float> matrix(const std::vector<float>& values, std::size_t columns)
@@ -53,8 +55,16 @@ void bind_llr_quantizer(py::module& m)
              py::arg("bits_per_symbol"),
              py::arg("feature"),
              py::arg("layers"),
-             "feature: 'llr', 'soft bit' or 'folded logarithm'; layers: (weights float32 "
-             "(outputs, inputs), bias (outputs,)) of each.");
+             "feature: 'llr' or 'soft bit'; layers: (weights float32 (outputs, inputs), "
+             "bias (outputs,)) of each.");
+    py::class_<rail_network>(m, "RailNetwork")
+        .def(py::init([](std::size_t rail_bits, const layers& of) {
+                 return rail_network(rail_bits, make_layers(of));
+             }),
+             py::arg("rail_bits"),
+             py::arg("layers"),
+             "Network that treats both rails alike; layers: (weights float32 (outputs, 2 "
+             "inputs), (A B) of a rail, bias (outputs,)) of each.");
 
     py::class_<cell_codebook>(m, "CellCodebook")
         .def(py::init<std::size_t,
@@ -102,7 +112,7 @@ void bind_llr_quantizer(py::module& m)
              py::arg("thresholds"));
     py::class_<cell_quantizer, symbol_quantizer, std::shared_ptr<cell_quantizer>>(
         m, "CellQuantizer")
-        .def(py::init<const llr_network&, const cell_codebook&>(),
+        .def(py::init<const rail_network&, const cell_codebook&>(),
              py::arg("network"),
              py::arg("codebook"));
     py::class_<cell_search, symbol_quantizer, std::shared_ptr<cell_search>>(m,
