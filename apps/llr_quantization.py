@@ -8,9 +8,7 @@
     interference   64-QAM with a known interferer
 
 Curves are drawn from the counts in results/; --run adds counts first. Figures 1 (densities of
-soft bits at 18 dB) and 3 (the latent and its codebook) are made on the spot. Figure 3 and the one
-with interference take models that are not shipped: train qam256-paper-15bit and
-qam64-interference-float, and give the first by --latent, the second by --schemes.
+soft bits at 18 dB) and 3 (the published latent and its codebook) are made on the spot.
 """
 
 import argparse
@@ -26,8 +24,7 @@ from gnuradio.neuralfec.quantization.data import LlrSource
 from gnuradio.neuralfec.quantization.link import StorageLink
 from matplotlib.figure import Figure
 
-SCHEMES = (
-    "exact",
+OURS = (
     "qam256-15bit",
     "qam256-15bit/fast",
     "qam256-16bit",
@@ -35,29 +32,34 @@ SCHEMES = (
     "qam256-18bit",
     "qam256-18bit/fast",
 )
-UNTRAINED = (
-    "exact",
-    "qam256-15bit",
-    "qam256-16bit",
-    "qam256-18bit",
-)
+PUBLISHED = ("qam256-float", "qam256-paper-15bit")
+SCALAR = ("qam256-scalar-16bit", "qam256-scalar-24bit")
+UNTRAINED = ("exact", *OURS, "qam256-paper-15bit")
 # Figure: its result's name, the link, SNRs in dB.
 CURVES = {
-    "4": ("llr-quantization-rayleigh-ldpc", StorageLink(schemes=SCHEMES), "18.5:19:0.5"),
-    "5": ("llr-quantization-etu-ldpc", StorageLink(channel="etu", schemes=UNTRAINED), "21:23:1"),
+    "4": (
+        "llr-quantization-rayleigh-ldpc",
+        StorageLink(schemes=("exact", "max-log", *OURS, *PUBLISHED, *SCALAR)),
+        "17.5:19.5:0.5",
+    ),
+    "5": (
+        "llr-quantization-etu-ldpc",
+        StorageLink(channel="etu", schemes=UNTRAINED),
+        "20.5:22.5:0.5",
+    ),
     "6": (
         "llr-quantization-rayleigh-polar",
         StorageLink(code="polar-nr:256,128", decoder="scl:4", schemes=UNTRAINED),
-        "19:21:1",
+        "18.5:20.5:0.5",
     ),
     "interference": (
         "llr-quantization-interference",
         StorageLink(
             constellation="qam64",
             interferer="qam4",
-            schemes=("exact", "qam64-interference-float.pt"),
+            schemes=("exact", "max-log", "qam64-interference-float", "qam64-interference-20bit"),
         ),
-        "14:18:1",
+        "14:20:1",
     ),
 }
 
@@ -75,7 +77,9 @@ def densities(path: Path) -> None:
 
 def latents(path: Path, model: str) -> None:
     """Figure 3: histograms of the published latent and its levels."""
-    module, card = load(model, {"quantizer": "BranchedAutoencoder"})
+    shipped = not model.endswith(".pt")
+    file = f"quantization/{model}" if shipped else model
+    module, card = load(file, {"quantizer": "BranchedAutoencoder"})
     with torch.inference_mode():
         latent = module(LlrSource("qam256", (16, 19), seed=1).llrs(200_000)).numpy()
         split = card.parameters["split"]
@@ -96,9 +100,9 @@ def main() -> int:
     )
     choices = ["1", "3", *CURVES]
     parser.add_argument(
-        "--figure", choices=choices, action="append", help="default: those of shipped models"
+        "--figure", choices=choices, action="append", help="may be repeated; default: all"
     )
-    parser.add_argument("--latent", default="qam256-paper-15bit.pt", help="model of figure 3")
+    parser.add_argument("--latent", default="qam256-paper-15bit", help="model of figure 3")
     parser.add_argument("--run", action="store_true", help="add counts before drawing")
     parser.add_argument("--snr", help='dB, "18:19:0.25"; default: the published range')
     parser.add_argument("--schemes", help="in place of the figure's, comma-separated")
@@ -111,7 +115,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("."), help="folder of the pictures")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    for name in args.figure or ["1", "4", "5", "6"]:
+    for name in args.figure or choices:
         path = args.output / f"llr-quantization-figure-{name}.png"
         if name in ("1", "3"):
             try:

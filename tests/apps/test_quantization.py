@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Apps of LLR quantization from the command line."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-from gnuradio.neuralfec.quantization import LlrQuantizer
+import pytest
+from gnuradio.neuralfec.quantization import LlrQuantizer, names
 from quantization.oracle import exact_llrs
 
 APPS = Path(__file__).parents[2] / "apps"
@@ -34,13 +36,55 @@ def test_quantize_llrs(tmp_path):
     assert again.read_bytes() == back.read_bytes()
 
 
+@pytest.mark.parametrize("model", names())
+def test_quantize_llrs_with_every_model(model, tmp_path, monkeypatch, capsys):
+    """Any file of whole symbols, whatever its numbers; in this process, to be quick."""
+    main = runpy.run_path(str(APPS / "quantize_llrs.py"))["main"]
+    quantizer = LlrQuantizer(model)
+    rng = np.random.default_rng(0)
+    llrs = rng.normal(size=(77, quantizer.bits_per_symbol)) * 10.0 ** rng.uniform(-3, 3, (77, 1))
+    llrs = llrs.astype(np.float32)
+    wrong = llrs.copy()
+    wrong[0], wrong[5, 0], wrong[76, -1], wrong[9, 1] = np.nan, np.inf, -np.inf, np.nan
+    wrong[20], wrong[21] = 0, 3e38
+    source, back, stored, again = (tmp_path / name for name in ("in", "out", "stored", "again"))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["quantize_llrs", "--model", model, *map(str, arguments)])
+        return main()
+
+    for fast in ([], ["--fast"]):
+        wrong.tofile(source)
+        assert run(*fast, source, back) == 0
+        assert f"{3 + llrs.shape[1]} NaN or infinite" in capsys.readouterr().err
+        out = np.fromfile(back, np.float32).reshape(llrs.shape)
+        assert np.isfinite(out).all()
+        zeroed = np.where(np.isfinite(wrong), wrong, 0)
+        expected = LlrQuantizer(model, search=not fast).reconstruct(zeroed)
+        assert np.array_equal(out, expected)
+    if quantizer.bits:
+        assert run("--packed", stored, source, back) == 0
+        assert stored.stat().st_size == -(-77 * quantizer.bits // 8)
+        assert run("--unpack", stored, again) == 0
+        assert again.read_bytes() == back.read_bytes()
+    else:
+        assert run("--packed", stored, source, back) == 1
+        assert "no bits to store" in capsys.readouterr().err
+    source.write_bytes(b"")
+    assert run(source, back) == 0
+    assert back.read_bytes() == b""
+
+
 def test_quantize_llrs_refuses(tmp_path):
     source = tmp_path / "in"
     source.write_bytes(bytes(4 * 7))
+    damaged = tmp_path / "damaged.pt"
+    damaged.write_bytes(LlrQuantizer("qam256-15bit").model_file.read_bytes()[:9999])
     for arguments, reason in [
         (("--model", "qam256-15bit", source), "8 a symbol"),
         (("--model", "qam256-15bit", tmp_path / "none"), "none"),
         (("--model", "qam256-99bit", source), "there are: "),
+        (("--model", damaged, source), "truncated"),
         (("--model", "qam256-15bit", "--unpack", "--symbols", "3", source), "6 bytes for 3"),
     ]:
         ran = app("quantize_llrs", *arguments, tmp_path / "out")
