@@ -32,35 +32,47 @@ OURS = (
     "qam256-18bit",
     "qam256-18bit/fast",
 )
-PUBLISHED = ("qam256-float", "qam256-paper-15bit")
 SCALAR = ("qam256-scalar-16bit", "qam256-scalar-24bit")
-UNTRAINED = ("exact", *OURS, "qam256-paper-15bit")
-# Figure: its result's name, the link, SNRs in dB.
+PUBLISHED = ("qam256-float", "qam256-paper-15bit")
+# Figure: of each of its results the name, the link and the SNRs in dB.
 CURVES = {
-    "4": (
-        "llr-quantization-rayleigh-ldpc",
-        StorageLink(schemes=("exact", "max-log", *OURS, *PUBLISHED, *SCALAR)),
-        "17.5:19.5:0.5",
-    ),
-    "5": (
-        "llr-quantization-etu-ldpc",
-        StorageLink(channel="etu", schemes=UNTRAINED),
-        "20.5:22.5:0.5",
-    ),
-    "6": (
-        "llr-quantization-rayleigh-polar",
-        StorageLink(code="polar-nr:256,128", decoder="scl:4", schemes=UNTRAINED),
-        "18.5:20.5:0.5",
-    ),
-    "interference": (
-        "llr-quantization-interference",
-        StorageLink(
-            constellation="qam64",
-            interferer="qam4",
-            schemes=("exact", "max-log", "qam64-interference-float", "qam64-interference-20bit"),
+    "4": [
+        (
+            "llr-quantization-rayleigh-ldpc",
+            StorageLink(schemes=("exact", "max-log", *OURS, *SCALAR)),
+            "17.5:19.5:0.5",
         ),
-        "14:20:1",
-    ),
+        (
+            "llr-quantization-rayleigh-ldpc-published",
+            StorageLink(schemes=("exact", *PUBLISHED)),
+            "17.5:19.5:0.5",
+        ),
+    ],
+    "5": [
+        (
+            "llr-quantization-etu-ldpc",
+            StorageLink(channel="etu", schemes=("exact", *OURS)),
+            "21:22.5:0.5",
+        )
+    ],
+    "6": [
+        (
+            "llr-quantization-rayleigh-polar",
+            StorageLink(code="polar-nr:256,128", decoder="scl:4", schemes=("exact", *OURS)),
+            "19:20.5:0.5",
+        )
+    ],
+    "interference": [
+        (
+            "llr-quantization-interference",
+            StorageLink(
+                constellation="qam64",
+                interferer="qam4",
+                schemes=("exact", "qam64-interference-float", "qam64-interference-20bit"),
+            ),
+            "14:20:1",
+        )
+    ],
 }
 
 
@@ -94,6 +106,40 @@ def latents(path: Path, model: str) -> None:
     figure.savefig(path, dpi=150)
 
 
+def curves(
+    args: argparse.Namespace, result: str, link: StorageLink, snr: str
+) -> simulation.Results:
+    """Counts as they are stored, with --run after more were added."""
+    if not args.run:
+        return simulation.Results.load(result, args.results)
+    if args.schemes:
+        link = replace(link, schemes=tuple(args.schemes.split(",")))
+    return simulation.run(
+        link,
+        simulation.parse_snr(args.snr or snr),
+        name=result,
+        target_block_errors=args.errors,
+        max_blocks=args.blocks,
+        seed=args.seed,
+        workers=args.workers,
+        directory=args.results,
+        parameters=link.parameters(),
+    )
+
+
+def print_losses(results: simulation.Results, target: float) -> None:
+    for scheme in results.schemes:
+        try:
+            loss = results.loss(scheme, "exact", target)
+        except ValueError as error:
+            print(f"  {scheme}: {error}")
+            continue
+        print(
+            f"  {scheme:24} loss at BLER {target:g}: {loss.value:6.3f} dB "
+            f"({loss.low:.3f} to {loss.high:.3f})"
+        )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -125,39 +171,15 @@ def main() -> int:
                 return 1
             print(path)
             continue
-        result, link, snr = CURVES[name]
-        if args.schemes:
-            link = replace(link, schemes=tuple(args.schemes.split(",")))
         try:
-            if args.run:
-                results = simulation.run(
-                    link,
-                    simulation.parse_snr(args.snr or snr),
-                    name=result,
-                    target_block_errors=args.errors,
-                    max_blocks=args.blocks,
-                    seed=args.seed,
-                    workers=args.workers,
-                    directory=args.results,
-                    parameters=link.parameters(),
-                )
-            else:
-                results = simulation.Results.load(result, args.results)
+            found = [curves(args, *of_result) for of_result in CURVES[name]]
         except (FileNotFoundError, ValueError) as error:
             print(f"llr_quantization: {error}; --run makes counts", file=sys.stderr)
             return 1
-        simulation.figure([results], path, snr_label="Es/N0 (dB)")
+        simulation.figure(found, path, snr_label="Es/N0 (dB)")
         print(path)
-        for scheme in results.schemes:
-            try:
-                loss = results.loss(scheme, "exact", args.target)
-            except ValueError as error:
-                print(f"  {scheme}: {error}")
-                continue
-            print(
-                f"  {scheme:24} loss at BLER {args.target:g}: {loss.value:6.3f} dB "
-                f"({loss.low:.3f} to {loss.high:.3f})"
-            )
+        for results in found:
+            print_losses(results, args.target)
     return 0
 
 

@@ -73,6 +73,15 @@ def test_the_kernel_is_the_network(name):
     assert indices.max() < 1 << quantizer.bits
 
 
+def test_the_network_treats_rails_alike():
+    """Exchanging the rails exchanges their levels and leaves the cell."""
+    llrs = torch.from_numpy(llrs_of("qam256-15bit", 500))
+    module, _ = models.load("quantization/qam256-15bit")
+    with torch.inference_mode():
+        latent, exchanged = module(llrs), module(llrs.roll(4, 1))
+    torch.testing.assert_close(exchanged, latent[:, [0, 2, 1]])
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_the_divergence_is_the_card_s(name):
     """On LLRs from elsewhere, at the middle of the SNRs that the card's figure averages."""
