@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--model", default="feedback/belief-4bit-1dB")
     parser.add_argument("--deepvlf", help="model file to compare with")
-    parser.add_argument("--blocks", type=int, default=4096)
+    parser.add_argument("--blocks", type=int, default=1024, help="in a batch")
     parser.add_argument("--runs", type=int, default=9)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -58,7 +58,7 @@ def main() -> None:
                 symbols += counts["symbols"]
     median = {name: statistics.median(values) for name, values in times.items()}
     symbols_a_block = symbols / (arguments.runs * arguments.blocks)
-    one = (p.patterns + 2) * p.hidden[0] + p.hidden[0] * p.hidden[1] + p.hidden[1] * p.patterns
+    one = (p.patterns + 3) * p.hidden[0] + p.hidden[0] * p.hidden[1] + p.hidden[1] * p.patterns
     print(
         f"{provenance.cpu()}, 1 thread (its processor time), {_kernels.simd_target()}; "
         f"torch {torch.__version__}, numpy {np.__version__}, python {platform.python_version()}; "

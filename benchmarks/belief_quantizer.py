@@ -3,17 +3,22 @@
 """What the digital feedback of a belief-driven code costs: rate by bits, step and Bayes rule.
 
 The receiver puts the quantizer's level in for its sample, and weighs the classes either by
-the density at the level, exp(-(y - x)^2 / 2 sigma^2), which is what the kernel does, or by
-the probability of the level's bin, the outermost being open. The same noise for every row.
+the density at the level, exp(-(y - x)^2 / 2 sigma^2), which is what the code does, or by the
+probability of the level's bin, the outermost being open. The code itself is run over --blocks
+blocks; the bin rule, and feedback without a quantizer, in torch over as many groups as
+--groups says, the same noise for every row.
 
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/belief_quantizer.py
 """
 
 import argparse
+import dataclasses
 import math
 
+import numpy as np
 import torch
-from gnuradio.neuralfec.feedback import belief, belief_files
+from gnuradio.neuralfec.feedback import belief, belief_files, evaluation
+from gnuradio.neuralfec.feedback.belief_codec import BeliefCode
 
 
 def bin_probability(y: torch.Tensor, x: torch.Tensor, step: float, levels: int, deviation: float):
@@ -41,7 +46,7 @@ def play(network, p, threshold: float, groups: int, step: float | None, levels: 
     gain = torch.tensor(p.gain(threshold))
     for round in range(p.rounds):
         left = p.rounds - round
-        conditions = torch.tensor([[left, threshold, p.peak]]).expand(len(alive), -1)
+        conditions = torch.tensor([[left, threshold, p.peak, p.snr_db]]).expand(len(alive), -1)
         x = network(log_ratios, conditions, gain)
         sent = x.gather(1, rank)
         symbols += len(sent)
@@ -67,35 +72,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--model", default="feedback/belief-4bit-1dB")
     parser.add_argument("--threshold", type=float, default=10.0)
-    parser.add_argument("--groups", type=int, default=200_000)
-    parser.add_argument("--bits", type=int, nargs="+", default=[8, 6, 5, 4, 3])
-    parser.add_argument("--ranges", type=float, nargs="+", default=[4.5, 6.0, 7.9375])
+    parser.add_argument("--blocks", type=int, default=100_000)
+    parser.add_argument("--groups", type=int, default=100_000)
+    parser.add_argument("--bits", type=int, nargs="+", default=[8, 7, 6, 5, 4, 3])
+    parser.add_argument("--ranges", type=float, nargs="+", default=[4.5, 6.0])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     network, p, card = belief_files.load_network(arguments.model)
-    print(f"{card.name}, {arguments.groups} groups, threshold {arguments.threshold:g}")
-    print("bits  range   Bayes rule     rate    power  block error rate (posterior's)")
+    theta = arguments.threshold
+    print(f"{card.name}, threshold {theta:g}, {arguments.blocks} blocks of the code")
+    print("bits  range   Bayes rule     rate    power  block error rate  return bits a message bit")
 
-    def row(bits: str, reach: str, rule: str, result) -> None:
-        rate, power, wrong = result
-        print(f"{bits:>4} {reach:>6}   {rule:11} {rate:.4f}   {power:.4f}  {wrong:.1e}", flush=True)
+    def row(bits: str, reach: str, rule: str, rate: float, power: float, wrong: str) -> None:
+        cost = f"{int(bits) / rate:.1f}" if bits != "-" else ""
+        print(
+            f"{bits:>4} {reach:>6}   {rule:11} {rate:.4f}   {power:.4f}  {wrong} {cost}", flush=True
+        )
 
-    exactly = play(network, p, arguments.threshold, arguments.groups, None, 0, False)
-    row("-", "-", "density", exactly)
+    def played(step: float | None, levels: int, exact: bool) -> tuple[float, float, str]:
+        rate, power, wrong = play(network, p, theta, arguments.groups, step, levels, exact)
+        return rate, power, f"{wrong:.1e} (posterior)"
+
+    row("-", "-", "density", *played(None, 0, False))
     for bits in arguments.bits:
         levels = (1 << (bits - 1)) - 1
         for reach in arguments.ranges:
-            for exact in (False, True):
-                result = play(
-                    network,
-                    p,
-                    arguments.threshold,
-                    arguments.groups,
-                    reach / levels,
-                    levels,
-                    exact,
-                )
-                row(str(bits), f"{reach:g}", "bin" if exact else "density", result)
+            step = reach / levels
+            changed = dataclasses.replace(p, feedback_bits=bits, feedback_step=step)
+            code = BeliefCode(changed, network, theta)
+            setting = evaluation.Setting(p.snr_db, threshold=code.gamma)
+            result = evaluation.evaluate(
+                code, setting, arguments.blocks, np.random.default_rng(1), 1024
+            )
+            low, high = result["block_error_rate_interval"]
+            wrong = (
+                f"{result['block_error_rate_by_posterior']:.1e} (posterior), "
+                f"{result['block_errors']} counted [{low:.1e}, {high:.1e}]"
+            )
+            row(str(bits), f"{reach:g}", "density", result["rate"], result["mean_power"], wrong)
+            row(str(bits), f"{reach:g}", "bin", *played(step, levels, True))
 
 
 if __name__ == "__main__":
