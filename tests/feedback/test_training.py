@@ -59,6 +59,12 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path):
     assert part.step == 12
     for name, value in module.state_dict().items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+    # One that is not to go on is written as it is.
+    short = ["--steps", "12", "--out", str(tmp_path / "c.pt")]
+    assert training.main([*SMALL, *short, "--minutes", "1e-9"]) == 0
+    assert not (tmp_path / "c.pt").exists()
+    assert training.main([*SMALL, *short, "--finish"]) == 0
+    assert files.load(tmp_path / "c.pt")[2].training.steps == 1
     other = options("--steps", 13, "--out", tmp_path / "b.pt")
     with pytest.raises(ValueError, match="other options"):
         training.train(other)

@@ -292,7 +292,7 @@ def train(options: argparse.Namespace) -> FeedbackCode:
 
     module.train()
     since: list[Figures] = []
-    while options.step < options.steps:
+    while options.step < options.steps and not options.finish:
         draw = np.random.default_rng([options.seed, options.step])
         point, progress = draw_point(options, target, module.code.rounds, draw)
         first = options.step < round(options.steps * options.pretraining)
@@ -413,6 +413,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, help="stop after these; start again to go on")
+    parser.add_argument(
+        "--finish", action="store_true", help="write the model as far as its training has come"
+    )
     parser.add_argument("--report", type=int, default=50, help="steps from one line to the next")
     parser.add_argument(
         "--measure", type=int, default=250, help="steps from one line of <out>.csv to the next"
@@ -428,7 +431,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     try:
         module = train(options)
-        if options.step < options.steps:
+        if options.step < options.steps and not options.finish:
             print(f"stopped after step {options.step} of {options.steps}; start again to go on")
             return 0
         measured = export(module, options)
