@@ -59,6 +59,10 @@ def measure(arguments: argparse.Namespace) -> None:
     for snr_db in arguments.snr or [None]:
         for threshold in thresholds(arguments):
             code, setting, card = load(arguments, snr_db, threshold)
+            if arguments.statistics_blocks:
+                rng = np.random.default_rng([arguments.seed, 1])
+                blocks = arguments.statistics_blocks
+                evaluation.estimate_statistics(code, setting, blocks, rng, sent_only=True)
             p = code.parameters
             point = Point(
                 arguments.scheme,
@@ -448,6 +452,11 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--seed", type=int, default=0)
     commands.choices["measure"].add_argument(
         "--errors", type=int, default=200, help="wrong blocks to stop at"
+    )
+    commands.choices["measure"].add_argument(
+        "--statistics-blocks",
+        type=int,
+        help="normalise the power anew over these blocks: DeepVLF's thresholds change it",
     )
     command = commands.add_parser("draw")
     command.set_defaults(run=draw)

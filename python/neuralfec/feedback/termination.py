@@ -11,7 +11,7 @@ receiver would decide the group rightly, and the transmitter stops when
 
 eta, the probability of a right block, takes the place of the threshold. The network is trained
 by the cross-entropy of what the receiver's decision really was, a proper score, over rounds
-of blocks that the fixed rule ends late; the code itself stays as it is.
+of blocks that the fixed rule ends late; the code's networks stay as they are.
 """
 
 import argparse
@@ -27,6 +27,8 @@ from torch import Tensor, nn
 # Rounds looked back on, this one included, and numbers a group and round.
 ROUNDS, NUMBERS = 3, 2
 INPUTS = ROUNDS * NUMBERS + 1
+# How codes run whose transmitter is asked, by whom they were trained to be stopped.
+ASKED = {"transmitter": "transmitter", "receiver": "hybrid"}
 
 
 class TerminationNetwork(nn.Module):
@@ -135,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
     from .network import FeedbackCode
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("model", help="code that its transmitter stops")
+    parser.add_argument("model", help="code of DeepVLF-T, or -R, which then runs as the hybrid")
     parser.add_argument("output", type=Path, help="model file to write: the code with this rule")
     parser.add_argument("--feedback-snr", type=float, default=20.0, help="in dB")
     parser.add_argument("--probability", type=float, default=0.999, help="eta to use unless told")
@@ -143,6 +145,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--hidden", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--statistics-blocks", type=int, default=32768)
     parser.add_argument("--evaluation-blocks", type=int, default=16384)
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -150,10 +153,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         module, card = files.load_module(arguments.model)
         made_for = evaluation.Setting(**card.parameters["setting"])
-        if module.code.termination != "transmitter":
-            raise ValueError(f"{arguments.model} is not stopped by its transmitter")
+        if module.code.termination == "none":
+            raise ValueError(f"{arguments.model} is of a fixed length")
         setting = evaluation.override(
-            made_for, feedback_snr_db=arguments.feedback_snr, transmitter_threshold=0.9
+            made_for,
+            feedback_snr_db=arguments.feedback_snr,
+            termination=ASKED[module.code.termination],
+            transmitter_threshold=0.9,
         )
         rng = np.random.default_rng(arguments.seed)
         code = Code(module, files.default_engine())
@@ -171,17 +177,20 @@ def main(argv: list[str] | None = None) -> int:
         whole.load_state_dict(module.state_dict(), strict=False)
         whole.termination.load_state_dict(network.state_dict())
         setting = dataclasses.replace(setting, transmitter_threshold=arguments.probability)
-        measured = evaluation.evaluate(
-            Code(whole, files.default_engine()), setting, arguments.evaluation_blocks, rng
+        code = Code(whole.eval(), files.default_engine())
+        # Other blocks go on than by the old rule, and power is of the symbols sent.
+        evaluation.estimate_statistics(
+            code, setting, arguments.statistics_blocks, rng, sent_only=True
         )
-        normalisation = card.parameters["power_normalisation"]
+        code.store_statistics(whole)
+        measured = evaluation.evaluate(code, setting, arguments.evaluation_blocks, rng)
         files.save(
             arguments.output,
             whole,
             setting,
             name=arguments.output.stem,
-            statistics_blocks=normalisation["blocks"],
-            statistics_over=normalisation["over"],
+            statistics_blocks=arguments.statistics_blocks,
+            statistics_over="symbols sent",
             training=models.Training(
                 command=provenance.command(),
                 commit=provenance.commit(),
