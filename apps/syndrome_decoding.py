@@ -3,14 +3,16 @@
 """Error rates of decoders on one and the same bit-interleaved channel, as stored counts.
 
 Random interleaver per frame, Gray mapping, Gaussian noise, exact LLRs; Eb/N0 in dB of the
-message's bits. All decoders see the same LLRs. Running again adds to the counts; --figure
-draws what is there.
+message's bits. All decoders see the same LLRs. What each loses to the first one is printed
+in dB where the points span it. Running again adds to the counts; --figure draws what is there.
 
     apps/syndrome_decoding.py --code polar-nr:64,32 --constellation qam16 --eb-n0 3:7 \\
         --decoders "osd:2 osd:1 sc syndrome syndrome-osd:1" --ml-bound
 """
 
 import argparse
+import contextlib
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -99,6 +101,18 @@ def main(argv: list[str] | None = None) -> int:
             bler, ber = results.rate(snr, scheme, "bler"), results.rate(snr, scheme, "ber")
             interval = f"[{bler[1]:.2e}, {bler[2]:.2e}]"
             print(f"{scheme:16} {snr:5.2f} dB  FER {bler[0]:.3e} {interval}  BER {ber[0]:.3e}")
+    reference = specs[0]
+    for metric, target in itertools.product(("ber", "bler"), (1e-2, 1e-3)):
+        for scheme in results.schemes:
+            with contextlib.suppress(ValueError):  # Not measured down to there.
+                loss = results.loss(scheme, reference, target, metric)
+                if scheme != reference:
+                    interval = f"[{loss.low:.2f}, {loss.high:.2f}]"
+                    name = {"ber": "BER", "bler": "FER"}[metric]
+                    print(
+                        f"{scheme:16} {loss.value:5.2f} dB {interval} to {reference}, "
+                        f"{name} {target:g}"
+                    )
     if link.frames:
         for spec, seconds in link.seconds.items():
             print(f"{spec:16} {link.frames / max(seconds, 1e-9):10.0f} words/s, one thread")
