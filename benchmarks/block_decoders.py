@@ -17,14 +17,19 @@ import numpy as np
 import torch
 from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec import _kernels, codes, decoders, provenance, python_block
+from gnuradio.neuralfec.codes.ordered_statistics import block_arguments
 from gnuradio.neuralfec.syndrome.data import BicmChain
 from gnuradio.neuralfec.syndrome.network import RecurrentEstimator, TransformerEstimator
 
+CLASSICAL = ["osd:1", "osd:2", "osd:3", "sc", "scl:8", "scl:32"]
+NEURAL = ["syndrome", "syndrome-osd:1", "syndrome-osd:2", "syndrome-osd:3"]
+# Code, constellation, Eb/N0 in dB, what words a second are compared with, frames.
 CASES = [
-    ("polar-nr:64,32", "qam16", 5.0, ["osd:1", "osd:2", "osd:3", "sc", "scl:8"], 8192),
-    ("polar-rptu:128,64", "psk2", 3.0, ["osd:1", "osd:2", "osd:3", "sc", "scl:8", "scl:32"], 2048),
+    ("polar-nr:64,32", "qam16", 5.0, "osd:2", 8192),
+    ("polar-rptu:128,64", "psk2", 2.0, "osd:3", 4096),
+    ("polar-rptu:128,64", "psk2", 3.0, "osd:3", 4096),
+    ("polar-rptu:128,64", "psk2", 4.0, "osd:3", 4096),
 ]
-NEURAL = ["syndrome", "syndrome-osd:1"]
 
 
 def graph_seconds(block: gr.basic_block, llrs: np.ndarray, n: int, k: int) -> float:
@@ -46,7 +51,7 @@ def graph_seconds(block: gr.basic_block, llrs: np.ndarray, n: int, k: int) -> fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(
@@ -54,11 +59,11 @@ def main() -> None:
         f"torch {torch.__version__}, numpy {np.__version__}, python {platform.python_version()}; "
         f"median of {arguments.runs} runs"
     )
-    for spec, constellation, eb_n0_db, classical, frames in CASES:
+    for spec, constellation, eb_n0_db, reference, frames in CASES:
         code = codes.code(spec)
         batch = BicmChain(code, constellation, seed=1)(eb_n0_db, frames)
         llrs, sent = batch.llrs.numpy(), batch.messages.numpy().astype(np.uint8)
-        made = {name: decoders.decoder(name, code) for name in [*classical, *NEURAL]}
+        made = {name: decoders.decoder(name, code) for name in [*CLASSICAL, *NEURAL]}
         times: dict[str, list[float]] = {name: [] for name in made}
         errors = {}
         for _ in range(arguments.runs):
@@ -67,7 +72,6 @@ def main() -> None:
                 messages, _ = decoder.decode(llrs)
                 times[name].append((time.thread_time() - start) / frames)
                 errors[name] = np.mean((messages != sent).any(axis=1))
-        reference = "osd:2" if code.n == 64 else "osd:3"
         base = statistics.median(times[reference])
         print(f"\n{spec}, {constellation}, Eb/N0 {eb_n0_db} dB")
         print(f"{'':24}{'words/s':>10}{'times ' + reference:>14}{'FER':>10}")
@@ -89,6 +93,7 @@ def main() -> None:
 
         frozen = np.setdiff1d(np.arange(code.n), code.unfrozen).tolist()
         print("through a flow graph:")
+        order = int(reference[-1])
         graphs = {
             "fec.polar_decoder_sc_list L=8": lambda c=code, f=frozen: fec.extended_decoder(
                 fec.polar_decoder_sc_list.make(8, c.n, c.k, f, []), threading=None
@@ -96,10 +101,15 @@ def main() -> None:
             "neuralfec.polar_decoder L=8": lambda c=code: neuralfec.polar_decoder(
                 **c.decoder_arguments(), list_size=8
             ),
-            "neuralfec.syndrome_decoder": lambda s=spec: neuralfec.syndrome_decoder(s),
-            "... with re-encoding, order 1": lambda s=spec: neuralfec.syndrome_decoder(
-                s, reencode=1
+            f"neuralfec.osd_decoder {order}": lambda c=code, o=order: neuralfec.osd_decoder(
+                **block_arguments(c), order=o
             ),
+            "neuralfec.syndrome_decoder": lambda s=spec: neuralfec.syndrome_decoder(s),
+        } | {
+            f"... re-encoding, order {o}": lambda s=spec, o=o: neuralfec.syndrome_decoder(
+                s, reencode=o
+            )
+            for o in (1, 3)
         }
         for name, make in graphs.items():
             seconds = [graph_seconds(make(), llrs, code.n, code.k) for _ in range(arguments.runs)]

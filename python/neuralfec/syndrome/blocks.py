@@ -18,7 +18,7 @@ class syndrome_decoder(PythonBlock, gr.sync_block):
     model: file, shipped name, or "" for the code's shipped model.
     reencode: -1, or the order (0 to 3) of ordered re-encoding.
     automorphisms: how many permutations of the code to decode under, too.
-    passes: of a cancellation network; 0: as trained.
+    passes: of a cancellation network; 0: as trained, or one with re-encoding.
 
     stats: frames, zero_syndromes, corrected, flips, bad_samples.
     ValueError for a model of another code.
@@ -33,10 +33,11 @@ class syndrome_decoder(PythonBlock, gr.sync_block):
         passes: int = 0,
     ):
         made = make_code(code)
+        order = None if reencode < 0 else reencode
         self._decoder = SyndromeDecoder(
             made,
-            load_estimator(model or default_model(made), made, passes or None),
-            reencode=None if reencode < 0 else reencode,
+            load_estimator(model or default_model(made), made, passes or None, order),
+            reencode=order,
             automorphisms=bit_permutations(made, automorphisms) if automorphisms else None,
         )
         super().__init__("syndrome_decoder", [(np.float32, made.n)], [(np.uint8, made.k)])

@@ -14,7 +14,7 @@ from ..codes.ordered_statistics import OrderedStatistics, distance
 from ..codes.polar import PolarCode
 
 # Positions are changed together in re-encoding as long as their |L| sum up to this.
-_REACH = 15.0
+_REACH = 16.0
 
 Llrs = NDArray[np.float32]
 Estimator = Callable[[Llrs, Bits], tuple[Llrs, Llrs]]
@@ -28,11 +28,16 @@ def default_model(code: LinearCode) -> str:
 
 
 def load_estimator(
-    model: str | os.PathLike, code: LinearCode, passes: int | None = None
+    model: str | os.PathLike,
+    code: LinearCode,
+    passes: int | None = None,
+    reencode: int | None = None,
 ) -> Estimator:
     """The estimator of a model file, or of a shipped model.
 
-    passes: how often a cancellation network walks its tree; None: as it was trained.
+    passes: how often a cancellation network walks its tree; None: as it was trained, but once
+        where its posteriors are only to order positions (reencode not None), to which further
+        passes add less than their time is worth.
 
     ValueError for the model of another code: its card holds the hash of H.
     """
@@ -45,6 +50,7 @@ def load_estimator(
     card.check(expect)
     shape = card.parameters.get("cancellation_network")
     if shape is not None:
+        trained = shape["passes"] if reencode is None else 1
         weights = models.state_dict(model)["weights"].numpy()
         return cancellation_estimator(
             code,
@@ -52,7 +58,7 @@ def load_estimator(
             shape["features"],
             shape["hidden"],
             shape["leaf_hidden"],
-            shape["passes"] if passes is None else passes,
+            trained if passes is None else passes,
         )
     if passes is not None:
         raise ValueError(f"model {card.name} has no passes to choose")
@@ -189,7 +195,7 @@ class SyndromeDecoder:
         if doubtful.size:
             llrs, hard = llrs[doubtful], hard[doubtful]
             _, codeword = self._estimate(np.abs(llrs), syndromes[doubtful])
-            # Passes over loops make posteriors too sure; the mean with the channel's is better.
+            # Better than the posteriors by themselves, which are surer than they should be.
             improved = (np.where(hard, -codeword, codeword) + llrs) / 2
             again, _ = self._reencode.decode(llrs, improved, _REACH)
             decided[doubtful] = self._choose(llrs, [decided[doubtful], again])
@@ -253,5 +259,5 @@ def syndrome_osd(argument: str, code: Any) -> SyndromeDecoder:
     order, _, model = argument.partition(",")
     if order not in ("0", "1", "2", "3"):
         raise ValueError(f"expected syndrome-osd:ORDER[,MODEL], ORDER 0 to 3, got {argument!r}")
-    estimator = load_estimator(model or default_model(code), code)
+    estimator = load_estimator(model or default_model(code), code, reencode=int(order))
     return SyndromeDecoder(code, estimator, reencode=int(order))
