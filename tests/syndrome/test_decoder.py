@@ -11,6 +11,7 @@ from gnuradio.neuralfec.syndrome.decoder import (
     SyndromeDecoder,
     bit_permutations,
     cancellation_estimator,
+    load_estimator,
 )
 from gnuradio.neuralfec.syndrome.network import CancellationNetwork, RecurrentEstimator
 
@@ -150,10 +151,14 @@ def model(network, tmp_path_factory):
 
 def test_model_files(network, model, estimator, words, tmp_path):
     _, llrs = words
-    expected, _ = SyndromeDecoder(CODE, estimator, reencode=1).decode(llrs)
-    assert np.array_equal(
-        decoders.decoder(f"syndrome-osd:1,{model}", CODE).decode(llrs)[0], expected
-    )
+    # As many passes as it was trained with; one where re-encoding follows.
+    once = load_estimator(model, CODE, 1)
+    for spec, decoder in (
+        (f"syndrome:{model}", SyndromeDecoder(CODE, estimator)),
+        (f"syndrome-osd:1,{model}", SyndromeDecoder(CODE, once, reencode=1)),
+    ):
+        expected, _ = decoder.decode(llrs)
+        assert np.array_equal(decoders.decoder(spec, CODE).decode(llrs)[0], expected)
     # The file's own network is the kernel's twin.
     script, card = models.load(model)
     batch = BicmChain(CODE, "qam16", seed=5)(5.0, 20)
