@@ -395,9 +395,7 @@ def evolution(pyplot, rows: list[list[str]]):
 
 def terminations(pyplot, everything: list[Point], style: dict):
     """Codes that their transmitter stops by what comes back through noise, over its threshold."""
-    lines = curves(
-        point for point in everything if point.setting.termination == "transmitter" and noisy(point)
-    )
+    lines = curves(point for point in everything if point.setting.asks_transmitter and noisy(point))
     if not lines:
         return None
     figure, axes = pyplot.subplots(figsize=(7, 4.8), layout="constrained")

@@ -7,7 +7,7 @@ anew each round, every block carried to the last round. Ours: the fused kernel, 
 in place, finished blocks dropped. Both run in this process, alternating, on the same
 number of blocks; CPU time, of which other programs take little; the medians count.
 
-    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/deepvlf.py --model r.pt
+    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/deepvlf.py
 """
 
 import argparse
@@ -75,14 +75,15 @@ def seconds(function, repeats: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--model", help="model file, or name of a shipped one")
+    parser.add_argument(
+        "--model",
+        default="feedback/deepvlf-t-1dB",
+        help="model file, or name of a shipped one (%(default)s)",
+    )
     parser.add_argument("--blocks", type=int, default=2048)
     parser.add_argument("--runs", type=int, default=9)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.model is None:
-        print("skipped: no model is shipped, name one with --model")
-        return
     module, card = files.load_module(arguments.model)
     code, setting, _ = files.load(arguments.model, codec.kernel_network)
     rng = np.random.default_rng(0)

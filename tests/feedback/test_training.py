@@ -146,3 +146,23 @@ def test_fading_costs_in_the_evaluator():
 def test_refuses_what_makes_no_sense(tmp_path, capsys):
     assert training.main([*SMALL, "--groups", "3", "--out", str(tmp_path / "m.pt")]) == 1
     assert "training:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "termination", "rate"),
+    [
+        ("deepvlf-r-1dB", "receiver", 0.29),
+        ("deepvlf-t-1dB", "transmitter", 0.36),
+        ("deepvlf-t-1dB-learned", "transmitter", 0.40),
+        ("deepvlf-hybrid-1dB-learned", "hybrid", 0.42),
+    ],
+)
+def test_shipped_models_keep_their_power(name, termination, rate):
+    code, setting, card = files.load(f"feedback/{name}")
+    assert (setting.snr_db, setting.feedback_snr_db) == (1.0, 20.0)
+    assert setting.termination == termination and code.parameters.peak == 4.0
+    result = evaluation.evaluate(code, setting, 1000, np.random.default_rng(3))
+    assert result["mean_power"] == pytest.approx(1, abs=0.03)
+    assert result["rate"] > rate
+    high = card.measured["block_error_rate_interval"][1]
+    assert result["block_errors"] < 1000 * high + 4 * (1000 * high) ** 0.5
