@@ -10,6 +10,7 @@ with sources and sinks that do next to nothing.
 import argparse
 import io
 import time
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -70,7 +71,10 @@ def onnx_session(network: GainCellQuantizer, llrs: torch.Tensor):
     except ImportError:
         return None
     file = io.BytesIO()
-    torch.onnx.export(network.encoder, (llrs,), file, input_names=["x"], dynamo=False)
+    with warnings.catch_warnings():
+        # The exporter that needs no further package is the older one.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(network.encoder, (llrs,), file, input_names=["x"], dynamo=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(
