@@ -357,7 +357,9 @@ def all_snrs(pyplot, channels: list[tuple[str, list[Point]]], style: dict):
             (shown[text],) = place.plot(
                 [], [], color="gray", linestyle="", marker=style[scheme]["marker"]
             )
-        place.legend(shown.values(), shown.keys(), fontsize=7)
+        place.legend(
+            shown.values(), shown.keys(), fontsize=7, loc="upper left", bbox_to_anchor=(1, 1)
+        )
     return figure
 
 
