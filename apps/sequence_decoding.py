@@ -49,16 +49,16 @@ class Experiment:
 PLAIN = tuple((name, "gaussian", name) for name in ("viterbi", "bcjr", "rnn"))
 
 
-def impulsive(channel: str) -> tuple[tuple[str, str, str], ...]:
+def impulsive(best: str, *tuned: str) -> tuple[tuple[str, str, str], ...]:
     return (
         ("viterbi", "gaussian", "viterbi"),
         ("viterbi, right model", "model", "viterbi"),
         ("viterbi, clipped", "clipped", "viterbi"),
         ("viterbi, erasures", "erased", "viterbi"),
         ("viterbi, knows each variance", "genie", "viterbi"),
-        ("bcjr, best receiver", "best", "bcjr" if channel == "student-t" else "sign"),
+        ("bcjr, best receiver", "best", best),
         ("rnn for AWGN", "gaussian", "rnn"),
-        ("rnn, fine-tuned", "gaussian", f"rnn:sequence/conv-7-5-{channel}"),
+        *(("rnn, fine-tuned", "gaussian", f"rnn:{model}") for model in tuned),
     )
 
 
@@ -79,11 +79,11 @@ EXPERIMENTS = {
     "overlap": Experiment("conv:7,5:20000", overlapping(), "0,2,4", max_bits=2_000_000),
     "pulses": Experiment(
         "conv:7,5:100:zero",
-        impulsive("pulses"),
+        impulsive("sign", "sequence/conv-7-5-pulses"),
         "0:16",
         "pulses",
     ),
-    "student-t": Experiment("conv:7,5:100:zero", impulsive("student-t"), "-3:5", "student-t"),
+    "student-t": Experiment("conv:7,5:100:zero", impulsive("bcjr"), "-3:5", "student-t"),
 } | {
     f"length-{k}": Experiment(f"conv:7,5:{k}", PLAIN, "0:6" if k in (1000, 10_000) else "0,2,4")
     for k in LENGTHS

@@ -46,9 +46,11 @@ public:
         // The windows' overlap stays in the buffer, and zeros are before the stream.
         set_history(d_stream.history() + 1);
         set_tag_propagation_policy(TPP_DONT);
-        // Buffers are sized by this: a group of windows should fit. start() lets fewer
-        // windows out, for slow streams.
-        set_output_multiple(64 * d_stream.block());
+        // Buffers are sized by this: a group of windows should fit, up to 4 MB. start()
+        // lets fewer windows out, for slow streams.
+        const std::size_t window = sizeof(float) * d_stream.received();
+        set_output_multiple(std::clamp<std::size_t>((4 << 20) / window, 1, 64) *
+                            d_stream.block());
     }
 
     bool start() override
