@@ -9,8 +9,8 @@
     interference   64-QAM with a known interferer
 
 Curves are drawn from the counts in results/; --run adds counts first. Figures 1 (densities of
-soft bits at 18 dB) and 3 (the published latent and its codebook) are made on the spot. Figure 3
-and the last two take models that are not shipped, NAME.pt of the trainer in this folder.
+soft bits at 18 dB) and 3 (the published latent and its codebook) are made on the spot. Figures 3
+and published take models that are not shipped, NAME.pt of the trainer in this folder.
 """
 
 import argparse
@@ -62,9 +62,9 @@ CURVES = {
         StorageLink(
             constellation="qam64",
             interferer="qam4",
-            schemes=("exact", "qam64-interference-float.pt"),
+            schemes=("exact", "qam64-interference-float"),
         ),
-        "14:18:1",
+        "18:25:1",
     ),
 }
 
@@ -154,7 +154,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("."), help="folder of the pictures")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    for name in args.figure or ["1", "4", "5", "6"]:
+    for name in args.figure or ["1", "4", "5", "6", "interference"]:
         path = args.output / f"llr-quantization-figure-{name}.png"
         if name in ("1", "3"):
             try:

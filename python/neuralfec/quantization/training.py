@@ -34,6 +34,8 @@ from .network import BranchedAutoencoder, GainCellQuantizer, ScalarQuantizer
 # Es / N0 in dB around the waterfall of a rate-1/2 code over Rayleigh fading.
 SNR_DB = {4: (4, 8), 16: (8, 12), 64: (12, 16), 256: (16, 20), 1024: (20, 24)}
 _INTERFERER = "qam4"
+# Known, as strong as the signal and fading like it, it moves the waterfall up by so much.
+_INTERFERENCE_DB = 5
 _NAME = re.compile(
     r"qam(?P<order>4|16|64|256|1024)-"
     r"((?P<kind>paper|joint|scalar|interference)-)?((?P<bits>\d+)bit|float)"
@@ -363,9 +365,12 @@ def _latent_size(module: nn.Module, bits_per_symbol: int) -> int:
 def train(arguments: argparse.Namespace) -> Path:
     device = arguments.device
     session = Session(arguments.checkpoint, arguments.seconds, device)
+    snr_db = arguments.snr_db or SNR_DB[arguments.order]
+    if arguments.kind == "interference" and not arguments.snr_db:
+        snr_db = tuple(snr + _INTERFERENCE_DB for snr in snr_db)
     source = LlrSource(
         f"qam{arguments.order}",
-        arguments.snr_db or SNR_DB[arguments.order],
+        snr_db,
         _INTERFERER if arguments.kind == "interference" else None,
         seed=arguments.seed,
         device=device,
