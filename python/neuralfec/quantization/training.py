@@ -159,23 +159,33 @@ def soft_cost(
 
 
 def train_gain_cells(session: Session, arguments: argparse.Namespace, source: LlrSource):
-    book = session.keep("codebook", lambda: vars(codebook.design(source, arguments.bits)))
+    """Regression, then the divergence; from a model's network and codebook the latter alone."""
     torch.manual_seed(arguments.seed)
-    hidden = tuple(arguments.hidden)
+    hidden, done, start = tuple(arguments.hidden), 0, None
+    if arguments.start:
+        _, of_network = models.load(arguments.start, {"quantizer": "GainCellQuantizer"})
+        start, done = models.state_dict(arguments.start), of_network.training.steps
+        book = {name: start[name].to(session.device) for name in ("levels", "table")}
+    else:
+        book = session.keep("codebook", lambda: vars(codebook.design(source, arguments.bits)))
     module = GainCellQuantizer(arguments.bits, book["levels"], book["table"], hidden)
     module = module.to(session.device)
-    with torch.no_grad():
-        # Starts in the middle, where no output is cut off.
-        module.encoder[-1].weight.mul_(0.1)
-        module.encoder[-1].bias.fill_(0.5)
+    if start:
+        module.load_state_dict(start)
+    else:
+        with torch.no_grad():
+            # Starts in the middle, where no output is cut off.
+            module.encoder[-1].weight.mul_(0.1)
+            module.encoder[-1].bias.fill_(0.5)
 
     llrs = session.keep("llrs", lambda: source.llrs(1_000_000))
     p = torch.sigmoid(codebook.fold(llrs))
-    cell, level = session.keep(
-        "targets", lambda: codebook.assign(llrs, module.bits, module.levels, module.table)
-    )
-    count = module.levels[cell][:, None]
-    u, v = (cell + 0.5) / len(module.levels), (level + 0.5) / count
+    if not start:
+        cell, level = session.keep(
+            "targets", lambda: codebook.assign(llrs, module.bits, module.levels, module.table)
+        )
+        count = module.levels[cell][:, None]
+        u, v = (cell + 0.5) / len(module.levels), (level + 0.5) / count
     check = LlrSource(source.spec, source.snr_db, seed=arguments.seed + 1000, device=session.device)
     unseen = check.llrs(50_000)
 
@@ -200,13 +210,14 @@ def train_gain_cells(session: Session, arguments: argparse.Namespace, source: Ll
         return soft_cost(module, latent, p[at], 1 - 0.7 * part).mean() + 0.1 * outside
 
     steps = arguments.steps or 4000
-    for stage, length, rate, loss in (
-        ("regression", steps, 3e-3, regression),
-        ("quantized", 3 * steps, 1e-3, quantized),
-    ):
+    stages = [("quantized", 3 * steps, 1e-3, quantized)]
+    if not start:
+        stages.insert(0, ("regression", steps, 3e-3, regression))
+    for stage, length, rate, loss in stages:
         optimizers = muon(module.encoder, rate)
         session.train(stage, module, optimizers, length, loss, report=report)
-    return module, 4 * steps
+        done += length
+    return module, done
 
 
 def sample_weighted_loss(reconstructed: torch.Tensor, soft_bits: torch.Tensor) -> torch.Tensor:
@@ -429,7 +440,7 @@ def main(argv: list[str] | None = None) -> int:
         "--hidden", type=_numbers, default=[24, 24, 24], help="a rail's widths, ours"
     )
     parser.add_argument("--split", type=_numbers, help="bits of each latent number")
-    parser.add_argument("--from", dest="start", help="model whose network to take")
+    parser.add_argument("--from", dest="start", help="model whose network to take on")
     parser.add_argument("--checkpoint", type=Path, help="file to stop in and to go on from")
     parser.add_argument(
         "--seconds", type=float, default=math.inf, help="stop after, to go on later"
