@@ -79,10 +79,12 @@ class Session:
         loss: Callable[[float], torch.Tensor],
         *,
         decay: bool = True,
+        clip: float = math.inf,
         report: Callable[[], str] = str,
     ) -> None:
-        """`steps` of the optimizers, their rates along half a cosine where `decay`; loss is
-        called with the part of the steps that is done, 0 .. 1."""
+        """`steps` of the optimizers, their rates along half a cosine where `decay`, the norm of
+        a gradient at most `clip`; loss is called with the part of the steps that is done, 0 .. 1.
+        """
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         rates = [group["lr"] for group in groups]
         start = 0
@@ -108,6 +110,8 @@ class Session:
             value = loss(step / steps)
             module.zero_grad()
             value.backward()
+            if clip < math.inf:
+                nn.utils.clip_grad_norm_(module.parameters(), clip)
             for optimizer in optimizers:
                 optimizer.step()
             if step % 1000 == 0:
@@ -255,11 +259,14 @@ def train_autoencoder(session: Session, arguments: argparse.Namespace, source: L
 
     steps = arguments.steps or 8000
     rounds = 4
+    # (12) divides by |Lambda|: the rare soft bit near 0 gives a gradient thousands of times the
+    # common one, and AMSGrad, which keeps the largest it ever saw, hardly moves from then on.
+    clip = 1 / bits_per_symbol
     for r in range(rounds):
         # The joint baseline has no weights, equation (13), and one long stage.
         session.train(
-            f"stage 1, round {r}", module, amsgrad(module.parameters(), 1e-3), steps // rounds,
-            loss, decay=joint,
+            f"stage 1, round {r}", module, amsgrad(module.parameters(), 3e-3), steps // rounds,
+            loss, decay=joint or r == rounds - 1, clip=clip,
         )  # fmt: skip
         if not joint:
             error = session.keep(f"weights {r}", errors)
@@ -276,7 +283,7 @@ def train_autoencoder(session: Session, arguments: argparse.Namespace, source: L
 
     if not joint:
         alone = amsgrad(module.decoders.parameters(), 1e-3)
-        session.train("stage 2", module, alone, steps // 2, decoders)
+        session.train("stage 2", module, alone, steps // 2, decoders, clip=1.0)
     return module, steps + (0 if joint else steps // 2)
 
 
