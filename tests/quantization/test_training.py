@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from gnuradio.neuralfec import models
 from gnuradio.neuralfec.quantization import LlrQuantizer, codebook, scalar, training
 from gnuradio.neuralfec.quantization.data import LlrSource
 from gnuradio.neuralfec.quantization.data import divergence as torch_divergence
@@ -155,3 +156,26 @@ def test_training_from_the_command_line(tmp_path, name, more, monkeypatch):
     assert training.main(common) == 0
     quantizer = LlrQuantizer(tmp_path / f"{name}.pt", bits_per_symbol=4)
     assert quantizer.reconstruct(exact_llrs(2, 10.0, 64)).shape == (64, 4)
+    if name == "qam16-6bit":
+        further = tmp_path / "further"
+        further.mkdir()
+        start = ["--from", str(tmp_path / f"{name}.pt"), "--directory", str(further)]
+        assert training.main([name, "--device", "cpu", "--steps", "2", *more, *start]) == 0
+        before, after = (models.state_dict(place / f"{name}.pt") for place in (tmp_path, further))
+        assert torch.equal(before["table"], after["table"])
+        assert not torch.equal(before["encoder.0.weight"], after["encoder.0.weight"])
+        assert models.read_card(further / f"{name}.pt").training.steps == 4 * 8 + 3 * 2
+        with pytest.raises(ValueError, match="bits"):
+            training.main(["qam16-7bit", "--device", "cpu", *start])
+
+
+def test_clipped_gradient():
+    """Steps of plain gradient descent are no longer than rate x clip."""
+    module = torch.nn.Linear(1, 1, bias=False)
+    start = module.weight.item()
+    descent = [torch.optim.SGD(module.parameters(), 0.5)]
+    session = training.Session(None, 60, "cpu")
+    session.train(
+        "one", module, descent, 1, lambda _: 1e6 * module.weight.sum(), decay=False, clip=0.25
+    )
+    assert module.weight.item() == pytest.approx(start - 0.125)

@@ -167,7 +167,8 @@ def train_gain_cells(session: Session, arguments: argparse.Namespace, source: Ll
     torch.manual_seed(arguments.seed)
     hidden, done, start = tuple(arguments.hidden), 0, None
     if arguments.start:
-        _, of_network = models.load(arguments.start, {"quantizer": "GainCellQuantizer"})
+        expect = {"quantizer": "GainCellQuantizer", "bits": arguments.bits}
+        _, of_network = models.load(arguments.start, expect | {"constellation": source.spec})
         start, done = models.state_dict(arguments.start), of_network.training.steps
         book = {name: start[name].to(session.device) for name in ("levels", "table")}
     else:
@@ -260,7 +261,7 @@ def train_autoencoder(session: Session, arguments: argparse.Namespace, source: L
     steps = arguments.steps or 8000
     rounds = 4
     # (12) divides by |Lambda|: the rare soft bit near 0 gives a gradient thousands of times the
-    # common one, and AMSGrad, which keeps the largest it ever saw, hardly moves from then on.
+    # common one, which drowns it, and AMSGrad scales every later step by the largest.
     clip = 1 / bits_per_symbol
     for r in range(rounds):
         # The joint baseline has no weights, equation (13), and one long stage.
