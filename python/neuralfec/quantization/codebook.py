@@ -194,8 +194,9 @@ def assign(
     return search(torch.sigmoid(fold(llrs)), levels, table)
 
 
-def _centroids(p: torch.Tensor, row: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-    """LLRs of the average posteriors of each row of the table, with one half in all added."""
+def centroids(p: torch.Tensor, row: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+    """The table, float32 (sum levels, K / 2): LLRs of the average of the posteriors p (N, 2, K / 2)
+    whose row (N, 2) it is, with one half in all added."""
     rows = int(levels.sum())
     p, row = p.flatten(0, 1).double(), row.flatten()
     weight = torch.zeros(rows, dtype=torch.double, device=p.device)
@@ -247,7 +248,7 @@ def design(
     entropy = _entropy(p.double()).sum((1, 2)).mean() / math.log(2)
     for iteration in range(iterations + 1):
         row = starts[cell][:, None] + level
-        table = _centroids(p, row, levels)
+        table = centroids(p, row, levels)
         if iteration % 2 == 0 or iteration == iterations:
             t = table[row].double()
             cost = (torch.nn.functional.softplus(t) - p * t).sum((1, 2)).mean() / math.log(2)

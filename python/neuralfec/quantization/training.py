@@ -163,7 +163,7 @@ def soft_cost(
 
 
 def train_gain_cells(session: Session, arguments: argparse.Namespace, source: LlrSource):
-    """Regression, then the divergence; from a model's network and codebook the latter alone."""
+    """Regression, then the divergence, from a model's network the latter alone; then the table."""
     torch.manual_seed(arguments.seed)
     hidden, done, start = tuple(arguments.hidden), 0, None
     if arguments.start:
@@ -222,7 +222,20 @@ def train_gain_cells(session: Session, arguments: argparse.Namespace, source: Ll
         optimizers = muon(module.encoder, rate)
         session.train(stage, module, optimizers, length, loss, report=report)
         done += length
+    fit_table(module, llrs)
     return module, done
+
+
+@torch.no_grad()
+def fit_table(module: GainCellQuantizer, llrs: torch.Tensor) -> None:
+    """The table of least divergence in sum over the network's codewords and those of search."""
+    latent = torch.cat([module(part) for part in llrs.split(1 << 16)])
+    by_search = codebook.assign(llrs, module.bits, module.levels, module.table)
+    row = [
+        module.starts[cell][:, None] + level for cell, level in (module.cells(latent), by_search)
+    ]
+    p = torch.sigmoid(codebook.fold(llrs)).repeat(2, 1, 1)
+    module.table.copy_(codebook.centroids(p, torch.cat(row), module.levels))
 
 
 def sample_weighted_loss(reconstructed: torch.Tensor, soft_bits: torch.Tensor) -> torch.Tensor:
