@@ -78,11 +78,11 @@ class Session:
         steps: int,
         loss: Callable[[float], torch.Tensor],
         *,
-        decay: bool = True,
+        span: tuple[float, float] = (0.0, 1.0),
         clip: float = math.inf,
         report: Callable[[], str] = str,
     ) -> None:
-        """`steps` of the optimizers, their rates along half a cosine where `decay`, the norm of
+        """`steps` of the optimizers, their rates along a span of half a cosine, the norm of
         a gradient at most `clip`; loss is called with the part of the steps that is done, 0 .. 1.
         """
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -104,9 +104,9 @@ class Session:
                 if step == steps:
                     break
                 raise TimeoutError(f"{name}: step {step} of {steps}")
-            if decay:
-                for group, rate in zip(groups, rates, strict=True):
-                    group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * step / steps)) + 1e-6
+            part = span[0] + (span[1] - span[0]) * step / steps
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * part)) + 1e-6
             value = loss(step / steps)
             module.zero_grad()
             value.backward()
@@ -250,7 +250,11 @@ def train_autoencoder(session: Session, arguments: argparse.Namespace, source: L
     interferers = int(source.interferer is not None)
     joint = arguments.kind == "joint"
     module = BranchedAutoencoder(bits_per_symbol, 3 + 2 * interferers, joint)
-    module = module.to(session.device)
+    module, done = module.to(session.device), 0
+    if arguments.start:
+        _, of_network = models.load(arguments.start, {"constellation": source.spec})
+        module.load_state_dict(models.state_dict(arguments.start))
+        done = of_network.training.steps
     soft_bits = session.keep("soft bits", lambda: torch.tanh(source.llrs(3_240_000) / 2))
     weights = torch.full((bits_per_symbol,), 1 / bits_per_symbol, device=session.device)
 
@@ -277,10 +281,10 @@ def train_autoencoder(session: Session, arguments: argparse.Namespace, source: L
     # common one, which drowns it, and AMSGrad scales every later step by the largest.
     clip = 1 / bits_per_symbol
     for r in range(rounds):
-        # The joint baseline has no weights, equation (13), and one long stage.
+        # The joint baseline has no weights, equation (13): its rounds are one.
         session.train(
             f"stage 1, round {r}", module, amsgrad(module.parameters(), 3e-3), steps // rounds,
-            loss, decay=joint or r == rounds - 1, clip=clip,
+            loss, span=(r / rounds, (r + 1) / rounds), clip=clip,
         )  # fmt: skip
         if not joint:
             error = session.keep(f"weights {r}", errors)
@@ -298,7 +302,7 @@ def train_autoencoder(session: Session, arguments: argparse.Namespace, source: L
     if not joint:
         alone = amsgrad(module.decoders.parameters(), 1e-3)
         session.train("stage 2", module, alone, steps // 2, decoders, clip=1.0)
-    return module, steps + (0 if joint else steps // 2)
+    return module, done + steps + (0 if joint else steps // 2)
 
 
 def add_k_means(module: BranchedAutoencoder, llrs: torch.Tensor, split: list[int], seed: int):
@@ -417,7 +421,7 @@ def train(arguments: argparse.Namespace) -> Path:
     elif arguments.kind is None and arguments.bits:
         module, steps = train_gain_cells(session, arguments, source)
     else:
-        if arguments.start:
+        if arguments.start and arguments.bits:
             _, of_network = models.load(arguments.start, {"system": "quantization"})
             latent = of_network.methods["forward"].outputs["latent"][1]
             module = BranchedAutoencoder(of_network.parameters["bits_per_symbol"], latent)
