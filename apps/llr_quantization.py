@@ -5,12 +5,11 @@
     4   BLER of LDPC (648, 324), 256-QAM, i.i.d. Rayleigh fading
     5   the same over extended typical urban fading, models not trained for it
     6   the same with the polar code (256, 128), successive cancellation list, L = 4
-    published   figure 4 of the published autoencoder
+    published   figure 4 of the published autoencoder, trained here
     interference   64-QAM with a known interferer
 
 Curves are drawn from the counts in results/; --run adds counts first. Figures 1 (densities of
-soft bits at 18 dB) and 3 (the published latent and its codebook) are made on the spot. Figures 3
-and published take models that are not shipped, NAME.pt of the trainer in this folder.
+soft bits at 18 dB) and 3 (the published latent and its codebook) are made on the spot.
 """
 
 import argparse
@@ -54,7 +53,7 @@ CURVES = {
     ),
     "published": (
         "llr-quantization-rayleigh-ldpc-published",
-        StorageLink(schemes=("exact", "qam256-float.pt", "qam256-paper-15bit.pt")),
+        StorageLink(schemes=("exact", "qam256-float", "qam256-paper-15bit")),
         "18.5:19.5:0.5",
     ),
     "interference": (
@@ -64,7 +63,7 @@ CURVES = {
             interferer="qam4",
             schemes=("exact", "qam64-interference-float"),
         ),
-        "18:25:1",
+        "20:22:0.5",
     ),
 }
 
@@ -138,10 +137,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     choices = ["1", "3", *CURVES]
-    parser.add_argument(
-        "--figure", choices=choices, action="append", help="default: those of shipped models"
-    )
-    parser.add_argument("--latent", default="qam256-paper-15bit.pt", help="model of figure 3")
+    parser.add_argument("--figure", choices=choices, action="append", help="default: all")
+    parser.add_argument("--latent", default="qam256-paper-15bit", help="model of figure 3")
     parser.add_argument("--run", action="store_true", help="add counts before drawing")
     parser.add_argument("--snr", help='dB, "18:19:0.25"; default: the published range')
     parser.add_argument("--schemes", help="in place of the figure's, comma-separated")
@@ -154,7 +151,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("."), help="folder of the pictures")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    for name in args.figure or ["1", "4", "5", "6", "interference"]:
+    for name in args.figure or choices:
         path = args.output / f"llr-quantization-figure-{name}.png"
         if name in ("1", "3"):
             try:
