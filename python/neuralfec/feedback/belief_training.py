@@ -336,9 +336,6 @@ class Trainer:
 
     def finish(self, file: Path, name: str, groups: int) -> None:
         """Finds the gains, measures, and writes the model file."""
-        from .. import models, provenance
-        from . import belief_files
-
         network = self.average.cpu().eval()
         low, high = self.snr_range
         snrs = sorted({*np.linspace(low, high, 1 + math.ceil(high - low)), self.p.snr_db})
@@ -356,12 +353,28 @@ class Trainer:
                 key: result[key] for key in ("rate", "power", "block_error_estimate", "undecided")
             }
             print(f"threshold {threshold:g} gain {gain:.4f} {result}", flush=True)
+        self.save_model(file, network, p, name=name, threshold=12.0, measured=measured)
+
+    def save_model(
+        self,
+        file: Path,
+        network: BeliefNetwork,
+        p: BeliefParameters,
+        *,
+        name: str,
+        threshold: float,
+        measured: dict,
+    ) -> None:
+        """Writes the model file with a card that tells of this training."""
+        from .. import models, provenance
+        from . import belief_files
+
         belief_files.save(
             file,
             network,
             p,
             name=name,
-            threshold=12.0,
+            threshold=threshold,
             training=models.Training(
                 command=provenance.command(),
                 commit=provenance.commit(),

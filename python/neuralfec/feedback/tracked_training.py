@@ -99,9 +99,6 @@ class TrackedTrainer(Trainer):
 
     def finish(self, file: Path, name: str, groups: int) -> None:
         """Finds gains and amplitudes, measures over the channels, and writes the model file."""
-        from .. import models, provenance
-        from . import belief_files
-
         network = self.average.cpu().eval()
         low, high = self.snr_range
         snrs = sorted({*np.linspace(low, high, 1 + math.ceil(high - low)), self.p.snr_db})
@@ -122,21 +119,7 @@ class TrackedTrainer(Trainer):
                 )
             }  # fmt: skip
             print(f"threshold {threshold:g} {measured['at_threshold'][f'{threshold:g}']}")
-        belief_files.save(
-            file,
-            network,
-            p,
-            name=name,
-            threshold=8.0,
-            training=models.Training(
-                command=provenance.command(),
-                commit=provenance.commit(),
-                seed=self.arguments.seed,
-                steps=self.step,
-                device=f"{self.arguments.device}, {self.seconds / 60:.0f} minutes",
-            ),
-            measured=measured,
-        )
+        self.save_model(file, network, p, name=name, threshold=8.0, measured=measured)
 
 
 def measure(
