@@ -18,11 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from gnuradio.neuralfec import simulation
-from gnuradio.neuralfec.models import load
-from gnuradio.neuralfec.quantization.data import LlrSource
+from gnuradio.neuralfec import models, simulation
 from gnuradio.neuralfec.quantization.link import StorageLink
+from gnuradio.neuralfec.quantization.quantizer import encode
 from matplotlib.figure import Figure
 
 OURS = (
@@ -70,6 +68,9 @@ CURVES = {
 
 def densities(path: Path) -> None:
     """Figure 1: empirical densities of the first four soft bits."""
+    # Needs torch, which the curves do not.
+    from gnuradio.neuralfec.quantization.data import LlrSource
+
     soft_bits = np.tanh(LlrSource("qam256", (18, 18), seed=1).llrs(200_000).numpy() / 2)
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots(2, 2)
@@ -81,20 +82,21 @@ def densities(path: Path) -> None:
 
 def latents(path: Path, model: str) -> None:
     """Figure 3: histograms of the published latent and its levels."""
+    from gnuradio.neuralfec.quantization.data import LlrSource
+
     shipped = not model.endswith(".pt")
     file = f"quantization/{model}" if shipped else model
-    module, card = load(file, {"quantizer": "BranchedAutoencoder"})
-    with torch.inference_mode():
-        latent = module(LlrSource("qam256", (16, 19), seed=1).llrs(200_000)).numpy()
-        split = card.parameters["split"]
-        ends = np.cumsum([0, *split])[::-1]
-        figure = Figure(figsize=(9.6, 3.2), layout="constrained")
-        for number, axis in enumerate(figure.subplots(1, len(split))):
-            axis.hist(latent[:, number], bins=200, density=True)
-            indices = torch.arange(1 << split[number]) << int(ends[number + 1])
-            for level in module.codeword(indices)[:, number].tolist():
-                axis.axvline(level, color="red", linestyle="--", linewidth=0.6)
-            axis.set(title=f"z{number + 1}, {split[number]} bits", xlabel="Value")
+    card, parameters = models.read_card(file), models.parameters(file)
+    card.check({"quantizer": "BranchedAutoencoder"})
+    latent = encode(parameters, LlrSource("qam256", (16, 19), seed=1).llrs(200_000).numpy())
+    split = card.parameters["split"]
+    ends = np.cumsum([1 << bits for bits in split])
+    figure = Figure(figsize=(9.6, 3.2), layout="constrained")
+    for number, axis in enumerate(figure.subplots(1, len(split))):
+        axis.hist(latent[:, number], bins=200, density=True)
+        for level in np.split(parameters["codebook"], ends[:-1])[number]:
+            axis.axvline(level, color="red", linestyle="--", linewidth=0.6)
+        axis.set(title=f"z{number + 1}, {split[number]} bits", xlabel="Value")
     figure.savefig(path, dpi=150)
 
 

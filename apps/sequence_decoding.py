@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from gnuradio.neuralfec import _kernels, codes, decoders, simulation
 from gnuradio.neuralfec.phy.impulsive import Pulses, StudentT, gaussian_llrs
 from gnuradio.neuralfec.sequence.decoder import RnnDecoder
-from gnuradio.neuralfec.sequence.training import Trellis
 from gnuradio.neuralfec.simulation.figure import draw as draw_error_rates
 from matplotlib.figure import Figure
 
@@ -119,6 +117,10 @@ def joint_posteriors(
 ) -> np.ndarray:
     """What zero-terminated frames (F, n) of real values tell of their message, (F, k): positive
     where a one is the likelier, by BCJR over the states of the code and of the pulses."""
+    # Only here is torch needed.
+    import torch
+    from gnuradio.neuralfec.sequence.training import Trellis
+
     trellis = Trellis(code.generators, code.feedback)
     steps, outputs = code.n // len(code.generators), len(code.generators)
     ends = trellis.memory

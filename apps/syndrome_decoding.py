@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 from gnuradio.neuralfec import codes, decoders, simulation
 from gnuradio.neuralfec.codes import ordered_statistics
-from gnuradio.neuralfec.syndrome.data import BicmChain
 
 
 class Link:
@@ -36,6 +35,9 @@ class Link:
         self.frames = 0
 
     def __call__(self, rng: np.random.Generator, eb_n0_db: float, blocks: int) -> dict:
+        # Needs torch, which figures of stored counts do not.
+        from gnuradio.neuralfec.syndrome.data import BicmChain
+
         chain = BicmChain(self.code, self.constellation, seed=int(rng.integers(2**62)))
         batch = chain(eb_n0_db, blocks)
         sent, llrs = batch.messages.numpy().astype(np.uint8), batch.llrs.numpy()

@@ -52,7 +52,9 @@ def of_quantizer(name):
         llrs = llrs.astype(np.float32)
         if quantizer.bits:
             found[f"indices, search {search}"] = digest(quantizer.quantize(llrs))
-        found[f"reconstructed, search {search}"] = summary([quantizer.reconstruct(llrs)])
+        found[f"reconstructed, search {search}"] = summary(
+            [np.tanh(quantizer.reconstruct(llrs) / 2)]
+        )
     return found
 
 

@@ -16,6 +16,12 @@ import importlib
 
 __version__ = "0.1.0"
 
+TORCH = (
+    "install it by `pip install torch` into this module's environment, or by "
+    "`apt install python3-torch` for the system's Python"
+)
+"""How to get PyTorch, for errors."""
+
 # Where each block lives. A new block is one line here, one yml in grc/.
 _BLOCKS = {
     "channel": "neuralfec_python",
@@ -57,6 +63,8 @@ def __getattr__(name: str):
         try:
             module = importlib.import_module(f".{_BLOCKS[name]}", __name__)
         except ImportError as error:
+            if error.name == "torch":
+                raise ImportError(f"block {name!r} needs PyTorch ({error}): {TORCH}") from error
             raise ImportError(
                 f"block {name!r} needs GNU Radio 3.10 and the built module ({error}); "
                 "apps/doctor.py tells what is missing"

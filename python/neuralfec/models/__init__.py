@@ -9,7 +9,7 @@
 """
 
 from .card import Card, CodeIdentity, Method, Training, parity_check_sha256
-from .files import load, path, read_card, save, shipped, state_dict
+from .files import load, parameters, path, read_card, save, shipped, state_dict
 
 __all__ = [
     "Card",
@@ -17,6 +17,7 @@ __all__ = [
     "Method",
     "Training",
     "load",
+    "parameters",
     "parity_check_sha256",
     "path",
     "read_card",

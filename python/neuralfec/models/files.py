@@ -2,7 +2,8 @@
 """Reading and writing model files.
 
 A file is TorchScript with the card inside as `model.json`. Only this module calls
-`torch.jit`: where another engine joins or follows TorchScript, it is added here.
+`torch.jit`: where another engine joins or follows TorchScript, it is added here. Card and
+parameters are read without torch, which is all that the C++ kernels need.
 """
 
 import contextlib
@@ -14,6 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
+from .. import TORCH
+from .archive import read_parameters
 from .card import Card, Method
 
 if TYPE_CHECKING:
@@ -125,11 +130,22 @@ def load(
     return script, card
 
 
-def state_dict(file: str | os.PathLike) -> "dict[str, torch.Tensor]":
-    """Parameters and buffers of a model, to go on training from. Errors as `load`."""
+def parameters(file: str | os.PathLike) -> dict[str, NDArray]:
+    """Read parameters and buffers of a model as NumPy arrays by name, without torch.
+
+    file: path or shipped name. Errors as `read_card`.
+    """
     read_card(file)
-    with _quiet():
-        return {name: tensor.detach() for name, tensor in _load(file, "cpu").state_dict().items()}
+    return read_parameters(_file(file))
+
+
+def state_dict(file: str | os.PathLike) -> "dict[str, torch.Tensor]":
+    """Read parameters and buffers of a model as tensors, to go on training from.
+
+    file: path or shipped name. Errors as `read_card`.
+    """
+    torch = _torch()
+    return {name: torch.from_numpy(array) for name, array in parameters(file).items()}
 
 
 def _file(file: str | os.PathLike) -> Path:
@@ -193,8 +209,8 @@ def _torch() -> Any:
         import torch
     except ImportError as error:
         raise ImportError(
-            f"models need PyTorch, which does not import here ({error}); "
-            "apps/doctor.py tells how to install it"
+            f"running this network needs PyTorch, which does not import here ({error}); {TORCH}",
+            name=error.name,
         ) from error
     return torch
 

@@ -9,13 +9,57 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _kernels, models
 
 _SYSTEM = "quantization"
 _CHUNK = 1 << 16
+# 2 atanh(1 - 2^-24): LLRs of soft bits end here.
+_MOST = np.float32(17.328679513998633)
+
+
+def codeword(index: NDArray[np.int64], codebook: NDArray, split: list[int]) -> NDArray:
+    """Return the latent float32 (N, D) that indices (N,) stand for.
+
+    codebook: 2^b levels of each latent number, one number after the other; split: b of each.
+    """
+    latent, start, shift = [], 0, sum(split)
+    for bits in split:
+        shift -= bits
+        latent.append(codebook[start + ((index >> shift) % (1 << bits))])
+        start += 1 << bits
+    return np.stack(latent, 1)
+
+
+def encode(state: dict[str, NDArray], llrs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Compute the latent of LLRs (N, K), as `network.BranchedAutoencoder.forward` does."""
+    x = np.tanh(np.where(np.isfinite(llrs), llrs, np.float32(0)) / 2)
+    names = [name for name in state if name.startswith("encoder.") and name.endswith(".weight")]
+    for name in names:
+        x = x @ state[name].T + state[name.replace("weight", "bias")]
+        if name != names[-1]:
+            x = np.maximum(x, 0)
+    return np.tanh(x)
+
+
+def decode(state: dict[str, NDArray], latent: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Compute LLRs (N, K) of a latent (N, D), as the networks' `decode` does.
+
+    state: parameters of a `BranchedAutoencoder`; a `ScalarQuantizer` has none, and its latent
+    is the LLRs. An autoencoder ends in soft bits tanh(z), so the LLR 2 atanh(tanh(z)) is 2 z,
+    up to that of the last float32 before 1. Where the network goes through tanh and back,
+    the soft bit's rounding shows: one step of it is 0.7 in an LLR of 17.
+    """
+    names = [name for name in state if name.startswith("decoders.") and name.endswith(".weight")]
+    if not names:
+        return latent
+    x = latent[None]
+    for name in names:
+        x = x @ state[name] + state[name.replace("weight", "bias")]
+        if name != names[-1]:
+            x = np.maximum(x, 0)
+    return (2 * x.transpose(1, 0, 2).reshape(len(latent), -1)).clip(-_MOST, _MOST)
 
 
 def names() -> list[str]:
@@ -54,7 +98,8 @@ class LlrQuantizer:
         expect = {"system": _SYSTEM}
         if bits_per_symbol is not None:
             expect["bits_per_symbol"] = bits_per_symbol
-        self._module, self.card = models.load(self._file, expect)
+        self.card = models.read_card(self._file)
+        self.card.check(expect)
         self.bits_per_symbol: int = self.card.parameters["bits_per_symbol"]
         self.bits: int = self.card.parameters["bits"]
         self.counts: Counter[str] = Counter()
@@ -64,8 +109,8 @@ class LlrQuantizer:
         return f"<LlrQuantizer {self.card.name}: {self.bits_per_symbol} LLRs in {self.bits} bits>"
 
     @cached_property
-    def _state(self) -> dict[str, torch.Tensor]:
-        return models.state_dict(self._file)
+    def _state(self) -> dict[str, NDArray]:
+        return models.parameters(self._file)
 
     @property
     def _of_cells(self) -> bool:
@@ -94,22 +139,22 @@ class LlrQuantizer:
         if self._of_cells and self._search:
             return _kernels.CellSearch(self._codebook)
         layers = [
-            (self._state[name].numpy(), self._state[name.replace("weight", "bias")].numpy())
+            (self._state[name], self._state[name.replace("weight", "bias")])
             for name in self._state
             if name.startswith("encoder.") and name.endswith(".weight")
         ]
         if self._of_cells:
             network = _kernels.RailNetwork(self.bits_per_symbol // 2, layers)
             return _kernels.CellQuantizer(network, self._codebook)
-        thresholds = self._state["thresholds"].double()
+        thresholds = self._state["thresholds"].astype(float)
         if layers:
             # The kernel's network ends before the tanh of the latent.
-            thresholds = torch.atanh(thresholds)
-        split = [(1 << bits) - 1 for bits in self.card.parameters["split"]]
+            thresholds = np.arctanh(thresholds)
+        ends = np.cumsum([(1 << bits) - 1 for bits in self.card.parameters["split"]])
         feature = "soft bit" if layers else "llr"
         return _kernels.LatentQuantizer(
             _kernels.LlrNetwork(self.bits_per_symbol, feature, layers),
-            [part.tolist() for part in thresholds.split(split)],
+            [part.tolist() for part in np.split(thresholds, ends[:-1])],
         )
 
     @cached_property
@@ -126,13 +171,18 @@ class LlrQuantizer:
         return _kernels.SymbolDequantizer(self.bits_per_symbol, self.bits, self._of_cells, rows)
 
     def _codewords(self, indices: NDArray) -> NDArray[np.float32]:
-        """What the network makes of indices."""
+        """What the network or the codebook makes of indices."""
+        if self._of_cells:
+            indices = indices.astype(np.int64)
+            out = self._codebook.rows()[indices % (1 << (self.bits - 2))]
+            for place, shift in ((0, self.bits - 1), (self.bits_per_symbol // 2, self.bits - 2)):
+                out[:, place] *= np.where((indices >> shift) & 1, 1, -1)
+            return out
         out = np.empty((len(indices), self.bits_per_symbol), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(indices), _CHUNK):
-                part = torch.as_tensor(indices[start : start + _CHUNK].astype(np.int64))
-                llrs = self._module.decode(self._module.codeword(part))
-                out[start : start + _CHUNK] = llrs.numpy()
+        for start in range(0, len(indices), _CHUNK):
+            part = indices[start : start + _CHUNK].astype(np.int64)
+            latent = codeword(part, self._state["codebook"], self.card.parameters["split"])
+            out[start : start + _CHUNK] = decode(self._state, latent)
         return out
 
     def _symbols(self, llrs: ArrayLike) -> NDArray[np.float32]:
@@ -171,12 +221,11 @@ class LlrQuantizer:
         if self.bits:
             return self.dequantize(self.quantize(symbols)).reshape(np.shape(llrs))
         self.counts["not_finite"] += int(symbols.size - np.isfinite(symbols).sum())
-        with torch.inference_mode():
-            parts = [
-                self._module.decode(self._module(part))
-                for part in torch.from_numpy(symbols).split(_CHUNK)
-            ]
-        return torch.cat(parts).numpy().reshape(np.shape(llrs))
+        parts = [
+            decode(self._state, encode(self._state, symbols[start : start + _CHUNK]))
+            for start in range(0, len(symbols), _CHUNK)
+        ]
+        return np.concatenate(parts or [symbols]).reshape(np.shape(llrs))
 
     def pack(self, indices: ArrayLike) -> NDArray[np.uint8]:
         """Indices as a bit stream, N_b bits each, most significant first; zeros to the end of

@@ -89,7 +89,7 @@ class RecurrentModel:
         }
         self.card = models.read_card(model)
         self.card.check(expect)
-        state = {name: t.double().numpy() for name, t in models.state_dict(model).items()}
+        state = {name: a.astype(float) for name, a in models.parameters(model).items()}
         hidden = self.card.parameters["hidden"]
         self._network = _kernels.RecurrentNetwork(len(code.generators), hidden, *_fold(state))
 

@@ -41,8 +41,6 @@ def load_estimator(
 
     ValueError for the model of another code: its card holds the hash of H.
     """
-    import torch
-
     from .. import models
 
     expect = {"system": "syndrome", "code": models.CodeIdentity.of(code)}
@@ -51,7 +49,7 @@ def load_estimator(
     shape = card.parameters.get("cancellation_network")
     if shape is not None:
         trained = shape["passes"] if reencode is None else 1
-        weights = models.state_dict(model)["weights"].numpy()
+        weights = models.parameters(model)["weights"]
         return cancellation_estimator(
             code,
             weights,
@@ -63,6 +61,7 @@ def load_estimator(
     if passes is not None:
         raise ValueError(f"model {card.name} has no passes to choose")
     network, _ = models.load(model, expect)
+    import torch
 
     def estimate(reliabilities: Llrs, syndromes: Bits) -> tuple[Llrs, Llrs]:
         with torch.inference_mode():

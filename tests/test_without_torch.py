@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything but training and scripted networks runs where torch is not installed."""
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gnuradio.neuralfec import decoders, models, quantization
+
+ROOT = Path(__file__).parents[1]
+# Every import of torch fails as it does where torch is not installed.
+HIDE = """
+import importlib.abc, sys
+class Hide(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, Hide())
+"""
+# A code that each decoder decodes.
+CODES = {
+    "bp": "wifi-648",
+    "min-sum": "wifi-648",
+    "viterbi": "conv:7,5:60",
+    "bcjr": "conv:7,5:60",
+    "rnn": "conv:7,5:60",
+    "syndrome": "polar-nr:64,32",
+    "syndrome-osd:0": "polar-nr:64,32",
+    "sc": "polar-nr:64,32",
+    "scl:4": "polar-nr:64,32",
+    "osd:1": "polar-nr:64,32",
+}
+
+
+def run(script, *arguments):
+    command = [sys.executable, "-c", HIDE + script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", models.shipped())
+def test_parameters_are_those_that_torch_reads(name):
+    """Bit for bit."""
+    torch = pytest.importorskip("torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        theirs = torch.jit.load(str(models.path(name))).state_dict()
+    ours = models.parameters(name)
+    assert list(ours) == list(theirs)
+    for key, array in ours.items():
+        expected = theirs[key].numpy()
+        assert array.dtype == expected.dtype and array.shape == expected.shape
+        assert array.tobytes() == expected.tobytes()
+
+
+def test_every_decoder_decodes():
+    assert {spec.partition(":")[0] for spec in CODES} == {
+        spec.partition("[")[0].partition(":")[0] for spec in decoders.specs()
+    }
+    run(f"""
+import numpy as np
+from gnuradio.neuralfec import codes, decoders
+for spec, code in {CODES}.items():
+    code = codes.code(code)
+    messages = np.random.default_rng(1).integers(0, 2, (20, code.k), dtype=np.uint8)
+    llrs = (6.0 * code.encode(messages) - 3).astype(np.float32)
+    decided, _ = decoders.decoder(spec, code).decode(llrs)
+    assert np.array_equal(decided, messages), spec
+""")
+
+
+def test_every_quantizer_quantizes(tmp_path):
+    """As a process with torch does."""
+    script = f"""
+import numpy as np
+from gnuradio.neuralfec import quantization
+for name in quantization.names():
+    quantizer = quantization.LlrQuantizer(name)
+    llrs = 4 * np.random.default_rng(1).standard_normal((100, quantizer.bits_per_symbol))
+    np.save(r"{tmp_path}/" + name, quantizer.reconstruct(llrs))
+"""
+    run(script)
+    for name in quantization.names():
+        quantizer = quantization.LlrQuantizer(name)
+        llrs = 4 * np.random.default_rng(1).standard_normal((100, quantizer.bits_per_symbol))
+        found = np.load(tmp_path / f"{name}.npy")
+        assert np.array_equal(quantizer.reconstruct(llrs), found)
+
+
+# To be emptied as soon as the feedback codes read their parameters without torch.
+WITH_TORCH = "deepvlf or feedback"
+
+
+def test_every_block_is_made():
+    """By the test of GRC's blocks that makes each by its defaults."""
+    script = "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    chosen = f"test_its_ports and not ({WITH_TORCH})"
+    run(script, "-p", "no:cacheprovider", "-k", chosen, "tests/grc/test_blocks.py")
+
+
+@pytest.mark.parametrize("app", sorted((ROOT / "apps").glob("*.py")), ids=lambda app: app.name)
+def test_every_app_tells_its_options(app):
+    if any(name in app.name for name in WITH_TORCH.split(" or ")):
+        pytest.skip("needs torch still")
+    script = "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+    assert "usage" in run(f"sys.argv = [{str(app)!r}, '--help']; {script}")
+
+
+def test_says_that_torch_is_missing_and_how_to_get_it():
+    message = run("""
+try:
+    from gnuradio.neuralfec import models
+    models.load("sequence/conv-7-5")
+except ImportError as error:
+    print(error)
+""")
+    assert "PyTorch" in message and "pip install torch" in message
