@@ -8,6 +8,7 @@ SYSTEM_PYTHON := /usr/bin/python3
 
 SOURCES := $(shell find CMakeLists.txt lib include python grc apps -type f \
 	-not -path '*/__pycache__/*' -not -path '*/kernels/tests/*' 2>/dev/null)
+CXX_FILES = $(shell find lib include python -name '*.cc' -o -name '*.h')
 
 .PHONY: all demo test test-kernels test-python lint format sanitize bench clean
 
@@ -58,11 +59,12 @@ bench: $(BUILD)/installed
 lint: $(BUILD)/python-packages
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/clang-format --dry-run -Werror $(CXX_FILES)
 
 format: $(BUILD)/python-packages
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	find lib include python -name '*.cc' -o -name '*.h' | xargs clang-format -i
+	@$(VENV)/bin/clang-format -i $(CXX_FILES)
 
 clean:
 	rm -rf $(BUILD) $(VENV)

@@ -47,7 +47,8 @@ interleaver::sptr interleaver::make(std::size_t item_size,
                                     bool deinterleave)
 {
     if (order.empty())
-        throw std::invalid_argument("interleaver: expected an order of at least 1 element");
+        throw std::invalid_argument(
+            "interleaver: expected an order of at least 1 element");
     // Elements are only moved, so a type of the same size serves for each.
     switch (item_size) {
     case 1:

@@ -32,9 +32,9 @@ void gf2_map::apply(span<const uint8_t> x, span<uint8_t> y) const
     const std::size_t frames = x.size() / d_rows;
     if (x.size() % d_rows != 0 || y.size() != frames * d_columns)
         throw std::invalid_argument(
-            "gf2_map: expected frames of " + std::to_string(d_rows) + " bits and as many of " +
-            std::to_string(d_columns) + ", got " + std::to_string(x.size()) + " and " +
-            std::to_string(y.size()));
+            "gf2_map: expected frames of " + std::to_string(d_rows) +
+            " bits and as many of " + std::to_string(d_columns) + ", got " +
+            std::to_string(x.size()) + " and " + std::to_string(y.size()));
     std::vector<uint64_t> sum(d_words);
     for (std::size_t f = 0; f < frames; f++) {
         std::fill(sum.begin(), sum.end(), 0);

@@ -32,7 +32,8 @@ public:
     //! Column c of row r is bit c % 64 of word c / 64.
     const uint64_t* row(std::size_t r) const { return d_packed.data() + r * d_words; }
 
-    //! x: frames of rows() bits, y: as many of columns() bits; std::invalid_argument else.
+    //! Maps frames of rows() bits to as many of columns() bits.
+    //! \throws std::invalid_argument for other sizes
     void apply(span<const uint8_t> x, span<uint8_t> y) const;
 
 private:

@@ -239,16 +239,19 @@ private:
                      float reach)
     {
         for (std::size_t i = first; i + left <= d_k; i++) {
-            // Both rise from one position to the next: the cost only by the channel's LLRs.
+            // Both rise from one position to the next: the cost only by the channel's
+            // LLRs.
             const float doubt = d_magnitudes[d_basis[i]];
-            if (ByChannel ? basis_cost + left * d_change[i] >= d_best : left * doubt > reach)
+            if (ByChannel ? basis_cost + left * d_change[i] >= d_best
+                          : left * doubt > reach)
                 return;
             word changed = parity;
             add(changed, d_rows[i]);
             const float cost = basis_cost + d_change[i];
             d_changes[depth] = static_cast<uint32_t>(i);
             if (left > 1) {
-                try_changes<ByChannel>(left - 1, depth + 1, i + 1, changed, cost, reach - doubt);
+                try_changes<ByChannel>(
+                    left - 1, depth + 1, i + 1, changed, cost, reach - doubt);
                 continue;
             }
             const float total = cost + parity_cost(changed);
@@ -312,7 +315,8 @@ std::size_t DecodeOrdered(const gf2_map& generator,
     const auto decode = words == 1   ? decode_words<1>
                         : words == 2 ? decode_words<2>
                                      : decode_words<16>;
-    return decode(generator, pseudo_inverse, order, llrs, improved, reach, frames, messages);
+    return decode(
+        generator, pseudo_inverse, order, llrs, improved, reach, frames, messages);
 }
 
 } // namespace gr::neuralfec::HWY_NAMESPACE
@@ -364,8 +368,9 @@ std::size_t ordered_statistics::decode_reordered(span<const float> llrs,
                                                  span<uint8_t> messages) const
 {
     if (!(reach >= 0))
-        throw std::invalid_argument("ordered_statistics: expected a reach of at least 0, got " +
-                                    std::to_string(reach));
+        throw std::invalid_argument(
+            "ordered_statistics: expected a reach of at least 0, got " +
+            std::to_string(reach));
     if (improved.size() != llrs.size())
         throw std::invalid_argument(
             "ordered_statistics: expected as many improved LLRs as "

@@ -13,10 +13,11 @@ namespace gr::neuralfec {
 
 /*!
  * Ordered-statistics decoding (Fossorier and Lin 1995): the k most reliable independent
- * positions are taken as they are and with up to `order` of them changed; of the codewords
- * that follow the one nearest to the LLRs, with the least sum of |L| over the positions
- * where it contradicts their signs, is the decision. Patterns whose changed positions alone
- * cost more than the best word so far are left out, which changes no decision.
+ * positions are taken as they are and with up to `order` of them changed; of the
+ * codewords that follow the one nearest to the LLRs, with the least sum of |L| over the
+ * positions where it contradicts their signs, is the decision. Patterns whose changed
+ * positions alone cost more than the best word so far are left out, which changes no
+ * decision.
  */
 class ordered_statistics
 {
@@ -46,11 +47,12 @@ public:
     std::size_t decode(span<const float> llrs, span<uint8_t> messages) const;
 
     /*!
-     * The same with positions ordered, and taken, by other LLRs: those that another decoder
-     * has improved. Distances are still to the LLRs of the channel.
+     * The same with positions ordered, and taken, by other LLRs: those that another
+     * decoder has improved. Distances are still to the LLRs of the channel.
      *
-     * \param reach changed positions' improved |L| sum up to at most this: if they are true
-     * a-posteriori LLRs, patterns less probable than e^-reach times no change are left out
+     * \param reach changed positions' improved |L| sum up to at most this: if they are
+     * true a-posteriori LLRs, patterns less probable than e^-reach times no change are
+     * left out
      */
     std::size_t decode_reordered(span<const float> llrs,
                                  span<const float> improved,

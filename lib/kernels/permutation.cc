@@ -16,10 +16,10 @@ permutation::permutation(span<const uint32_t> order)
     for (std::size_t i = 0; i < order.size(); i++) {
         if (order[i] >= order.size() ||
             d_inverse[order[i]] != std::numeric_limits<uint32_t>::max())
-            throw std::invalid_argument(
-                "permutation: expected each of 0 .. " + std::to_string(order.size() - 1) +
-                " once, got " + std::to_string(order[i]) + " at position " +
-                std::to_string(i));
+            throw std::invalid_argument("permutation: expected each of 0 .. " +
+                                        std::to_string(order.size() - 1) + " once, got " +
+                                        std::to_string(order[i]) + " at position " +
+                                        std::to_string(i));
         d_inverse[order[i]] = static_cast<uint32_t>(i);
     }
 }

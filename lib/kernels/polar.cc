@@ -25,9 +25,9 @@ constexpr float largest_llr = 1e20f;
 constexpr float unused_path = 1e30f;
 
 /*
- * Decodes groups of frames. A row is one value a path and frame: lane f * L + l belongs to
- * path l of frame f. Inside, LLRs are positive for bit 0 and bits are float sign masks, so
- * that an exclusive or adds bits and applies them to LLRs.
+ * Decodes groups of frames. A row is one value a path and frame: lane f * L + l belongs
+ * to path l of frame f. Inside, LLRs are positive for bit 0 and bits are float sign
+ * masks, so that an exclusive or adds bits and applies them to LLRs.
  */
 template <int L, bool Exact>
 class list_decoder
@@ -156,7 +156,8 @@ private:
                 for (std::size_t i = 0; i < d_row; i += d_lanes) {
                     V metric = hn::Load(d, d_metric.get() + i);
                     for (std::size_t j = 0; j < size; j++)
-                        metric = hn::Add(metric, penalty(hn::Load(d, llrs + j * d_row + i)));
+                        metric =
+                            hn::Add(metric, penalty(hn::Load(d, llrs + j * d_row + i)));
                     hn::Store(metric, d, d_metric.get() + i);
                 }
             return;
@@ -195,7 +196,8 @@ private:
         float* child = stage_llrs(s - 1);
         float* left = stage_left(s - 1);
         for (std::size_t i = 0; i < half * d_row; i += d_lanes)
-            hn::Store(check_node(hn::Load(d, llrs + i), hn::Load(d, upper + i)), d, child + i);
+            hn::Store(
+                check_node(hn::Load(d, llrs + i), hn::Load(d, upper + i)), d, child + i);
         reset(llr_map(s));
         reset(llr_map(s - 1));
         descend(s - 1, 2 * index, left);
@@ -259,11 +261,10 @@ private:
     void compose(int32_t* map, const int32_t* from)
     {
         if (d_row == d_lanes) {
-            hn::Store(
-                hn::TableLookupLanes(hn::Load(di, map),
-                                     hn::IndicesFromVec(di, hn::Load(di, from))),
-                di,
-                map);
+            hn::Store(hn::TableLookupLanes(hn::Load(di, map),
+                                           hn::IndicesFromVec(di, hn::Load(di, from))),
+                      di,
+                      map);
             return;
         }
         int32_t composed[L];
@@ -359,7 +360,10 @@ HWY_EXPORT(DecodePolar);
 
 namespace {
 
-bool power_of_two(std::size_t n) { return n != 0 && (n & (n - 1)) == 0; }
+bool power_of_two(std::size_t n)
+{
+    return n != 0 && (n & (n - 1)) == 0;
+}
 
 } // namespace
 
@@ -375,12 +379,13 @@ void polar_transform(span<uint8_t> x, std::size_t n)
                 x[j] ^= x[j + half];
 }
 
-successive_cancellation::successive_cancellation(std::size_t n,
-                             const std::vector<uint32_t>& information_set,
-                             std::size_t list_size,
-                             bool exact,
-                             unsigned crc_degree,
-                             uint32_t crc_polynomial)
+successive_cancellation::successive_cancellation(
+    std::size_t n,
+    const std::vector<uint32_t>& information_set,
+    std::size_t list_size,
+    bool exact,
+    unsigned crc_degree,
+    uint32_t crc_polynomial)
     : d_n(n),
       d_information(information_set),
       d_list_size(list_size),
@@ -390,29 +395,29 @@ successive_cancellation::successive_cancellation(std::size_t n,
       d_tree(2 * n)
 {
     if (!power_of_two(n) || n < 2 || n > 65536)
-        throw std::invalid_argument(
-            "successive_cancellation: expected n to be a power of two from 2 to 65536, got " +
-            std::to_string(n));
+        throw std::invalid_argument("successive_cancellation: expected n to be a power "
+                                    "of two from 2 to 65536, got " +
+                                    std::to_string(n));
     if (!power_of_two(list_size) || list_size > max_list_size)
         throw std::invalid_argument(
             "successive_cancellation: expected list_size 1, 2, 4, 8, 16 or 32, got " +
             std::to_string(list_size));
     if (crc_degree > 31 || crc_polynomial >> crc_degree != 0)
-        throw std::invalid_argument("successive_cancellation: expected a CRC of degree 0 to 31 and a "
-                                    "polynomial below it, got degree " +
-                                    std::to_string(crc_degree) + " and " +
-                                    std::to_string(crc_polynomial));
-    if (d_information.size() <= crc_degree)
         throw std::invalid_argument(
-            "successive_cancellation: expected an information set larger than the CRC of " +
-            std::to_string(crc_degree) + " bits, got " +
-            std::to_string(d_information.size()) + " positions");
+            "successive_cancellation: expected a CRC of degree 0 to 31 and a "
+            "polynomial below it, got degree " +
+            std::to_string(crc_degree) + " and " + std::to_string(crc_polynomial));
+    if (d_information.size() <= crc_degree)
+        throw std::invalid_argument("successive_cancellation: expected an information "
+                                    "set larger than the CRC of " +
+                                    std::to_string(crc_degree) + " bits, got " +
+                                    std::to_string(d_information.size()) + " positions");
     std::fill(d_tree.begin() + n, d_tree.end(), node::frozen);
     for (std::size_t i = 0; i < d_information.size(); i++) {
         if (d_information[i] >= n || (i > 0 && d_information[i] <= d_information[i - 1]))
-            throw std::invalid_argument("successive_cancellation: expected rising positions below " +
-                                        std::to_string(n) + ", got " +
-                                        std::to_string(d_information[i]));
+            throw std::invalid_argument(
+                "successive_cancellation: expected rising positions below " +
+                std::to_string(n) + ", got " + std::to_string(d_information[i]));
         d_tree[n + d_information[i]] = node::repetition;
     }
     for (std::size_t i = n - 1; i > 0; i--) {
@@ -448,14 +453,15 @@ bool successive_cancellation::crc_holds(const uint8_t* bits) const
     return true;
 }
 
-std::size_t successive_cancellation::decode(span<const float> llrs, span<uint8_t> messages) const
+std::size_t successive_cancellation::decode(span<const float> llrs,
+                                            span<uint8_t> messages) const
 {
     const std::size_t frames = llrs.size() / d_n;
     if (llrs.size() % d_n != 0 || messages.size() != frames * k())
         throw std::invalid_argument(
-            "successive_cancellation: expected frames of " + std::to_string(d_n) + " LLRs and " +
-            std::to_string(k()) + " message bits, got " + std::to_string(llrs.size()) +
-            " and " + std::to_string(messages.size()));
+            "successive_cancellation: expected frames of " + std::to_string(d_n) +
+            " LLRs and " + std::to_string(k()) + " message bits, got " +
+            std::to_string(llrs.size()) + " and " + std::to_string(messages.size()));
     return HWY_DYNAMIC_DISPATCH(DecodePolar)(*this, llrs.data(), frames, messages.data());
 }
 

@@ -28,8 +28,8 @@ void polar_transform(span<uint8_t> x, std::size_t n);
  * subcodes without frozen bits when the list has one path.
  *
  * With a cyclic redundancy check the last bits of the information set hold the check bits
- * of those before (most significant first, register starting at 0), and the best path that
- * satisfies it wins, or the best of all where none does.
+ * of those before (most significant first, register starting at 0), and the best path
+ * that satisfies it wins, or the best of all where none does.
  *
  * Frames and paths lie in the lanes of vectors; paths are copied by composing lane
  * permutations, not by moving LLRs.
@@ -49,11 +49,11 @@ public:
      * \throws std::invalid_argument
      */
     successive_cancellation(std::size_t n,
-                  const std::vector<uint32_t>& information_set,
-                  std::size_t list_size = 1,
-                  bool exact = false,
-                  unsigned crc_degree = 0,
-                  uint32_t crc_polynomial = 0);
+                            const std::vector<uint32_t>& information_set,
+                            std::size_t list_size = 1,
+                            bool exact = false,
+                            unsigned crc_degree = 0,
+                            uint32_t crc_polynomial = 0);
 
     std::size_t n() const { return d_n; }
     //! Message bits: the information set less the check bits.
@@ -67,7 +67,8 @@ public:
     std::size_t decode(span<const float> llrs, span<uint8_t> messages) const;
 
     enum class node : uint8_t { frozen, repetition, free, mixed };
-    //! What is below each node of the binary tree: the root is 1, the children 2i, 2i + 1.
+    //! What is below each node of the binary tree: the root is 1, the children 2i, 2i
+    //! + 1.
     const std::vector<node>& tree() const { return d_tree; }
     const std::vector<uint32_t>& information_set() const { return d_information; }
     std::size_t list_size() const { return d_list_size; }

@@ -11,9 +11,15 @@ namespace gr::neuralfec {
 namespace {
 
 // In Highway a target is a bit, and a lower bit is a better target.
-int64_t best(int64_t targets) { return targets & -targets; }
+int64_t best(int64_t targets)
+{
+    return targets & -targets;
+}
 
-int64_t usable_targets() { return hwy::SupportedTargets() & HWY_TARGETS; }
+int64_t usable_targets()
+{
+    return hwy::SupportedTargets() & HWY_TARGETS;
+}
 
 // What this processor runs, asked for before anything is switched off.
 const int64_t all_targets = [] {
@@ -43,7 +49,10 @@ std::vector<std::string> simd_targets()
     return names;
 }
 
-std::string simd_target() { return hwy::TargetName(best(usable_targets())); }
+std::string simd_target()
+{
+    return hwy::TargetName(best(usable_targets()));
+}
 
 void set_simd_target(const std::string& name)
 {

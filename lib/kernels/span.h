@@ -40,7 +40,7 @@ public:
     constexpr T* end() const { return d_data + d_size; }
     constexpr span subspan(std::size_t offset, std::size_t count) const
     {
-        return { d_data + offset, count };
+        return {d_data + offset, count};
     }
 
 private:

@@ -28,8 +28,9 @@ public:
      * \param deinterleave apply the inverse
      * \throws std::invalid_argument for another size or an order that is no permutation
      */
-    static sptr
-    make(std::size_t item_size, const std::vector<uint32_t>& order, bool deinterleave = false);
+    static sptr make(std::size_t item_size,
+                     const std::vector<uint32_t>& order,
+                     bool deinterleave = false);
 };
 
 } // namespace gr::neuralfec

@@ -18,7 +18,7 @@ struct test_code {
 //! Systematic with random checks; the message stands in front.
 test_code random_code(std::size_t n, std::size_t k, std::mt19937& rng)
 {
-    test_code code{ n, k, std::vector<uint8_t>(k * n), std::vector<uint8_t>(n * k) };
+    test_code code{n, k, std::vector<uint8_t>(k * n), std::vector<uint8_t>(n * k)};
     for (std::size_t r = 0; r < k; r++) {
         code.generator[r * n + r] = code.pseudo_inverse[r * k + r] = 1;
         for (std::size_t c = k; c < n; c++)
@@ -27,7 +27,9 @@ test_code random_code(std::size_t n, std::size_t k, std::mt19937& rng)
     return code;
 }
 
-float distance(const test_code& code, const std::vector<uint8_t>& message, const float* llrs)
+float distance(const test_code& code,
+               const std::vector<uint8_t>& message,
+               const float* llrs)
 {
     float sum = 0;
     for (std::size_t c = 0; c < code.n; c++) {
@@ -48,9 +50,9 @@ int main()
 
     const float everything = std::numeric_limits<float>::infinity();
 
-    // With as many changes as message bits it is maximum likelihood, whatever the LLRs and
-    // whatever the order of the positions.
-    for (std::size_t n : { 4u, 9u, 30u, 75u, 200u }) {
+    // With as many changes as message bits it is maximum likelihood, whatever the LLRs
+    // and whatever the order of the positions.
+    for (std::size_t n : {4u, 9u, 30u, 75u, 200u}) {
         const auto code = random_code(n, 4, rng);
         const ordered_statistics decoder(code.generator, code.pseudo_inverse, 4, 4);
         for (int trial = 0; trial < 100; trial++) {
@@ -82,8 +84,8 @@ int main()
         for (std::size_t j = 0; j < 20; j++) {
             llrs[j] = normal(rng);
             // The message stands in the basis.
-            improved[j] = std::copysign((j < 4 ? 2.0f : 0.0f) + std::fabs(std::sin(normal(rng))),
-                                        normal(rng));
+            improved[j] = std::copysign(
+                (j < 4 ? 2.0f : 0.0f) + std::fabs(std::sin(normal(rng))), normal(rng));
         }
         const float reach = trial % 10;
         float least = everything;
@@ -102,8 +104,9 @@ int main()
         CHECK(std::fabs(distance(code, got, llrs.data()) - least) < 1e-4f);
     }
 
-    // A higher order never ends farther away, and what leaves no doubt is found at order 0.
-    for (std::size_t k : { 20u, 70u, 140u }) {
+    // A higher order never ends farther away, and what leaves no doubt is found at order
+    // 0.
+    for (std::size_t k : {20u, 70u, 140u}) {
         const auto code = random_code(2 * k, k, rng);
         for (int trial = 0; trial < 20; trial++) {
             std::vector<float> llrs(2 * k), sure(2 * k, -2.0f);
@@ -129,14 +132,15 @@ int main()
     CHECK_THROWS(ordered_statistics(code.generator, code.pseudo_inverse, 4, 5));
     CHECK_THROWS(ordered_statistics(code.generator, code.generator, 4, 1));
     CHECK_THROWS(ordered_statistics(code.generator, code.pseudo_inverse, 3, 1));
-    CHECK_THROWS(gf2_map(std::vector<uint8_t>{ 0, 2 }, 1));
-    CHECK_THROWS(gf2_map(std::vector<uint8_t>{ 0, 1, 1 }, 2));
+    CHECK_THROWS(gf2_map(std::vector<uint8_t>{0, 2}, 1));
+    CHECK_THROWS(gf2_map(std::vector<uint8_t>{0, 1, 1}, 2));
     const ordered_statistics decoder(code.generator, code.pseudo_inverse, 4, 1);
     std::vector<float> llrs(12);
     std::vector<uint8_t> message(4);
     CHECK_THROWS(decoder.decode(llrs, message));
     llrs.resize(8);
-    CHECK_THROWS(decoder.decode_reordered(llrs, std::vector<float>(7), everything, message));
+    CHECK_THROWS(
+        decoder.decode_reordered(llrs, std::vector<float>(7), everything, message));
     CHECK_THROWS(decoder.decode_reordered(llrs, llrs, -1.0f, message));
     return 0;
 }

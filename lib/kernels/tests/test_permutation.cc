@@ -11,16 +11,16 @@ using namespace gr::neuralfec;
 int main()
 {
     // By hand: out[i] = in[order[i]].
-    const std::vector<uint32_t> order{ 2, 0, 1 };
+    const std::vector<uint32_t> order{2, 0, 1};
     const permutation p(order);
-    const std::vector<float> in{ 10, 11, 12, 20, 21, 22 };
+    const std::vector<float> in{10, 11, 12, 20, 21, 22};
     std::vector<float> out(6), back(6);
     p.apply<float>(in, out);
-    CHECK((out == std::vector<float>{ 12, 10, 11, 22, 20, 21 }));
+    CHECK((out == std::vector<float>{12, 10, 11, 22, 20, 21}));
     p.invert<float>(out, back);
     CHECK(back == in);
 
-    for (std::size_t size : { 1u, 2u, 648u, 1000u }) {
+    for (std::size_t size : {1u, 2u, 648u, 1000u}) {
         auto random = permutation::random(size, 7).order();
         CHECK(random == permutation::random(size, 7).order());
         CHECK(size < 3 || random != permutation::random(size, 8).order());
@@ -31,8 +31,8 @@ int main()
     }
 
     CHECK_THROWS(permutation(std::vector<uint32_t>{}));
-    CHECK_THROWS(permutation(std::vector<uint32_t>{ 0, 0 }));
-    CHECK_THROWS(permutation(std::vector<uint32_t>{ 0, 2 }));
+    CHECK_THROWS(permutation(std::vector<uint32_t>{0, 0}));
+    CHECK_THROWS(permutation(std::vector<uint32_t>{0, 2}));
     std::vector<float> uneven(4);
     CHECK_THROWS(p.apply<float>(uneven, uneven));
 

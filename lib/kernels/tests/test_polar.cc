@@ -60,7 +60,7 @@ std::vector<uint8_t> cancel(const std::vector<double>& llrs,
 {
     const std::size_t n = llrs.size(), half = n / 2;
     if (n == 1)
-        return { u[offset] = is_free[offset] && llrs[0] < 0 };
+        return {u[offset] = is_free[offset] && llrs[0] < 0};
     std::vector<double> a(half), b(half);
     for (std::size_t i = 0; i < half; i++) {
         const double p = llrs[i], q = llrs[i + half];
@@ -85,9 +85,9 @@ void check_target()
 
     // A list as large as the code is maximum likelihood decoding.
     for (const std::vector<uint32_t>& information :
-         { std::vector<uint32_t>{ 3, 5, 6, 7 }, std::vector<uint32_t>{ 7, 11, 13, 14, 15 } }) {
+         {std::vector<uint32_t>{3, 5, 6, 7}, std::vector<uint32_t>{7, 11, 13, 14, 15}}) {
         const std::size_t n = information.back() + 1;
-        for (bool exact : { false, true }) {
+        for (bool exact : {false, true}) {
             const successive_cancellation list(n, information, 32, exact);
             int different_from_sc = 0;
             const successive_cancellation sc(n, information, 1, exact);
@@ -104,12 +104,12 @@ void check_target()
     }
 
     // One path, any number of frames: the recursion, frozen and free subcodes and all.
-    const std::vector<uint32_t> information{ 7, 10, 11, 12, 13, 14, 15, 22, 24, 25, 26,
-                                             27, 28, 29, 30, 31 };
+    const std::vector<uint32_t> information{
+        7, 10, 11, 12, 13, 14, 15, 22, 24, 25, 26, 27, 28, 29, 30, 31};
     std::vector<uint8_t> is_free(32, 0);
     for (uint32_t i : information)
         is_free[i] = 1;
-    for (bool exact : { false, true }) {
+    for (bool exact : {false, true}) {
         const std::size_t frames = 67;
         std::vector<float> llrs;
         std::vector<uint8_t> expected, sent(information.size());
@@ -130,7 +130,7 @@ void check_target()
     }
 
     // A sent word without noise passes with every list size; bad LLRs are counted.
-    for (std::size_t list_size : { 1, 2, 4, 8, 16, 32 }) {
+    for (std::size_t list_size : {1, 2, 4, 8, 16, 32}) {
         std::vector<uint8_t> sent(information.size()), got(sent);
         auto llrs = noisy(sent, 32, information, rng, 0.05f);
         llrs[3] = std::nanf("");
@@ -143,17 +143,17 @@ void check_target()
 
     // x^3 + x + 1: of the two best words the one that satisfies the check wins. Message
     // 1011 has the remainder of x^3 (x^3 + x + 1), zero.
-    const std::vector<uint32_t> all{ 0, 1, 2, 3, 4, 5, 6, 7 };
-    const successive_cancellation checked(8, { 1, 2, 3, 4, 5, 6, 7 }, 8, false, 3, 3);
+    const std::vector<uint32_t> all{0, 1, 2, 3, 4, 5, 6, 7};
+    const successive_cancellation checked(8, {1, 2, 3, 4, 5, 6, 7}, 8, false, 3, 3);
     CHECK(checked.k() == 4);
-    std::vector<uint8_t> x{ 0, 1, 0, 1, 1, 0, 0, 0 }, got(4);
+    std::vector<uint8_t> x{0, 1, 0, 1, 1, 0, 0, 0}, got(4);
     polar_transform(x, 8);
     std::vector<float> llrs(8);
     for (std::size_t i = 0; i < 8; i++)
         llrs[i] = x[i] ? 1.0f : -1.0f;
     llrs[2] *= -0.1f;
     checked.decode(llrs, got);
-    CHECK((got == std::vector<uint8_t>{ 1, 0, 1, 1 }));
+    CHECK((got == std::vector<uint8_t>{1, 0, 1, 1}));
 }
 
 } // namespace
@@ -164,11 +164,11 @@ int main()
         set_simd_target(target);
         check_target();
     }
-    const std::vector<uint32_t> information{ 3, 5 };
+    const std::vector<uint32_t> information{3, 5};
     CHECK_THROWS(successive_cancellation(7, information));
     CHECK_THROWS(successive_cancellation(0, information));
     CHECK_THROWS(successive_cancellation(4, information));
-    CHECK_THROWS(successive_cancellation(8, std::vector<uint32_t>{ 5, 3 }));
+    CHECK_THROWS(successive_cancellation(8, std::vector<uint32_t>{5, 3}));
     CHECK_THROWS(successive_cancellation(8, std::vector<uint32_t>{}));
     CHECK_THROWS(successive_cancellation(8, information, 3));
     CHECK_THROWS(successive_cancellation(8, information, 64));

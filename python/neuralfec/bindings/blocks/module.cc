@@ -16,7 +16,7 @@ void bind_llr_quantizer(py::module& m);
 void bind_polar_decoder(py::module& m);
 void bind_osd_decoder(py::module& m);
 void bind_viterbi_decoder(py::module& m);
-}
+} // namespace gr::neuralfec
 
 // import_array() is a macro that returns from the function it stands in.
 static void* init_numpy()

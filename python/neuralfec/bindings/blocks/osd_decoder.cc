@@ -24,18 +24,21 @@ void bind_osd_decoder(py::module& m)
              "generator: G, k rows of n bits, one after the other.\n"
              "pseudo_inverse: n rows of k bits, G pseudo_inverse = I.\n"
              "k: message bits.\n"
-             "order: how many of the most reliable positions are changed at most, 0 to 4.\n"
+             "order: how many of the most reliable positions are changed at most, 0 to "
+             "4.\n"
              "ValueError for anything else.")
-        .def("stats",
-             &osd_decoder::stats,
-             "frames decoded; bad_samples: LLRs that were NaN or infinite, counted as 0.");
-    m.def("generic_osd_decoder",
-          &make_generic_osd_decoder,
-          py::arg("generator"),
-          py::arg("pseudo_inverse"),
-          py::arg("k"),
-          py::arg("order") = 2,
-          "osd_decoder as a fec.generic_decoder, for fec.extended_decoder and the others.");
+        .def(
+            "stats",
+            &osd_decoder::stats,
+            "frames decoded; bad_samples: LLRs that were NaN or infinite, counted as 0.");
+    m.def(
+        "generic_osd_decoder",
+        &make_generic_osd_decoder,
+        py::arg("generator"),
+        py::arg("pseudo_inverse"),
+        py::arg("k"),
+        py::arg("order") = 2,
+        "osd_decoder as a fec.generic_decoder, for fec.extended_decoder and the others.");
 }
 
 } // namespace gr::neuralfec

@@ -32,9 +32,10 @@ void bind_polar_decoder(py::module& m)
              py::arg("crc_degree") = 0,
              py::arg("crc_polynomial") = 0,
              doc)
-        .def("stats",
-             &polar_decoder::stats,
-             "frames decoded; bad_samples: LLRs that were NaN or infinite, counted as 0.");
+        .def(
+            "stats",
+            &polar_decoder::stats,
+            "frames decoded; bad_samples: LLRs that were NaN or infinite, counted as 0.");
     m.def("generic_polar_decoder",
           &make_generic_polar_decoder,
           py::arg("n"),
@@ -43,7 +44,8 @@ void bind_polar_decoder(py::module& m)
           py::arg("exact") = false,
           py::arg("crc_degree") = 0,
           py::arg("crc_polynomial") = 0,
-          "polar_decoder as a fec.generic_decoder, for fec.extended_decoder and the others.");
+          "polar_decoder as a fec.generic_decoder, for fec.extended_decoder and the "
+          "others.");
 }
 
 } // namespace gr::neuralfec

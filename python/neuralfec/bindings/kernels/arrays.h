@@ -21,13 +21,13 @@ using array = py::array_t<T, py::array::c_style | py::array::forcecast>;
 template <typename T>
 span<const T> view(const array<T>& a)
 {
-    return { a.data(), static_cast<std::size_t>(a.size()) };
+    return {a.data(), static_cast<std::size_t>(a.size())};
 }
 
 template <typename T>
 span<T> mutable_view(array<T>& a)
 {
-    return { a.mutable_data(), static_cast<std::size_t>(a.size()) };
+    return {a.mutable_data(), static_cast<std::size_t>(a.size())};
 }
 
 } // namespace gr::neuralfec

@@ -35,20 +35,19 @@ void bind_belief_code(py::module& m)
                                })
         .def_property_readonly(
             "candidates", [](const belief_table& t) { return rows_of(t.candidates, t); })
-        .def_property_readonly("odds",
-                               [](const py::object& self) {
-                                   auto& t = self.cast<belief_table&>();
-                                   return py::array_t<float>(
-                                       {t.blocks, t.groups}, t.odds.data(), self);
-                               })
-        .def_property_readonly("decided",
-                               [](const py::object& self) {
-                                   auto& t = self.cast<belief_table&>();
-                                   return py::array_t<uint8_t>({t.blocks, t.groups},
-                                                               t.decided.data(),
-                                                               self)
-                                       .attr("view")("bool");
-                               })
+        .def_property_readonly(
+            "odds",
+            [](const py::object& self) {
+                auto& t = self.cast<belief_table&>();
+                return py::array_t<float>({t.blocks, t.groups}, t.odds.data(), self);
+            })
+        .def_property_readonly(
+            "decided",
+            [](const py::object& self) {
+                auto& t = self.cast<belief_table&>();
+                return py::array_t<uint8_t>({t.blocks, t.groups}, t.decided.data(), self)
+                    .attr("view")("bool");
+            })
         .def(
             "decisions",
             [](const belief_table& t, const array<uint32_t>& blocks) {
@@ -57,9 +56,9 @@ void bind_belief_code(py::module& m)
                 for (std::size_t i = 0; i < n * t.groups; i++) {
                     const std::size_t block = blocks.data()[i / t.groups];
                     if (block >= t.blocks)
-                        throw std::invalid_argument("belief_table: expected blocks below " +
-                                                    std::to_string(t.blocks) + ", got " +
-                                                    std::to_string(block));
+                        throw std::invalid_argument(
+                            "belief_table: expected blocks below " +
+                            std::to_string(t.blocks) + ", got " + std::to_string(block));
                     const std::size_t row = block * t.groups + i % t.groups;
                     out.mutable_data()[i] =
                         static_cast<uint8_t>(t.classes[row * t.patterns]);
@@ -177,7 +176,8 @@ void bind_belief_code(py::module& m)
             py::arg("blocks"),
             py::arg("levels"),
             py::arg("threshold"),
-            "Bayes' rule for groups not decided, levels (blocks, groups); sets the table's\n"
+            "Bayes' rule for groups not decided, levels (blocks, groups); sets the "
+            "table's\n"
             "odds and decided.");
 }
 

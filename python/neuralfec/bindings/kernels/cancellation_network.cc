@@ -22,15 +22,16 @@ void bind_cancellation_network(py::module& m)
         .def_property_readonly("n", &net::n)
         .def_property_readonly("k", &net::k)
         .def_property_readonly("parameters", &net::parameters)
-        .def_property_readonly("layers",
-                               [](const net& self) {
-                                   py::list layers;
-                                   for (const auto& l : self.layers())
-                                       layers.append(py::make_tuple(
-                                           l.in, l.out, l.biases, l.weight, l.bias));
-                                   return layers;
-                               },
-                               "(in, out, biases, where the weights, the biases start) each.")
+        .def_property_readonly(
+            "layers",
+            [](const net& self) {
+                py::list layers;
+                for (const auto& l : self.layers())
+                    layers.append(
+                        py::make_tuple(l.in, l.out, l.biases, l.weight, l.bias));
+                return layers;
+            },
+            "(in, out, biases, where the weights, the biases start) each.")
         .def(
             "estimate",
             [](const net& self,
@@ -39,7 +40,7 @@ void bind_cancellation_network(py::module& m)
                const array<uint8_t>& u,
                std::size_t passes) {
                 const std::size_t frames = reliabilities.size() / self.n();
-                array<float> message({ frames, self.k() }), codeword({ frames, self.n() });
+                array<float> message({frames, self.k()}), codeword({frames, self.n()});
                 const auto p = view(parameters);
                 const auto r = view(reliabilities);
                 const auto bits = view(u);
@@ -55,7 +56,8 @@ void bind_cancellation_network(py::module& m)
             py::arg("reliabilities"),
             py::arg("u"),
             py::arg("passes"),
-            "Flips of messages (F, k) and codewords (F, n) as log P(flip) - log P(no flip), of "
+            "Flips of messages (F, k) and codewords (F, n) as log P(flip) - log P(no "
+            "flip), of "
             "reliabilities (F, n) and bits u (F, n) of which the frozen are read.")
         .def(
             "gradient",

@@ -16,7 +16,7 @@ void bind_ordered_statistics(pybind11::module& m);
 void bind_cancellation_network(pybind11::module& m);
 void bind_convolutional(pybind11::module& m);
 void bind_recurrent(pybind11::module& m);
-}
+} // namespace gr::neuralfec
 
 PYBIND11_MODULE(_kernels, m)
 {

@@ -13,8 +13,8 @@ template <typename T>
 std::size_t frames_of(const array<T>& a, std::size_t length, const char* what)
 {
     if (a.ndim() != 2 || a.shape(1) != py::ssize_t(length))
-        throw std::invalid_argument(std::string("expected ") + what + " of shape (frames, " +
-                                    std::to_string(length) + ")");
+        throw std::invalid_argument(std::string("expected ") + what +
+                                    " of shape (frames, " + std::to_string(length) + ")");
     return a.shape(0);
 }
 
@@ -32,7 +32,7 @@ void bind_ordered_statistics(py::module& m)
         .def(
             "apply",
             [](const gf2_map& self, const array<uint8_t>& x) {
-                array<uint8_t> y({ frames_of(x, self.rows(), "bits"), self.columns() });
+                array<uint8_t> y({frames_of(x, self.rows(), "bits"), self.columns()});
                 const auto in = view(x);
                 const auto out = mutable_view(y);
                 {
@@ -49,7 +49,8 @@ void bind_ordered_statistics(py::module& m)
                          const array<uint8_t>& pseudo_inverse,
                          unsigned order) {
                  if (generator.ndim() != 2)
-                     throw std::invalid_argument("expected a generator of two dimensions");
+                     throw std::invalid_argument(
+                         "expected a generator of two dimensions");
                  return ordered_statistics(
                      view(generator), view(pseudo_inverse), generator.shape(0), order);
              }),
@@ -65,7 +66,7 @@ void bind_ordered_statistics(py::module& m)
                 const std::size_t frames = frames_of(llrs, self.n(), "LLRs");
                 if (improved)
                     frames_of(*improved, self.n(), "improved LLRs");
-                array<uint8_t> messages({ frames, self.k() });
+                array<uint8_t> messages({frames, self.k()});
                 const auto in = view(llrs);
                 const auto order = improved ? view(*improved) : in;
                 const auto out = mutable_view(messages);
@@ -80,9 +81,12 @@ void bind_ordered_statistics(py::module& m)
             py::arg("llrs"),
             py::arg("improved") = py::none(),
             py::arg("reach") = std::numeric_limits<float>::infinity(),
-            "Messages uint8 (F, k) of LLRs float32 (F, n), and the number of NaN and infinite "
-            "LLRs, which count as 0. Positions are ordered by the improved LLRs, if given, and "
-            "only those are changed together whose improved |L| sum up to at most reach.");
+            "Messages uint8 (F, k) of LLRs float32 (F, n), and the number of NaN and "
+            "infinite "
+            "LLRs, which count as 0. Positions are ordered by the improved LLRs, if "
+            "given, and "
+            "only those are changed together whose improved |L| sum up to at most "
+            "reach.");
 }
 
 } // namespace gr::neuralfec

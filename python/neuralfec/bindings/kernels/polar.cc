@@ -28,7 +28,7 @@ void bind_polar(py::module& m)
                 if (llrs.ndim() != 2 || llrs.shape(1) != py::ssize_t(decoder.n()))
                     throw std::invalid_argument("expected LLRs of shape (frames, " +
                                                 std::to_string(decoder.n()) + ")");
-                array<uint8_t> messages({ std::size_t(llrs.shape(0)), decoder.k() });
+                array<uint8_t> messages({std::size_t(llrs.shape(0)), decoder.k()});
                 const auto in = view(llrs);
                 const auto out = mutable_view(messages);
                 std::size_t not_finite;
@@ -39,7 +39,8 @@ void bind_polar(py::module& m)
                 return py::make_tuple(messages, not_finite);
             },
             py::arg("llrs"),
-            "Messages uint8 (F, k) of LLRs float32 (F, n), and the number of NaN and infinite "
+            "Messages uint8 (F, k) of LLRs float32 (F, n), and the number of NaN and "
+            "infinite "
             "LLRs, which count as 0.");
 }
 
