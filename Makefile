@@ -1,18 +1,45 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# make demo and make test do all, installs included, on Debian 12 and Ubuntu 24.04.
+# make demo and make test do all, installs included, on Debian 12 and 13 and Ubuntu 24.04.
+# `make help` lists the targets.
+
+# Make, venv and CMake's FindPython split paths at spaces and would write outside the checkout.
+ifneq ($(words $(CURDIR)),1)
+$(error The path of this checkout has a space in it: "$(CURDIR)". Move it to a path without one)
+endif
+ifneq ($(shell test -w . && echo yes),yes)
+$(error This checkout cannot be written to: "$(CURDIR)". Copy it to a folder of your own, or configure a build elsewhere: cmake -S "$(CURDIR)" -B build)
+endif
+
 VENV := $(CURDIR)/.venv
 PYTHON := $(VENV)/bin/python
 BUILD := build
 # The system's Python: GNU Radio is not there for a pyenv or conda one.
 SYSTEM_PYTHON := /usr/bin/python3
+# NumPy is the one that the distribution's GNU Radio was built for: pip may not replace it.
+PIP_INSTALL = $(PYTHON) -m pip install --disable-pip-version-check -c $(BUILD)/constraints.txt
 
-SOURCES := $(shell find CMakeLists.txt lib include python grc apps -type f \
+SOURCES := $(shell find CMakeLists.txt cmake lib include python grc apps -type f \
 	-not -path '*/__pycache__/*' -not -path '*/kernels/tests/*' 2>/dev/null)
 CXX_FILES = $(shell find lib include python -name '*.cc' -o -name '*.h')
 
-.PHONY: all demo test test-kernels test-python lint format sanitize bench clean
+.PHONY: all help demo test test-kernels test-python training lint format sanitize bench docs deb \
+	bare-machine uninstall clean distclean
 
 all: $(BUILD)/installed
+
+help:
+	@echo "make demo          install what is missing, build, send a file over a fading link"
+	@echo "make test          all tests; brings what they need, torch included"
+	@echo "make               build and install into .venv"
+	@echo "make training      bring torch: training, float quantizers, the torch_model block"
+	@echo "make docs          the documentation as a site in build/docs"
+	@echo "make bench         tables of speed, beside other programs where there are any"
+	@echo "make lint, format  check or mend the style"
+	@echo "make sanitize      tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make deb           a Debian package in build/deb"
+	@echo "make bare-machine  play a new user on a bare Debian (needs root and debootstrap)"
+	@echo "make uninstall     take the module out of .venv"
+	@echo "make clean         remove build; make distclean removes .venv, too"
 
 $(BUILD)/system-packages: scripts/install_system_packages.sh
 	scripts/install_system_packages.sh
@@ -20,7 +47,19 @@ $(BUILD)/system-packages: scripts/install_system_packages.sh
 
 $(BUILD)/python-packages: requirements.txt $(BUILD)/system-packages
 	test -x $(PYTHON) || $(SYSTEM_PYTHON) -m venv --system-site-packages $(VENV)
-	$(PYTHON) -m pip install -q --disable-pip-version-check -r requirements.txt
+	@$(SYSTEM_PYTHON) -c 'import numpy; print("numpy==" + numpy.__version__)' > $(BUILD)/constraints.txt
+	$(PIP_INSTALL) -q -r requirements.txt
+	@touch $@
+
+# torch by any way that the user likes will do: the distribution's, a CUDA build, a CPU build.
+$(BUILD)/training-packages: requirements-training.txt $(BUILD)/python-packages
+	@$(PYTHON) -c 'import torch' 2>/dev/null || \
+		echo "Bringing torch. From PyPI that is the CUDA build on x86-64, 2.7 GB, some minutes."
+	$(PYTHON) -c 'import torch' 2>/dev/null || $(PIP_INSTALL) -r requirements-training.txt
+	@touch $@
+
+$(BUILD)/development-packages: requirements-development.txt $(BUILD)/python-packages
+	$(PIP_INSTALL) -q -r requirements-development.txt
 	@touch $@
 
 $(BUILD)/installed: $(SOURCES) $(BUILD)/python-packages
@@ -38,33 +77,53 @@ demo: $(BUILD)/installed
 		--json demo-output/bicm_link.json
 	@echo "Pictures and the file that came through: demo-output/"
 
+training: $(BUILD)/training-packages
+
 test: test-kernels test-python
 
 test-kernels: $(BUILD)/installed
 	ctest --test-dir $(BUILD)/release --output-on-failure
 
 # One thread: on few cores torch's threads wait for each other more than they help.
-test-python: $(BUILD)/installed
+test-python: $(BUILD)/installed $(BUILD)/training-packages $(BUILD)/development-packages
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest
 
-sanitize: $(BUILD)/installed
+sanitize: $(BUILD)/installed $(BUILD)/training-packages $(BUILD)/development-packages
 	scripts/sanitize.sh
 
 # One thread, so that ratios compare algorithms and not machines.
-bench: $(BUILD)/installed
+bench: $(BUILD)/installed $(BUILD)/training-packages
 	@for script in benchmarks/*.py; do \
 		echo "== $$script"; OMP_NUM_THREADS=1 $(PYTHON) $$script || exit 1; \
 	done
 
-lint: $(BUILD)/python-packages
+lint: $(BUILD)/development-packages
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/clang-format --dry-run -Werror $(CXX_FILES)
 
-format: $(BUILD)/python-packages
+format: $(BUILD)/development-packages
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 	@$(VENV)/bin/clang-format -i $(CXX_FILES)
 
+deb: $(BUILD)/system-packages
+	cmake -S . -B $(BUILD)/deb -G Ninja -DCMAKE_INSTALL_PREFIX=/usr -DGR_PYTHON_DIR=lib/python3/dist-packages \
+		-DPYTHON_EXECUTABLE=$(SYSTEM_PYTHON) > $(BUILD)/configure-deb.log || { cat $(BUILD)/configure-deb.log; exit 1; }
+	cmake --build $(BUILD)/deb
+	cd $(BUILD)/deb && cpack -G DEB
+	@ls $(BUILD)/deb/*.deb
+
+bare-machine:
+	scripts/bare_machine.sh
+
+uninstall:
+	@test -f $(BUILD)/release/install_manifest.txt || { echo "Nothing is installed from here."; exit 1; }
+	cmake --build $(BUILD)/release --target uninstall
+	rm -f $(BUILD)/installed
+
 clean:
-	rm -rf $(BUILD) $(VENV)
+	rm -rf $(BUILD)
+
+distclean: clean
+	rm -rf $(VENV)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Removes every file that the last `cmake --install` of this build put somewhere.
+set(MANIFEST ${CMAKE_CURRENT_BINARY_DIR}/install_manifest.txt)
+if(NOT EXISTS ${MANIFEST})
+    message(FATAL_ERROR "Nothing to uninstall: ${MANIFEST} is not there")
+endif()
+file(STRINGS ${MANIFEST} FILES)
+foreach(FILE IN LISTS FILES)
+    set(INSTALLED $ENV{DESTDIR}${FILE})
+    if(EXISTS ${INSTALLED} OR IS_SYMLINK ${INSTALLED})
+        message(STATUS "Removing ${INSTALLED}")
+        file(REMOVE ${INSTALLED})
+    endif()
+    # Python leaves its compiled modules beside the sources.
+    get_filename_component(FOLDER ${INSTALLED} DIRECTORY)
+    file(REMOVE_RECURSE ${FOLDER}/__pycache__)
+endforeach()
+# Folders of ours that are empty now, the deepest first.
+list(TRANSFORM FILES REPLACE "/[^/]*$" "")
+list(REMOVE_DUPLICATES FILES)
+list(SORT FILES ORDER DESCENDING)
+foreach(FOLDER IN LISTS FILES)
+    file(GLOB LEFT $ENV{DESTDIR}${FOLDER}/*)
+    if(FOLDER MATCHES "neuralfec" AND NOT LEFT)
+        file(REMOVE_RECURSE $ENV{DESTDIR}${FOLDER})
+    endif()
+endforeach()
