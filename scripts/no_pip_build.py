@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers `pip install .`: the module is C++ against the installed GNU Radio, so CMake builds it."""
+"""Answers `pip install .`: CMake builds the module against the GNU Radio of this machine."""
 
 MESSAGE = """
 gr-neuralfec is built against the GNU Radio of this machine, which pip knows nothing of.
   Into a virtual environment of the checkout:   make demo
-  Into the system:   cmake -S . -B build && cmake --build build && sudo cmake --install build && sudo ldconfig
+  Into the system:   cmake -S . -B build && cmake --build build
+                     sudo cmake --install build && sudo ldconfig
 """
 
 
