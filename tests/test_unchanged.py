@@ -100,18 +100,24 @@ def train_syndrome(network, folder, patch):
 
     def interrupted(*arguments):
         calls.append(arguments)
-        if len(calls) > 10:
+        if len(calls) == 10:
             signal.raise_signal(signal.SIGINT)
         return make(*arguments)
 
     patch.setattr(BicmChain, "__call__", interrupted)
-    file = folder / "checkpoint"
+    file = folder / "m.pt"
     options = {"cancellation": "{}", "gru": '{"scale": 1}'}[network]
-    arguments = ["--code", "polar-nr:64,32", "--network", network, "--options", options]
-    arguments += ["--minutes", "1000", "--batch", "32", "--seed", "3", "--checkpoint", str(file)]
-    training.main(arguments)
-    state = torch.load(file, weights_only=True)
-    return {"parameters": sample(state["parameters"]), "average": sample(state["ema"])}
+    arguments = [str(file), "--code", "polar-nr:64,32", "--network", network]
+    training.main([*arguments, "--options", options, "--batch", "32", "--seed", "3"])
+    assert len(calls) == 10
+    state = torch.load(folder / "m.pt.checkpoint", weights_only=True)
+    parts = state["done"]["training"]["parts"]
+    # Of the cancellation network, without what the code gives.
+    names = ["weights"] if network == "cancellation" else list(parts["network"])
+    return {
+        "parameters": sample(parts["network"][name] for name in names),
+        "average": sample(parts["average"][f"module.{name}"] for name in names),
+    }
 
 
 def train_sequence(channel, folder, patch):

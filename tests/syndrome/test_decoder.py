@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import json
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -133,19 +136,10 @@ def test_bit_permutations_map_the_code_to_itself():
         SyndromeDecoder(CODE, None, automorphisms=np.roll(np.arange(64), 1)[None])
 
 
-def small_state(network, samples=0):
-    return {
-        "ema": [p.detach().clone() for p in network.parameters()],
-        "options": OPTIONS,
-        "step": 0,
-        "samples": samples,
-    }
-
-
 @pytest.fixture(scope="module")
 def model(network, tmp_path_factory):
     file = tmp_path_factory.mktemp("model") / "small.pt"
-    training.export(network, CODE, small_state(network), file)
+    training.export(network, CODE, file, parameters={})
     return str(file)
 
 
@@ -184,7 +178,7 @@ def test_other_networks_decode_any_code(tmp_path):
     torch.manual_seed(6)
     network = RecurrentEstimator(code, layers=1, scale=1)
     file = tmp_path / "gru.pt"
-    training.export(network, code, small_state(network) | {"options": {}}, file)
+    training.export(network, code, file, parameters={})
     batch = BicmChain(code, "qam16", seed=7)(6.0, 50)
     decoded, _ = decoders.decoder(f"syndrome-osd:1,{file}", code).decode(batch.llrs.numpy())
     messages = batch.messages.numpy()
@@ -192,52 +186,68 @@ def test_other_networks_decode_any_code(tmp_path):
     assert bit_errors(decoded, messages) <= 1.2 * bit_errors(alone, messages) + 5
 
 
-def test_training_learns_and_resumes(tmp_path):
+def test_training_learns_stops_and_goes_on(tmp_path, monkeypatch):
     code = codes.code("polar-nr:32,16")
-    options = {"features": 2, "hidden": 8, "leaf_hidden": 8, "passes": 1}
+    sizes = {"features": 2, "hidden": 8, "leaf_hidden": 8, "passes": 1}
     batch = BicmChain(code, "qam16", seed=8)(4.0, 4000)
+    options = ["--code", "polar-nr:32,16", "--options", json.dumps(sizes), "--mix", "qam16:3:5"]
+    options += ["--batch", "64", "--steps", "400"]
 
     def loss(parameters):
-        trained = CancellationNetwork(code, **options)
+        trained = CancellationNetwork(code, **sizes)
         with torch.no_grad():
-            trained.weights.copy_(parameters[0])
+            trained.weights.copy_(parameters)
             return training.loss_of(trained, batch).item()
 
-    torch.manual_seed(9)
-    network = CancellationNetwork(code, **options)
-    before = loss([network.weights])
-    run = {
-        "mix": [("qam16", 3.0, 5.0)],
-        "checkpoint": tmp_path / "run.ckpt",
-        "batch": 64,
-        "quiet": True,
-    }
-    first = training.train(code, network, options, seconds=2.0, **run)
-    assert loss(first["ema"]) < before
-    # The time is that of all runs together.
-    again = CancellationNetwork(code, **options)
-    assert training.train(code, again, options, seconds=2.0, **run)["step"] == first["step"]
-    second = training.train(code, again, options, seconds=2.2, **run)
-    assert second["step"] > first["step"] and second["samples"] == 64 * second["step"]
-    with pytest.raises(ValueError, match="options"):
-        training.train(code, network, options | {"hidden": 4}, seconds=0.1, **run)
-    for text in ("qam16", "qam16:3", "qam16:a:b"):
-        with pytest.raises(ValueError, match="CONSTELLATION"):
-            training.parse_mix(text)
+    torch.manual_seed(1)
+    before = loss(CancellationNetwork(code, **sizes).weights)
+    whole, pieces = tmp_path / "whole.pt", tmp_path / "pieces.pt"
+    assert training.main([str(whole), *options]) == 0
+    after = models.state_dict(whole)["weights"]
+    assert loss(after) < 0.99 * before
+    card = models.read_card(whole)
+    assert card.training.steps == 400 and card.parameters["samples"] == 400 * 64
+    assert card.parameters["cancellation_network"] == sizes
+
+    make, calls = BicmChain.__call__, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 150:
+            signal.raise_signal(signal.SIGINT)
+        return make(*arguments)
+
+    monkeypatch.setattr(BicmChain, "__call__", interrupted)
+    assert training.main([str(pieces), *options]) == 75
+    assert training.main([str(pieces), *options]) == 0
+    assert torch.equal(models.state_dict(pieces)["weights"], after)
+    # On from a model, of the same code only.
+    more = tmp_path / "more.pt"
+    assert training.main([str(more), *options, "--init", str(whole), "--steps", "3"]) == 0
+    assert loss(models.state_dict(more)["weights"]) < 0.99 * before
+    # Not from one of another code, nor of another size (rm:2,5 is the same code).
+    for other in ("rm:1,5", "rm:2,5"):
+        assert training.main([str(more), "--code", other, "--init", str(whole)]) == 2
+
+
+@pytest.mark.parametrize("text", ["qam16", "qam16:3", "qam16:a:b"])
+def test_refuses_other_mixes(text):
+    with pytest.raises(ValueError, match="CONSTELLATION"):
+        training.parse_mix(text)
 
 
 def test_a_teacher_s_words_take_the_place_of_those_sent():
     """They explain the same syndrome, and are never farther from the LLRs."""
     code = codes.code("polar-nr:16,8")
     batch = BicmChain(code, "qam16", seed=10)(0.0, 500)
-    taught = training.Teacher(code, "osd:4")(batch)
+    taught = training.Teacher(code, OrderedStatistics(code, 4))(batch)
     assert torch.equal(taught.syndrome, batch.syndrome)
     for name, matrix in (("syndrome", code.parity_check.T), ("message_flips", code.pseudo_inverse)):
         expected = (taught.flips @ torch.tensor(matrix, dtype=torch.float32)).remainder(2)
         assert torch.equal(getattr(taught, name), expected)
     costs = [(b.flips * b.reliabilities).sum(1) for b in (taught, batch)]
     assert (costs[0] <= costs[1] + 1e-4).all() and (costs[0] < costs[1]).any()
-    poor = training.Teacher(code, "osd:0")(batch)
+    poor = training.Teacher(code, OrderedStatistics(code, 0))(batch)
     worse = (poor.flips * poor.reliabilities).sum(1) > costs[1] + 1e-4
     assert not worse.any()
 

@@ -87,6 +87,7 @@ class CancellationNetwork(nn.Module):
         if min(hidden, leaf_hidden) < 4 or hidden % 4 or leaf_hidden % 4:
             raise ValueError(f"expected multiples of 4, got widths {hidden} and {leaf_hidden}")
         self.n, self.k, self.features, self.passes = code.n, code.k, features, passes
+        self.hidden, self.leaf_hidden = hidden, leaf_hidden
         self.levels = int(math.log2(code.n // _LEAF))
         self.layers, parameters = _layout(code, features, hidden, leaf_hidden)
         self.register_buffer("unfrozen", torch.tensor(code.unfrozen.astype(np.int64)))
@@ -104,6 +105,12 @@ class CancellationNetwork(nn.Module):
             torch.tensor((positions[:, None] & positions) == positions, dtype=torch.float32),
         )
         self.reset()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The arguments that make this network, but for the code."""
+        names = ("features", "hidden", "leaf_hidden", "passes")
+        return {name: getattr(self, name) for name in names}
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Random first layers; second layers that leave the rules' LLRs as they are."""

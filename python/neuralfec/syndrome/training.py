@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Trains the estimators; resumes where the checkpoint left off.
+"""Trains the estimators of syndrome-based decoding.
 
-    python -m neuralfec.syndrome.training --code polar-nr:64,32 --network cancellation \\
-        --mix qam16:3.5:6.5,psk8:3:5.5 --minutes 30 --checkpoint run.npz --model run.pt
+    python -m gnuradio.neuralfec.syndrome.training mine.pt --code polar-nr:64,32 \\
+        --network cancellation --mix qam16:3.5:6.5,psk8:3:5.5 --teacher osd:2
 
 A cancellation network on the CPU trains by the C++ kernel's gradient, everything else by
-torch's, on the device that is asked for. Interrupted, it writes checkpoint and model, too.
+torch's, on the device that is asked for. The learning rate rises over the first 200 steps,
+holds for 40 % of all steps and falls to a hundredth of it; AdamW, gradients clipped to norm 1.
+The model file holds the exponential moving average of the parameters.
 """
 
 import argparse
+import contextlib
 import json
-import os
 import sys
-import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import codes, decoders, models, provenance
+from .. import codes, models
 from ..codes import LinearCode
+from ..training import Run, averaged, parser, start_from
+from ..training import main as run_trainer
 from .data import Batch, BicmChain
 from .network import CancellationNetwork, RecurrentEstimator, TransformerEstimator
 
@@ -33,14 +36,16 @@ NETWORKS = {
     "gru": RecurrentEstimator,
     "transformer": TransformerEstimator,
 }
+SIZES = {"cancellation": {"features": 7, "hidden": 32, "leaf_hidden": 64, "passes": 2}}
 CODEWORD_WEIGHT = 0.3
 EARLY_WEIGHT = 0.5
-EMA = 0.999
 
 
 def loss_of(network: nn.Module, batch: Batch) -> torch.Tensor:
-    """Binary cross-entropy of the message's flips, and 0.3 times that of the codeword's;
-    a cancellation network's passes before the last count half."""
+    """Compute the binary cross-entropy of the message's flips plus 0.3 times the codeword's.
+
+    A cancellation network's passes before the last count half. Returns a scalar tensor.
+    """
     if isinstance(network, CancellationNetwork):
         estimates = network.after_each_pass(batch.reliabilities, batch.syndrome)
     else:
@@ -54,61 +59,76 @@ def loss_of(network: nn.Module, batch: Batch) -> torch.Tensor:
     return total
 
 
-class _KernelGradient:
-    """`loss_of` and its gradient of a cancellation network, by the C++ kernel."""
+def gradient_of(network: nn.Module) -> Callable[[Batch], float]:
+    """Make what computes `loss_of` a batch and leaves its gradient in the parameters.
 
-    def __init__(self, network: CancellationNetwork, options: dict[str, int]) -> None:
-        from .. import _kernels
+    It is the C++ kernel for a cancellation network on the CPU, and torch for everything else
+    and in a source tree where nothing is built.
+    """
+    if isinstance(network, CancellationNetwork) and network.weights.device.type == "cpu":
+        with contextlib.suppress(ImportError):
+            return _kernel_gradient(network)
 
-        self._network = network
-        self._kernel = _kernels.CancellationNetwork(
-            network.n,
-            network.unfrozen.tolist(),
-            options["features"],
-            options["hidden"],
-            options["leaf_hidden"],
-        )
-
-    def __call__(self, batch: Batch) -> float:
-        frozen, unfrozen = self._network.frozen.numpy(), self._network.unfrozen.numpy()
-        u = np.zeros(batch.flips.shape, dtype=np.uint8)
-        u[:, frozen] = batch.syndrome.numpy()
-        u[:, unfrozen] = batch.message_flips.numpy()
-        loss, gradient = self._kernel.gradient(
-            self._network.weights.detach().numpy(),
-            batch.reliabilities.numpy(),
-            u,
-            batch.flips.numpy().astype(np.uint8),
-            self._network.passes,
-            CODEWORD_WEIGHT,
-            EARLY_WEIGHT,
-        )
-        self._network.weights.grad = torch.from_numpy(gradient)
-        return loss
-
-
-class _TorchGradient:
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
-
-    def __call__(self, batch: Batch) -> float:
-        loss = loss_of(self._network, batch)
-        self._network.zero_grad(set_to_none=True)
+    def by_torch(batch: Batch) -> float:
+        loss = loss_of(network, batch)
+        network.zero_grad(set_to_none=True)
         loss.backward()
         return loss.item()
 
+    return by_torch
+
+
+def _kernel_gradient(network: CancellationNetwork) -> Callable[[Batch], float]:
+    from .. import _kernels
+
+    kernel = _kernels.CancellationNetwork(
+        network.n,
+        network.unfrozen.tolist(),
+        network.features,
+        network.hidden,
+        network.leaf_hidden,
+    )
+    frozen, unfrozen = network.frozen.numpy(), network.unfrozen.numpy()
+
+    def gradient(batch: Batch) -> float:
+        u = np.zeros(batch.flips.shape, dtype=np.uint8)
+        u[:, frozen] = batch.syndrome.numpy()
+        u[:, unfrozen] = batch.message_flips.numpy()
+        loss, found = kernel.gradient(
+            network.weights.detach().numpy(),
+            batch.reliabilities.numpy(),
+            u,
+            batch.flips.numpy().astype(np.uint8),
+            network.passes,
+            CODEWORD_WEIGHT,
+            EARLY_WEIGHT,
+        )
+        network.weights.grad = torch.from_numpy(found)
+        return loss
+
+    return gradient
+
 
 class Teacher:
-    """Puts the words that a decoder finds in the place of those sent, where they are nearer."""
+    """Puts the words that a decoder finds in the place of those sent, where they are nearer.
 
-    def __init__(self, code: LinearCode, spec: str) -> None:
+    There even maximum likelihood fails, and the sent word is noise in the gradient.
+
+    Parameters
+    ----------
+    code : what is sent
+    decoder : has `decode`, as every decoder of `decoders.decoder`
+    """
+
+    def __init__(self, code: LinearCode, decoder: Any) -> None:
         from .. import _kernels
 
-        self._decoder = decoders.decoder(spec, code)
+        self._decoder = decoder
         self._encode = _kernels.Gf2Map(code.generator)
         self._messages = _kernels.Gf2Map(code.pseudo_inverse)
 
     def __call__(self, batch: Batch) -> Batch:
+        """Return the batch with the nearer words."""
         llrs = batch.llrs.cpu().numpy()
         messages, _ = self._decoder.decode(llrs)
         hard = (llrs > 0).astype(np.uint8)
@@ -129,7 +149,10 @@ class Teacher:
 
 
 def parse_mix(text: str) -> list[tuple[str, float, float]]:
-    """ "qam16:3.5:6.5,psk8:3:5.5" to constellations with their range of Eb/N0 in dB."""
+    """Parse "qam16:3.5:6.5,psk8:3:5.5" to constellations with their range of Eb/N0 in dB.
+
+    ValueError for anything else.
+    """
     mix = []
     for part in text.split(","):
         words = part.split(":")
@@ -141,124 +164,75 @@ def parse_mix(text: str) -> list[tuple[str, float, float]]:
     return mix
 
 
-def train(
-    code: Any,
-    network: nn.Module,
-    options: dict[str, int],
-    mix: Sequence[tuple[str, float, float]],
-    *,
-    checkpoint: str | os.PathLike,
-    seconds: float,
-    batch: int = 128,
-    rate: float = 3e-3,
-    teacher: str | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Trains for ``seconds`` of processor time in all, what an earlier run that left its
-    checkpoint has used included; returns what the checkpoint holds.
+def rate_at(done: float, step: int) -> float:
+    """Return the learning rate's factor at a part of all steps, 0 .. 1, that are done."""
+    decay = 1.0 if done < 0.4 else max(0.01, (1 - done) / 0.6)
+    return min(1.0, (step + 1) / 200) * decay
 
-    The learning rate rises over the first 200 steps, holds for 40 % of the time and falls
-    to a hundredth of it. AdamW, gradients clipped to norm 1. The checkpoint's ``ema`` is the
-    exponential moving average of the parameters, the one to use.
 
-    teacher : spec of a decoder whose words are learned in place of those sent where they are
-        nearer to the LLRs: there even maximum likelihood fails, and the sent word is noise in
-        the gradient.
-    """
-    network.to(device)
-    parameters = list(network.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-4)
-    ema = [p.detach().clone() for p in parameters]
-    step, samples, used = 0, 0, 0.0
-    checkpoint = Path(checkpoint)
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        if state["options"] != options:
-            raise ValueError(f"{checkpoint}: expected options {options}, got {state['options']}")
-        with torch.no_grad():
-            for p, saved in zip(parameters, state["parameters"], strict=True):
-                p.copy_(saved)
-        ema = state["ema"]
-        optimizer.load_state_dict(state["optimizer"])
-        step, samples, used = state["step"], state["samples"], state["seconds"]
-    # A resumed run draws other frames.
+def train(options: argparse.Namespace) -> None:
+    """Run or go on with the training that the options ask for, and write its model file."""
+    torch.manual_seed(options.seed)
+    code, mix = codes.code(options.code), parse_mix(options.mix)
+    sizes = SIZES.get(options.network, {}) | options.options
+    network = NETWORKS[options.network](code, **sizes)
+    if options.init:
+        expect = {"system": "syndrome", "code": models.CodeIdentity.of(code)}
+        start_from(network, options.init, expect)
+    network.to(options.device)
     chains = [
-        BicmChain(code, name, device=device, seed=seed + 1000 * step + i)
+        BicmChain(code, name, device=options.device, seed=options.seed + i)
         for i, (name, _, _) in enumerate(mix)
     ]
-    by_kernel = isinstance(network, CancellationNetwork) and device == "cpu"
-    gradient = _KernelGradient(network, options) if by_kernel else _TorchGradient(network)
-    taught = None if teacher is None else Teacher(code, teacher)
-    start = time.process_time() - used
+    run = Run.of(options, generators={str(i): chain.generator for i, chain in enumerate(chains)})
+    teacher = None
+    if options.teacher:
+        from ..decoders import decoder
 
-    def save() -> dict[str, Any]:
-        state = {
-            "options": options,
-            "parameters": [p.detach() for p in parameters],
-            "ema": ema,
-            "optimizer": optimizer.state_dict(),
-            "step": step,
-            "samples": samples,
-            "seconds": time.process_time() - start,
-        }
-        part = checkpoint.with_name(f".{checkpoint.name}.part")
-        torch.save(state, part)
-        os.replace(part, checkpoint)
-        return state
-
-    next_report, mean = 0.0, 0.0
-    try:
-        while (elapsed := time.process_time() - start) < seconds:
-            done = elapsed / seconds
-            for group in optimizer.param_groups:
-                decay = 1.0 if done < 0.4 else max(0.01, (1 - done) / 0.6)
-                group["lr"] = rate * min(1.0, (step + 1) / 200) * decay
-            i = step % len(mix)
-            _, low, high = mix[i]
-            eb_n0 = low + (high - low) * torch.rand(
-                batch, generator=chains[i].generator, device=chains[i].device
-            )
-            words = chains[i](eb_n0, batch)
-            loss = gradient(words if taught is None else taught(words))
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            step, samples = step + 1, samples + batch
-            keep = min(EMA, step / (step + 10))
-            with torch.no_grad():
-                for average, p in zip(ema, parameters, strict=True):
-                    average.lerp_(p, 1 - keep)
-            mean += 0.01 * (loss - mean) if mean else loss
-            if elapsed >= next_report:
-                next_report = elapsed + 30
-                save()
-                if not quiet:
-                    print(f"{elapsed:6.0f} s  step {step}  loss {mean:.4f}", flush=True)
-    except KeyboardInterrupt:
-        pass
-    return save()
+        teacher = Teacher(code, decoder(options.teacher, code))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=1e-4)
+    average, gradient = averaged(network), gradient_of(network)
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    for step in run.steps(options.steps, parts):
+        for group in optimizer.param_groups:
+            group["lr"] = options.rate * rate_at(step / options.steps, step)
+        chain, (_, low, high) = (of[step % len(mix)] for of in (chains, mix))
+        eb_n0 = low + (high - low) * torch.rand(
+            options.batch, generator=chain.generator, device=chain.device
+        )
+        words = chain(eb_n0, options.batch)
+        loss = gradient(words if teacher is None else teacher(words))
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        average.update_parameters(network)
+        run.report(loss=loss)
+    export(
+        average.module,
+        code,
+        options.output,
+        parameters={"samples": run.taken * options.batch},
+        operating_point=f"Eb/N0 in dB: {options.mix}",
+        training=run.record(),
+    )
 
 
 def export(
-    network: nn.Module, code: Any, state: dict[str, Any], file: str | os.PathLike, **card: Any
+    network: nn.Module, code: Any, file: Path, *, parameters: dict[str, Any], **card: Any
 ) -> None:
-    """Writes the averaged parameters of a checkpoint as a model file.
+    """Write a network as a model file.
 
-    card: further fields of the card (operating_point, measured, ...).
+    Parameters
+    ----------
+    code : what it decodes
+    parameters : of the card, beside the network's own
+    card : further fields of the card (operating_point, training, ...)
     """
     network = network.to("cpu").eval()
-    with torch.no_grad():
-        for p, average in zip(network.parameters(), state["ema"], strict=True):
-            p.copy_(average)
     checks = code.parity_check.shape[0]
-    parameters: dict[str, Any] = {
-        "samples": state["samples"],
-        "parameters": sum(p.numel() for p in network.parameters()),
-    }
+    parameters = parameters | {"parameters": sum(p.numel() for p in network.parameters())}
     module: Any = network
     if isinstance(network, CancellationNetwork):
-        parameters["cancellation_network"] = dict(state["options"])
+        parameters["cancellation_network"] = network.sizes
         # TorchScript has no recursion; a trace has the tree unrolled.
         example = torch.zeros(2, code.n), torch.zeros(2, checks)
         with warnings.catch_warnings(), torch.no_grad():
@@ -266,78 +240,43 @@ def export(
             # What depends on values is the shape of the tree, which is the code's.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
             module = torch.jit.trace(network, example, check_trace=False)
-    models.save(
-        file,
-        module,
-        models.Card(
-            system="syndrome",
-            name=Path(file).stem,
-            methods={
-                "forward": models.Method(
-                    {"reliabilities": (None, code.n), "syndrome": (None, checks)},
-                    {"message": (None, code.k), "codeword": (None, code.n)},
-                )
-            },
-            code=models.CodeIdentity.of(code),
-            training=models.Training(
-                command=provenance.command(),
-                commit=provenance.commit(),
-                steps=state["step"],
-                device=card.pop("device", "cpu"),
-                seed=card.pop("seed", None),
-            ),
-            parameters=parameters | card.pop("parameters", {}),
-            **card,
-        ),
+    methods = {
+        "forward": models.Method(
+            {"reliabilities": (None, code.n), "syndrome": (None, checks)},
+            {"message": (None, code.k), "codeword": (None, code.n)},
+        )
+    }
+    about = models.Card(
+        system="syndrome",
+        name=file.stem,
+        methods=methods,
+        code=models.CodeIdentity.of(code),
+        parameters=parameters,
+        **card,
     )
+    models.save(file, module, about)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--code", required=True, help="polar-nr:64,32, polar-rptu:128,64, ...")
-    parser.add_argument("--network", choices=NETWORKS, default="cancellation")
-    parser.add_argument(
-        "--options", type=json.loads, default={}, help='of the network: {"layers": 2, "scale": 6}'
+    """Train from a command line; returns the exit status of `training.main`."""
+    made = parser(__doc__, steps=20_000, batch=128, rate=3e-3)
+    made.add_argument("--code", required=True, help=f"code to decode: {', '.join(codes.specs())}")
+    made.add_argument("--network", choices=NETWORKS, default="cancellation")
+    made.add_argument(
+        "--options",
+        type=json.loads,
+        default={},
+        help='sizes of the network as JSON: {"layers": 2, "scale": 6}',
     )
-    parser.add_argument("--mix", default="qam16:3.5:6.5,psk8:3:5.5", help="Eb/N0 ranges in dB")
-    parser.add_argument("--minutes", type=float, default=30, help="of processor time, in all")
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument("--teacher", help="a decoder (osd:2, ...) to learn nearer words from")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--model", help="model file to write at the end")
-    arguments = parser.parse_args(argv)
-    torch.manual_seed(arguments.seed)
-    code = codes.code(arguments.code)
-    defaults = {"features": 7, "hidden": 32, "leaf_hidden": 64, "passes": 2}
-    options = (defaults if arguments.network == "cancellation" else {}) | arguments.options
-    network = NETWORKS[arguments.network](code, **options)
-    state = train(
-        code,
-        network,
-        options,
-        parse_mix(arguments.mix),
-        checkpoint=arguments.checkpoint,
-        seconds=60 * arguments.minutes,
-        batch=arguments.batch,
-        rate=arguments.rate,
-        teacher=arguments.teacher,
-        seed=arguments.seed,
-        device=arguments.device,
+    made.add_argument(
+        "--mix",
+        default="qam16:3.5:6.5,psk8:3:5.5",
+        help="constellations, each with a range of Eb/N0 in dB (default %(default)s)",
     )
-    if arguments.model:
-        export(
-            network,
-            code,
-            state,
-            arguments.model,
-            operating_point=f"Eb/N0 in dB: {arguments.mix}",
-            device=arguments.device,
-            seed=arguments.seed,
-        )
-    return 0
+    made.add_argument(
+        "--teacher", help="decoder, osd:2 for instance, to learn the nearer words from"
+    )
+    return run_trainer(train, made, argv)
 
 
 if __name__ == "__main__":
