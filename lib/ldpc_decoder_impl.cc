@@ -103,19 +103,18 @@ public:
 protected:
     void decode(span<const float> llrs, span<uint8_t> messages) override
     {
-        d_iterations.resize(llrs.size() / d_kernel.n());
+        // Several gr-fec blocks may share this object, each with a thread of its own.
+        std::vector<uint32_t> iterations(llrs.size() / d_kernel.n());
         belief_propagation::results out;
         out.bits = messages;
-        out.iterations = d_iterations;
+        out.iterations = iterations;
         d_kernel.decode(llrs, out);
-        d_last_iterations =
-            std::accumulate(d_iterations.begin(), d_iterations.end(), 0.0f) /
-            d_iterations.size();
+        d_last_iterations = std::accumulate(iterations.begin(), iterations.end(), 0.0f) /
+                            iterations.size();
     }
 
 private:
-    std::vector<uint32_t> d_iterations;
-    float d_last_iterations = -1.0f;
+    std::atomic<float> d_last_iterations{-1.0f};
 };
 
 } // namespace

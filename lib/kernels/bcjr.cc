@@ -6,6 +6,7 @@
 #include <hwy/contrib/math/math-inl.h>
 
 #include "kernels/bcjr.h"
+#include "kernels/workspace.h"
 
 #include <algorithm>
 #include <cmath>
@@ -260,13 +261,22 @@ bcjr_method bcjr_method_from_name(const std::string& name)
 struct bcjr_kernel::impl {
     convolutional_frame frame;
     bcjr_plan plan;
-    bcjr_workspace work;
+    mutable workspace_pool<bcjr_workspace> workspaces;
 
     impl(const convolutional_trellis& trellis,
          const convolutional_frame& f,
          bcjr_method method)
-        : frame(f)
+        : frame(f),
+          plan(make_plan(trellis, frame, method)),
+          workspaces([this] { return make_workspace(plan); })
     {
+    }
+
+    static bcjr_plan make_plan(const convolutional_trellis& trellis,
+                               const convolutional_frame& frame,
+                               bcjr_method method)
+    {
+        bcjr_plan plan{};
         plan.states = trellis.states();
         plan.outputs = trellis.outputs();
         for (unsigned edge = 0; edge < 2 * plan.states; edge++) {
@@ -278,6 +288,14 @@ struct bcjr_kernel::impl {
         // Half a second-level cache of forward metrics.
         const std::size_t row = plan.states * bcjr_lanes;
         plan.segment = std::max<std::size_t>(64, (512 << 10) / (row * sizeof(float)));
+        return plan;
+    }
+
+    static bcjr_workspace make_workspace(const bcjr_plan& plan)
+    {
+        bcjr_workspace work;
+        const auto& frame = *plan.frame;
+        const std::size_t row = plan.states * bcjr_lanes;
         const std::size_t kept = std::min(plan.segment, frame.steps);
         work.llrs = hwy::AllocateAligned<float>(frame.steps * plan.outputs * bcjr_lanes);
         work.alpha = hwy::AllocateAligned<float>((kept + 1) * row);
@@ -288,10 +306,12 @@ struct bcjr_kernel::impl {
         if (!work.llrs || !work.alpha || !work.checkpoints || !work.beta ||
             !work.posteriors)
             throw std::bad_alloc();
+        return work;
     }
 
-    void decode(const float* llrs, float* posteriors, std::size_t frames)
+    void decode(const float* llrs, float* posteriors, std::size_t frames) const
     {
+        const auto work = workspaces.take();
         const std::size_t lanes = HWY_DYNAMIC_DISPATCH(bcjr_group_size)();
         for (std::size_t f = 0; f < frames; f += lanes) {
             bcjr_group group;
@@ -302,13 +322,14 @@ struct bcjr_kernel::impl {
                 group.start[i] = 0;
                 group.end[i] = frame.end == termination::zero ? 0 : any_end;
             }
-            HWY_DYNAMIC_DISPATCH(bcjr_decode)(plan, group, work);
+            HWY_DYNAMIC_DISPATCH(bcjr_decode)(plan, group, *work);
         }
     }
 
     // One frame: start states lie across lanes, their results are joined.
-    void decode_circular(const float* llrs, float* posteriors)
+    void decode_circular(const float* llrs, float* posteriors) const
     {
+        const auto work = workspaces.take();
         const std::size_t lanes = HWY_DYNAMIC_DISPATCH(bcjr_group_size)();
         const std::size_t k = frame.message_bits, states = plan.states;
         std::vector<float> each(states * k);
@@ -321,7 +342,7 @@ struct bcjr_kernel::impl {
                 group.posteriors[i] = each.data() + (s + i) * k;
                 group.start[i] = group.end[i] = static_cast<int>(s + i);
             }
-            HWY_DYNAMIC_DISPATCH(bcjr_decode)(plan, group, work);
+            HWY_DYNAMIC_DISPATCH(bcjr_decode)(plan, group, *work);
             std::copy_n(group.evidence, group.count, evidence.data() + s);
         }
         const auto join = [&](double a, double b) {

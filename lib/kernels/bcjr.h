@@ -27,7 +27,7 @@ bcjr_method bcjr_method_from_name(const std::string& name);
  * Villebrun, Hoeher, 1995). Tail-biting frames are decoded exactly, with one pass for
  * each start state.
  *
- * Frames lie across SIMD lanes. An object serves one thread at a time.
+ * Frames lie across SIMD lanes.
  */
 class bcjr_kernel
 {

@@ -1307,7 +1307,7 @@ double cancellation_network::gradient(span<const float> parameters,
                                     std::to_string(frames) + " frames and room for " +
                                     std::to_string(d_parameters) + " gradients");
     std::fill(gradient.begin(), gradient.end(), 0.0f);
-    const std::lock_guard<std::mutex> lock(d_mutex);
+    const auto workspace = d_workspaces.take();
     return HWY_DYNAMIC_DISPATCH(FlipGradient)(*this,
                                               parameters.data(),
                                               reliabilities.data(),
@@ -1318,7 +1318,7 @@ double cancellation_network::gradient(span<const float> parameters,
                                               codeword_weight,
                                               early_weight,
                                               gradient.data(),
-                                              d_workspace);
+                                              *workspace);
 }
 
 } // namespace gr::neuralfec

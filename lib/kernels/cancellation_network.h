@@ -6,10 +6,10 @@
 #pragma once
 
 #include "kernels/span.h"
+#include "kernels/workspace.h"
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 namespace gr::neuralfec {
@@ -105,8 +105,7 @@ public:
     /*!
      * Mean over frames of the loss, and its gradient: after each pass the binary
      * cross-entropy of the message's flips (mean over k), plus codeword_weight times that
-     * of the codeword's (mean over n); all passes but the last count early_weight. Calls
-     * from several threads wait for each other.
+     * of the codeword's (mean over n); all passes but the last count early_weight.
      *
      * \param u, flips F frames of n bits: u = flips F^(x)m and the flips themselves
      * \param gradient out, parameters() numbers
@@ -128,8 +127,9 @@ private:
     std::size_t d_parameters = 0;
     std::vector<layer> d_layers;
     std::vector<uint8_t> d_masks;
-    mutable std::mutex d_mutex; // of the workspace
-    mutable std::unique_ptr<workspace> d_workspace;
+    // Empty until a gradient is asked for.
+    mutable workspace_pool<std::unique_ptr<workspace>> d_workspaces{
+        [] { return nullptr; }};
 };
 
 } // namespace gr::neuralfec

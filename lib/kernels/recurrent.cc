@@ -6,8 +6,10 @@
 #include <hwy/contrib/math/math-inl.h>
 
 #include "kernels/recurrent.h"
+#include "kernels/workspace.h"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -244,9 +246,23 @@ packed_matrix pack(std::size_t rows,
 
 struct recurrent_network::impl {
     recurrent_plan plan;
-    recurrent_workspace work;
+    // Made when the plan is.
+    mutable std::optional<workspace_pool<recurrent_workspace>> workspaces;
 
-    void reserve(std::size_t steps)
+    recurrent_workspace make_workspace() const
+    {
+        recurrent_workspace work;
+        const std::size_t row = std::max(plan.inputs, 2 * plan.hidden) + plan.hidden;
+        work.state = hwy::AllocateAligned<float>(row * max_sequences);
+        work.gates = hwy::AllocateAligned<float>(2 * plan.hidden * max_sequences);
+        work.candidate = hwy::AllocateAligned<float>(2 * plan.hidden * max_sequences);
+        if (!work.state || !work.gates || !work.candidate)
+            throw std::bad_alloc();
+        return work;
+    }
+
+    // Memory for sequences of so many steps.
+    void reserve(recurrent_workspace& work, std::size_t steps) const
     {
         if (steps <= work.steps)
             return;
@@ -305,13 +321,7 @@ recurrent_network::recurrent_network(std::size_t inputs,
                                                w.hidden_bias.end());
         plan.directions.push_back(std::move(direction));
     }
-    auto& work = d_impl->work;
-    const std::size_t row = std::max(inputs, 2 * hidden) + hidden;
-    work.state = hwy::AllocateAligned<float>(row * max_sequences);
-    work.gates = hwy::AllocateAligned<float>(2 * hidden * max_sequences);
-    work.candidate = hwy::AllocateAligned<float>(2 * hidden * max_sequences);
-    if (!work.state || !work.gates || !work.candidate)
-        throw std::bad_alloc();
+    d_impl->workspaces.emplace([self = d_impl.get()] { return self->make_workspace(); });
 }
 
 recurrent_network::recurrent_network(recurrent_network&&) noexcept = default;
@@ -330,7 +340,8 @@ void recurrent_network::run(span<const float> x, std::size_t steps, span<float> 
                                     std::to_string(inputs()) + " values, got " +
                                     std::to_string(x.size()) + " values in and " +
                                     std::to_string(y.size()) + " out");
-    d_impl->reserve(steps);
+    const auto work = d_impl->workspaces->take();
+    d_impl->reserve(*work, steps);
     const std::size_t sequences = y.size() / steps;
     const std::size_t group = HWY_DYNAMIC_DISPATCH(group_size)();
     for (std::size_t s = 0; s < sequences; s += group)
@@ -340,7 +351,7 @@ void recurrent_network::run(span<const float> x, std::size_t steps, span<float> 
      std::min(group, sequences - s),
      steps,
      y.data() + s * steps,
-     d_impl->work);
+     *work);
 }
 
 } // namespace gr::neuralfec

@@ -34,7 +34,7 @@ struct recurrent_weights {
  * layer's input, and one linear output for each step. Sequences lie across SIMD lanes.
  *
  * Results are those of single precision with fused multiply-adds where the SIMD target
- * has them: targets differ by rounding. An object serves one thread at a time.
+ * has them: targets differ by rounding.
  */
 class recurrent_network
 {

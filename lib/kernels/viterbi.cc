@@ -5,11 +5,13 @@
 #include <hwy/highway.h>
 
 #include "kernels/viterbi.h"
+#include "kernels/workspace.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <vector>
 
@@ -896,7 +898,8 @@ struct viterbi_frame_kernel::impl {
     convolutional_trellis trellis;
     convolutional_frame frame;
     viterbi_plan plan;
-    viterbi_workspace work;
+    // None for float metrics.
+    mutable std::unique_ptr<workspace_pool<viterbi_workspace>> workspaces;
 
     impl(const convolutional_trellis& t,
          const convolutional_frame& f,
@@ -905,15 +908,17 @@ struct viterbi_frame_kernel::impl {
         : trellis(t), frame(f), plan(make_plan(trellis, frame, metric, scale, true))
     {
         if (metric != viterbi_metric::float64)
-            work = make_workspace(plan);
+            workspaces = std::make_unique<workspace_pool<viterbi_workspace>>(
+                [this] { return make_workspace(plan); });
         // Circular paths are compared as register bits.
         if (frame.end == termination::tail_biting)
             plan.feedback = 1;
     }
 
     // Decodes register bits w where the frame bites its tail, messages otherwise.
-    uint64_t decode_integers(const float* llrs, uint8_t* bits, std::size_t frames)
+    uint64_t decode_integers(const float* llrs, uint8_t* bits, std::size_t frames) const
     {
+        const auto work = workspaces->take();
         uint64_t not_finite = 0;
         for (std::size_t f = 0; f < frames; f += group_frames) {
             viterbi_group group;
@@ -928,10 +933,10 @@ struct viterbi_frame_kernel::impl {
             }
             if (circular)
                 group.loss.resize(group.count * plan.states);
-            HWY_DYNAMIC_DISPATCH(decode_group)(plan, group, work);
+            HWY_DYNAMIC_DISPATCH(decode_group)(plan, group, *work);
             not_finite += group.not_finite;
             if (circular)
-                bite_tails(group);
+                bite_tails(group, *work);
         }
         return not_finite;
     }
@@ -940,7 +945,7 @@ struct viterbi_frame_kernel::impl {
      * best that starts and ends in s. States are tried in the order of that bound, those
      * of all frames together, until no bound is above the best circular path that was
      * found. */
-    void bite_tails(const viterbi_group& open)
+    void bite_tails(const viterbi_group& open, viterbi_workspace& work) const
     {
         struct search {
             std::size_t frame;
@@ -1023,7 +1028,7 @@ struct viterbi_frame_kernel::impl {
     }
 
     // The algorithm as in the textbooks, one frame at a time.
-    uint64_t decode_floats(const float* llrs, uint8_t* bits)
+    uint64_t decode_floats(const float* llrs, uint8_t* bits) const
     {
         const unsigned states = plan.states, n = plan.outputs;
         uint64_t not_finite = 0;
@@ -1133,7 +1138,7 @@ struct viterbi_stream_kernel::impl {
     std::size_t depth, block;
     convolutional_frame window;
     viterbi_plan plan;
-    viterbi_workspace work;
+    mutable workspace_pool<viterbi_workspace> workspaces;
     std::size_t stride; // received coded bits of a block
 
     impl(const convolutional_trellis& trellis,
@@ -1146,7 +1151,7 @@ struct viterbi_stream_kernel::impl {
           block(round_up(block_, period(trellis, puncture))),
           window(trellis, depth + block + depth, termination::none, puncture),
           plan(make_plan(trellis, window, metric, 0, false)),
-          work(make_workspace(plan)),
+          workspaces([this] { return make_workspace(plan); }),
           stride(window.rank[(depth + block) * plan.outputs] -
                  window.rank[depth * plan.outputs])
     {
@@ -1199,12 +1204,13 @@ std::size_t viterbi_stream_kernel::history() const
 viterbi_stream_kernel::progress viterbi_stream_kernel::decode(span<const float> llrs,
                                                               span<uint8_t> bits) const
 {
-    auto& s = *d_impl;
+    const auto& s = *d_impl;
     progress done{0, 0, 0};
     if (llrs.size() < s.window.received)
         return done;
     const std::size_t blocks =
         std::min((llrs.size() - s.window.received) / s.stride + 1, bits.size() / s.block);
+    const auto work = s.workspaces.take();
     uint64_t bad = 0;
     for (std::size_t first = 0; first < blocks; first += group_frames) {
         viterbi_group group;
@@ -1216,7 +1222,7 @@ viterbi_stream_kernel::progress viterbi_stream_kernel::decode(span<const float> 
             group.bits[i] = bits.data() + (first + i) * s.block;
             group.start[i] = group.end[i] = any_state;
         }
-        HWY_DYNAMIC_DISPATCH(decode_group)(s.plan, group, s.work);
+        HWY_DYNAMIC_DISPATCH(decode_group)(s.plan, group, *work);
         bad += group.not_finite;
     }
     done.consumed = blocks * s.stride;

@@ -35,8 +35,6 @@ viterbi_metric viterbi_metric_from_name(const std::string& name);
  * good after any number of bits. An LLR L becomes the nearest integer to L * scale, held
  * to +-limit(). The decision is that of float metrics wherever these integers are the
  * LLRs times a constant.
- *
- * An object serves one thread at a time.
  */
 class viterbi_frame_kernel
 {
@@ -78,9 +76,8 @@ private:
  * decision has seen depth steps before and at least depth steps after it. Windows lie at
  * fixed places: the bits do not depend on how the stream is cut into calls.
  *
- * An object serves one thread at a time, but has no memory of the stream: what a call has
- * not consumed comes again, in front of what follows. The stream begins with history()
- * LLRs 0.
+ * An object has no memory of the stream: what a call has not consumed comes again, in
+ * front of what follows. The stream begins with history() LLRs 0.
  */
 class viterbi_stream_kernel
 {

@@ -22,6 +22,8 @@ class OrderedStatistics:
     def __init__(self, code: LinearCode, order: int) -> None:
         from .. import _kernels
 
+        if not isinstance(code, LinearCode):
+            raise ValueError(f"expected a binary linear block code, got {code!r}")
         self.n, self.k = code.n, code.k
         self._kernel = _kernels.OrderedStatistics(code.generator, code.pseudo_inverse, order)
 

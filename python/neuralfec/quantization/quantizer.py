@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -103,6 +104,7 @@ class LlrQuantizer:
         self.bits_per_symbol: int = self.card.parameters["bits_per_symbol"]
         self.bits: int = self.card.parameters["bits"]
         self.counts: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self._search = search
 
     def __repr__(self) -> str:
@@ -193,11 +195,15 @@ class LlrQuantizer:
             )
         return llrs.reshape(-1, self.bits_per_symbol)
 
+    def _count(self, not_finite: int) -> None:
+        with self._counting:
+            self.counts["not_finite"] += not_finite
+
     def quantize(self, llrs: ArrayLike) -> NDArray[np.uint32]:
         """Indices uint32 (symbols,), below 2^N_b, of LLRs float32 of any shape with K
         successive ones a symbol. ValueError where they are no whole symbols."""
         indices, not_finite = self.quantizer.quantize(self._symbols(llrs))
-        self.counts["not_finite"] += not_finite
+        self._count(not_finite)
         return indices
 
     def dequantize(self, indices: ArrayLike) -> NDArray[np.float32]:
@@ -220,7 +226,7 @@ class LlrQuantizer:
         symbols = self._symbols(llrs)
         if self.bits:
             return self.dequantize(self.quantize(symbols)).reshape(np.shape(llrs))
-        self.counts["not_finite"] += int(symbols.size - np.isfinite(symbols).sum())
+        self._count(int(symbols.size - np.isfinite(symbols).sum()))
         parts = [
             decode(self._state, encode(self._state, symbols[start : start + _CHUNK]))
             for start in range(0, len(symbols), _CHUNK)

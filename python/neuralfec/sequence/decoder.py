@@ -5,6 +5,7 @@ All take LLRs, log P(b=1) - log P(b=0), in the order in which coded bits are sen
 infinite LLRs count as 0 (nothing known), and are counted.
 """
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -214,9 +215,21 @@ class RnnStream:
         self.outputs = len(code.generators)
         self._buffer = np.empty(0, dtype=np.float32)
         self._started = False
+        self._lock = threading.Lock()
 
     def decode(self, llrs: ArrayLike) -> tuple[Bits, int]:
-        """The bits uint8 that these further LLRs complete, and how many were NaN or infinite."""
+        """The bits uint8 that these further LLRs complete, and how many were NaN or infinite.
+
+        RuntimeError where two threads do so at once.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("expected one thread to decode a stream, got two at once")
+        try:
+            return self._decode(llrs)
+        finally:
+            self._lock.release()
+
+    def _decode(self, llrs: ArrayLike) -> tuple[Bits, int]:
         llrs, bad = _finite(np.asarray(llrs, dtype=np.float32).ravel())
         self._buffer = np.concatenate([self._buffer, llrs])
         bits = []

@@ -24,6 +24,8 @@ bits (F, k) and of the codeword's (F, n)."""
 
 def default_model(code: LinearCode) -> str:
     """The shipped model of a code: "syndrome/polar-nr-64-32" for polar-nr:64,32."""
+    if not isinstance(code, LinearCode):
+        raise ValueError(f"expected a binary linear block code, got {code!r}")
     return f"syndrome/{code.name.replace(':', '-').replace(',', '-')}"
 
 

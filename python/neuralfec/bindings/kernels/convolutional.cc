@@ -5,6 +5,7 @@
 #include "arrays.h"
 
 #include <algorithm>
+#include <mutex>
 
 namespace gr::neuralfec {
 
@@ -28,13 +29,22 @@ py::tuple decode_frames(const Kernel& kernel, const array<float>& llrs)
     return py::make_tuple(decided, not_finite);
 }
 
-// Keeps what the kernel has not consumed.
+// Keeps what the kernel has not consumed: a stream is one thread's at a time.
 class viterbi_stream
 {
 public:
     explicit viterbi_stream(viterbi_stream_kernel kernel)
         : d_kernel(std::move(kernel)), d_pending(d_kernel.history())
     {
+    }
+
+    std::unique_lock<std::mutex> lock()
+    {
+        std::unique_lock<std::mutex> lock(d_mutex, std::try_to_lock);
+        if (!lock)
+            throw std::runtime_error(
+                "expected one thread to decode a stream, got two at once");
+        return lock;
     }
 
     const viterbi_stream_kernel& kernel() const { return d_kernel; }
@@ -72,7 +82,8 @@ public:
     }
 
 private:
-    viterbi_stream_kernel d_kernel;
+    const viterbi_stream_kernel d_kernel;
+    std::mutex d_mutex;
     std::vector<float> d_pending;
 };
 
@@ -123,11 +134,12 @@ void bind_convolutional(py::module& m)
                          std::size_t depth,
                          std::size_t block,
                          const std::string& metric) {
-                 return viterbi_stream({convolutional_trellis(generators, feedback),
-                                        puncture,
-                                        depth,
-                                        block,
-                                        viterbi_metric_from_name(metric)});
+                 return std::make_unique<viterbi_stream>(
+                     viterbi_stream_kernel(convolutional_trellis(generators, feedback),
+                                           puncture,
+                                           depth,
+                                           block,
+                                           viterbi_metric_from_name(metric)));
              }),
              py::arg("generators"),
              py::arg("feedback"),
@@ -142,6 +154,7 @@ void bind_convolutional(py::module& m)
         .def(
             "decode",
             [](viterbi_stream& stream, const array<float>& llrs) {
+                const auto lock = stream.lock();
                 const auto in = view(llrs);
                 array<uint8_t> bits(stream.bits(in.size()));
                 const auto out = mutable_view(bits);

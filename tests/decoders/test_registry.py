@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import every_decoder
 import numpy as np
 import pytest
 from gnuradio.neuralfec import codes, decoders
@@ -49,3 +50,17 @@ def test_arguments_out_of_range(spec):
 def test_a_code_that_a_decoder_cannot_decode():
     with pytest.raises(ValueError, match="polar code"):
         decoders.decoder("sc", codes.code("wifi-648"))
+
+
+@pytest.mark.parametrize("code", ["wifi-648", "conv:7,5:60", "polar-nr:64,32", "bch:63,45"])
+@pytest.mark.parametrize("name", every_decoder.NAMES)
+def test_a_code_is_decoded_or_refused_with_a_reason(name, code):
+    code = codes.code(code)
+    spec = every_decoder.specs_of(name)[0]
+    try:
+        decoder = decoders.decoder(spec, code)
+    except (ValueError, FileNotFoundError) as error:
+        assert "expected" in str(error) or "model" in str(error)
+        return
+    messages = np.zeros((2, code.k), np.uint8)
+    assert np.array_equal(decoder.decode(4.0 * code.encode(messages) - 2)[0], messages)
