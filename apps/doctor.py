@@ -20,15 +20,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEM_PYTHON = "/usr/bin/python3"
 OLDEST_PYTHON = (3, 11)
-# What imports it, and what it is for.
+# The import's name, its package on PyPI (Debian's is python3-IMPORT), and what it is for.
 LIBRARIES = {
-    "scipy": "intervals of simulations",
-    "matplotlib": "figures",
-    "sklearn": "training of LLR quantizers (scikit-learn)",
-    "joblib": "simulation with several workers",
-    "rich": "tables",
-    "zmq": "links between two processes (pyzmq)",
-    "yaml": "GRC's blocks (pyyaml)",
+    "scipy": ("scipy", "intervals of simulations"),
+    "matplotlib": ("matplotlib", "figures"),
+    "sklearn": ("scikit-learn", "training of LLR quantizers"),
+    "joblib": ("joblib", "simulation with several workers"),
+    "rich": ("rich", "tables"),
+    "zmq": ("pyzmq", "links between two processes"),
+    "yaml": ("pyyaml", "GRC's blocks"),
 }
 # Of NumPy 2 refusing a module that is compiled for NumPy 1, by its versions.
 NUMPY_1_SIGNS = ("compiled using NumPy 1", "_ARRAY_API", "numpy.core.multiarray failed")
@@ -70,16 +70,15 @@ def last_line(errors):
 
 
 def check_python(report, python):
-    """Its prefix; None where it cannot be the right one."""
+    """Return whether it can be the right one."""
     answer, errors = ask(
         python,
-        "import json, sys; print(json.dumps("
-        "[list(sys.version_info[:3]), sys.prefix, sys.executable]))",
+        "import json, sys; print(json.dumps([list(sys.version_info[:3]), sys.executable]))",
     )
     if answer is None:
         report.bad("%s does not run: %s" % (python, last_line(errors)), "make demo")
-        return None
-    version, prefix, executable = json.loads(answer)
+        return False
+    version, executable = json.loads(answer)
     what = "Python %s, %s" % (".".join(map(str, version)), executable)
     if tuple(version[:2]) < OLDEST_PYTHON:
         report.bad(
@@ -87,13 +86,13 @@ def check_python(report, python):
             "%d.%d or newer is needed, and the one that GNU Radio was built for; "
             "rm -rf .venv && make demo takes %s" % (*OLDEST_PYTHON, SYSTEM_PYTHON),
         )
-        return None
+        return False
     report.ok(what)
-    return prefix
+    return True
 
 
 def check_gnuradio(report, python):
-    """Its prefix; None where it does not import."""
+    """Return whether it imports."""
     answer, errors = ask(python, "from gnuradio import gr; print(gr.version(), gr.prefix())")
     if answer is not None:
         version, prefix = answer.split(None, 1)
@@ -101,12 +100,12 @@ def check_gnuradio(report, python):
             report.ok("GNU Radio %s in %s" % (version, prefix))
         else:
             report.bad("GNU Radio %s" % version, "gr-neuralfec is for GNU Radio 3.10")
-        return prefix
+        return True
     numpy = ask(python, "import numpy; print(numpy.__version__)")[0] or "unknown"
     if any(sign in errors for sign in NUMPY_1_SIGNS):
         report.bad(
             "GNU Radio does not import: it is compiled for NumPy 1, and NumPy %s is there" % numpy,
-            "%s -m pip install 'numpy<2'" % python,
+            "rm -rf .venv && make demo: it keeps the NumPy that GNU Radio was built for",
         )
     elif "No module named 'gnuradio'" in errors:
         if ask(SYSTEM_PYTHON, "import gnuradio.gr")[0] is None:
@@ -122,18 +121,20 @@ def check_gnuradio(report, python):
             )
     else:
         report.bad("GNU Radio does not import: " + last_line(errors), "repair GNU Radio first")
-    return None
+    return False
 
 
 def check_module(report, python):
+    """The prefix that the module is installed below; None where it does not import."""
     answer, errors = ask(
         python,
         "from gnuradio import neuralfec; print(neuralfec.__version__, neuralfec.__path__[0])",
     )
     if answer is None:
         report.bad("gr-neuralfec is not installed for it: " + last_line(errors), "make")
-        return
+        return None
     report.ok("gr-neuralfec " + answer.replace(" ", " in ", 1))
+    folder = Path(answer.split(" ", 1)[1])
     answer, errors = ask(
         python,
         "from gnuradio.neuralfec import _kernels as k;"
@@ -145,29 +146,33 @@ def check_module(report, python):
         report.ok("kernels with SIMD target " + answer)
     answer, errors = ask(python, "from gnuradio.neuralfec import neuralfec_python")
     if answer is None:
-        report.bad("its C++ blocks do not load: " + last_line(errors), "make clean && make")
+        advice = "make clean && make"
+        if "cannot open shared object file" in errors:
+            advice = "sudo ldconfig, if it was installed into the system; else " + advice
+        report.bad("its C++ blocks do not load: " + last_line(errors), advice)
     else:
         report.ok("C++ blocks")
+    # PREFIX/lib/python3.x/{site,dist}-packages/gnuradio/neuralfec
+    return next((p.parent for p in folder.parents if p.name in ("lib", "lib64")), None)
 
 
-def check_grc(report, prefix, gnuradio_prefix):
-    """Whether GRC would find the blocks, and a Python that has them."""
-    wrapper = Path(prefix, "bin", "gnuradio-companion")
-    own = Path(prefix, "share", "gnuradio", "grc", "blocks")
+def check_grc(report, python, prefix):
+    """Whether GRC would find the blocks that are installed below ``prefix``."""
+    own = prefix / "share" / "gnuradio" / "grc" / "blocks"
     if not list(own.glob("neuralfec_*.block.yml")):
         report.bad("no GRC blocks in %s" % own, "make")
         return
-    # The search path as GRC puts it together.
+    # The search path as GRC puts it together: environment, then GNU Radio's configuration files.
+    configured, _ = ask(
+        python,
+        "from gnuradio import gr; p = gr.prefs();"
+        "print(p.get_string('grc', 'local_blocks_path', '') + ':' +"
+        "p.get_string('grc', 'global_blocks_path', ''))",
+    )
     paths = os.environ.get("GRC_BLOCKS_PATH", "").split(os.pathsep)
-    try:
-        for line in (Path.home() / ".gnuradio" / "config.conf").read_text().splitlines():
-            key, _, value = line.partition("=")
-            if key.strip() in ("local_blocks_path", "global_blocks_path"):
-                paths += value.strip().split(os.pathsep)
-    except OSError:
-        pass
-    paths.append(os.path.join(gnuradio_prefix, "share/gnuradio/grc/blocks"))
+    paths += (configured or "").split(os.pathsep)
     listed = any(own.resolve() == Path(path).expanduser().resolve() for path in paths if path)
+    wrapper = prefix / "bin" / "gnuradio-companion"
     if wrapper.is_file() and b"GRC_BLOCKS_PATH" in wrapper.read_bytes()[:2000]:
         report.ok("GRC with our blocks: %s (and grcc beside it)" % wrapper)
         if not listed:
@@ -180,15 +185,17 @@ def check_grc(report, prefix, gnuradio_prefix):
     else:
         report.bad(
             "GRC does not find the blocks in %s" % own,
-            "make, or set local_blocks_path = %s below [grc] in ~/.gnuradio/config.conf" % own,
+            "set local_blocks_path = %s below [grc] in ~/.gnuradio/config.conf" % own,
         )
 
 
 def check_libraries(report, python):
-    wanted = ""
-    for line in _lines(ROOT / "requirements.txt"):
-        if line.startswith("torch"):
-            wanted = line
+    # A distribution's Python refuses pip (PEP 668): there the packages are the distribution's.
+    in_venv = ask(python, "import sys; print(sys.prefix != sys.base_prefix)")[0] == "True"
+
+    def advice(pip, packages):
+        return "%s -m pip install %s" % (python, pip) if in_venv else "apt-get install " + packages
+
     answer, errors = ask(
         python, "import torch; print(torch.__version__, torch.cuda.is_available())"
     )
@@ -196,14 +203,15 @@ def check_libraries(report, python):
         version, cuda = answer.split()
         report.ok("torch %s, %s" % (version, "CUDA" if cuda == "True" else "CPU"))
     elif "No module named 'torch'" in errors:
-        report.bad(
-            "torch is missing: no learned decoder runs, no training",
-            "%s -m pip install '%s'" % (python, wanted or "torch"),
+        report.note(
+            "no torch: what is shipped runs without; training, float quantizers and the "
+            "torch_model block want it",
+            "make training" if in_venv else "apt-get install python3-torch",
         )
     else:
         report.bad(
             "torch does not import: " + last_line(errors),
-            "%s -m pip install --force-reinstall '%s' 'numpy<2'" % (python, wanted or "torch"),
+            advice("--force-reinstall torch", "--reinstall python3-torch"),
         )
     answer, _ = ask(
         python,
@@ -215,8 +223,11 @@ def check_libraries(report, python):
     missing = (answer or "").split()
     if missing:
         report.bad(
-            "missing: " + "; ".join("%s for %s" % (name, LIBRARIES[name]) for name in missing),
-            "make, or: %s -m pip install -r requirements.txt" % python,
+            "missing: " + "; ".join("%s for %s" % (name, LIBRARIES[name][1]) for name in missing),
+            advice(
+                " ".join(LIBRARIES[name][0] for name in missing),
+                " ".join("python3-" + name for name in missing),
+            ),
         )
     else:
         report.ok("libraries " + ", ".join(LIBRARIES))
@@ -235,13 +246,6 @@ def check_display(report, python):
         )
 
 
-def _lines(path):
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []
-
-
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     venv = ROOT / ".venv" / "bin" / "python"
@@ -252,14 +256,12 @@ def main(argv=None):
     )
     python = parser.parse_args(argv).python
     report = Report()
-    prefix = check_python(report, python)
-    if prefix is not None:
-        gnuradio_prefix = check_gnuradio(report, python)
-        if gnuradio_prefix is not None:
-            check_module(report, python)
-            check_grc(report, prefix, gnuradio_prefix)
-            check_libraries(report, python)
-            check_display(report, python)
+    if check_python(report, python) and check_gnuradio(report, python):
+        prefix = check_module(report, python)
+        if prefix is not None:
+            check_grc(report, python, prefix)
+        check_libraries(report, python)
+        check_display(report, python)
     print("Something is wrong, see above." if report.wrong else "All is well.")
     return 1 if report.wrong else 0
 
