@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 DOCTOR = Path(__file__).parents[2] / "apps" / "doctor.py"
 
 
