@@ -81,7 +81,7 @@ def test_round_trip(file, network):
         torch.testing.assert_close(module(llrs), network(llrs))
         torch.testing.assert_close(module.encode(llrs), network.encode(llrs))
         torch.testing.assert_close(module.decode(llrs[:, :3]), network.decode(llrs[:, :3]))
-    assert not list(module.parameters())
+    assert not module.training
 
 
 def test_parameters_can_be_trained_further(file, network):
@@ -251,6 +251,16 @@ def test_shipped_models():
         _, card = models.load(name)
         assert name == f"{card.system}/{card.name}"
         assert card.measured and card.training.command
+
+
+@pytest.mark.parametrize("name", models.shipped())
+def test_shipped_files_are_compact(name):
+    """A few kilobytes of program, no unrolled trace; the rest are numbers."""
+    with zipfile.ZipFile(models.path(name)) as archive:
+        sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+    assert sum(size for file, size in sizes.items() if "/code/" in file) < 50_000
+    numbers = sum(array.nbytes for array in models.parameters(name).values())
+    assert sum(sizes.values()) < numbers + 80_000
 
 
 def test_says_in_a_line_that_torch_is_missing(file):

@@ -105,7 +105,10 @@ def read_card(file: str | os.PathLike) -> Card:
 def load(
     file: str | os.PathLike, expect: Mapping[str, Any] | None = None, device: str = "cpu"
 ) -> tuple["torch.jit.ScriptModule", Card]:
-    """Module, frozen and warmed up, and card of a file path or shipped name.
+    """Load the module, in evaluation mode, and the card of a file path or shipped name.
+
+    Each method that the card names is called once. TorchScript compiles during a method's
+    first calls, so what must answer in time calls it once or twice before.
 
     expect: what is asked of the card, see `Card.check`:
         {"system": "syndrome", "code": CodeIdentity.of(code)}, {"bits_per_symbol": 8}.
@@ -118,15 +121,10 @@ def load(
     """
     card = read_card(file)
     card.check(expect or {})
-    torch = _torch()
     with _quiet():
         script = _load(file, device)
-        kept = [name for name in card.methods if name != "forward"]
-        _check_methods(script, card)
-        script = torch.jit.freeze(script.eval(), preserved_attrs=kept)
-        # The profiling executor compiles on the second call.
-        for _ in range(2):
-            _try(script, card, device)
+        script.eval()
+        _try(script, card, device)
     return script, card
 
 
@@ -176,7 +174,8 @@ def _try(script: "torch.jit.ScriptModule", card: Card, device: str = "cpu") -> N
             for shape in method.inputs.values()
         ]
         try:
-            with torch.inference_mode():
+            # Without the profiling executor, which takes ten times as long for one call.
+            with torch.inference_mode(), torch.jit.optimized_execution(False):
                 outputs = getattr(script, name)(*tensors)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]

@@ -6,7 +6,7 @@ LLRs log P(flip) - log P(no flip) of the message's bits (F, k) and of the codewo
 """
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +16,6 @@ from ..codes import LinearCode
 from ..codes.polar import PolarCode
 
 _LEAF = 8
-# What a subcode without message bits says of its bits.
-_CERTAIN = 15.0
-# Beyond it a subcode's probabilities would underflow.
-_MOST_CERTAIN = 10.0
 
 
 class Layer(NamedTuple):
@@ -35,12 +31,12 @@ class Layer(NamedTuple):
 def _box(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Box-plus, 2 atanh(tanh(a/2) tanh(b/2)), with its correction terms made linear."""
 
-    def correction(x: torch.Tensor) -> torch.Tensor:
-        return (0.65 - 0.29 * x.abs()).clamp_min(0.0)
-
     least = torch.minimum(a.abs(), b.abs())
-    signs = torch.copysign(torch.ones_like(a), a) * torch.copysign(torch.ones_like(b), b)
-    return least * signs + correction(a + b) - correction(a - b)
+    return least * _sign(a) * _sign(b) + _correction(a + b) - _correction(a - b)
+
+
+def _correction(x: torch.Tensor) -> torch.Tensor:
+    return (0.65 - 0.29 * x.abs()).clamp_min(0.0)
 
 
 def _sign(x: torch.Tensor) -> torch.Tensor:
@@ -71,6 +67,13 @@ class CancellationNetwork(nn.Module):
     passes : how often the tree is walked
     """
 
+    # TorchScript takes constants from the class.
+    leaf: Final[int] = _LEAF
+    # What a subcode without message bits says of its bits.
+    certain: Final[float] = 15.0
+    # Beyond it a subcode's probabilities would underflow.
+    most_certain: Final[float] = 10.0
+
     def __init__(
         self,
         code: PolarCode,
@@ -89,44 +92,55 @@ class CancellationNetwork(nn.Module):
         self.n, self.k, self.features, self.passes = code.n, code.k, features, passes
         self.hidden, self.leaf_hidden = hidden, leaf_hidden
         self.levels = int(math.log2(code.n // _LEAF))
-        self.layers, parameters = _layout(code, features, hidden, leaf_hidden)
+        layers, parameters = _layout(code, features, hidden, leaf_hidden)
+        # TorchScript takes lists of numbers, by name.
+        self.inputs = [layer.inputs for layer in layers]
+        self.outputs = [layer.outputs for layer in layers]
+        self.biases = [layer.biases for layer in layers]
+        self.weight_starts = [layer.weight for layer in layers]
+        self.bias_starts = [layer.bias for layer in layers]
         self.register_buffer("unfrozen", torch.tensor(code.unfrozen.astype(np.int64)))
         frozen = np.setdiff1d(np.arange(code.n), code.unfrozen)
         self.register_buffer("frozen", torch.tensor(frozen))
         self.weights = nn.Parameter(torch.zeros(parameters))
-        self._subcodes = nn.Module()
-        for block in range(code.n // _LEAF):
-            free = np.isin(np.arange(_LEAF) + block * _LEAF, code.unfrozen)
-            self._subcodes.register_buffer(f"words{block}", _words(free))
+        # All u of 8 bits with their codewords, and the rows that each subcode may have.
+        u = np.arange(2**_LEAF)[:, None] >> np.arange(_LEAF) & 1
         positions = np.arange(_LEAF)
         # Position j is the sum of the u_i with all ones of j in i.
-        self.register_buffer(
-            "_transform",
-            torch.tensor((positions[:, None] & positions) == positions, dtype=torch.float32),
-        )
+        transform = (positions[:, None] & positions) == positions
+        words = np.stack([u @ transform % 2, u])
+        self.register_buffer("_words", torch.tensor(words, dtype=torch.float32))
+        self.register_buffer("_transform", torch.tensor(transform, dtype=torch.float32))
+        frozen_bits = ~np.isin(np.arange(code.n), code.unfrozen).reshape(-1, _LEAF)
+        rows = [np.flatnonzero((u[:, of_block] == 0).all(axis=1)) for of_block in frozen_bits]
+        self.register_buffer("_rows", torch.tensor(np.concatenate(rows), dtype=torch.uint8))
+        self._row_ends = np.cumsum([0, *map(len, rows)]).tolist()
         self.reset()
 
     @property
     def sizes(self) -> dict[str, int]:
         """The arguments that make this network, but for the code."""
-        names = ("features", "hidden", "leaf_hidden", "passes")
-        return {name: getattr(self, name) for name in names}
+        return {
+            "features": self.features,
+            "hidden": self.hidden,
+            "leaf_hidden": self.leaf_hidden,
+            "passes": self.passes,
+        }
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Random first layers; second layers that leave the rules' LLRs as they are."""
         with torch.no_grad():
             self.weights.zero_()
-            for index, layer in enumerate(self.layers):
-                if not layer.inputs:
+            for index, (inputs, outputs) in enumerate(zip(self.inputs, self.outputs, strict=True)):
+                if not inputs:
                     continue
-                shape = (layer.outputs, layer.inputs)
-                matrix = torch.randn(shape, generator=generator) / math.sqrt(layer.inputs)
+                matrix = torch.randn((outputs, inputs), generator=generator) / math.sqrt(inputs)
                 if index % 2:
                     width = 1 + self.features
                     is_leaf = index >= 6 * self.levels
-                    untouched = range(2 * _LEAF) if is_leaf else range(0, layer.outputs, width)
+                    untouched = range(2 * _LEAF) if is_leaf else range(0, outputs, width)
                     matrix[list(untouched)] = 0
-                start = layer.weight
+                start = self.weight_starts[index]
                 self.weights[start : start + matrix.numel()] = matrix.flatten()
 
     def forward(
@@ -141,145 +155,161 @@ class CancellationNetwork(nn.Module):
         u = torch.zeros_like(reliabilities).index_copy(1, self.frozen, syndrome)
         nothing = torch.zeros_like(reliabilities).unsqueeze(-1)
         root = torch.cat([reliabilities.unsqueeze(-1), nothing.expand(-1, -1, self.features)], 2)
-        estimates = []
-        before: dict[int, torch.Tensor] = {}
-        for _ in range(self.passes):
-            now: dict[int, torch.Tensor] = {}
+        estimates: list[tuple[torch.Tensor, torch.Tensor]] = []
+        # Node 1 is the root, 2 i and 2 i + 1 are the children of i; what each got and gave.
+        leaves = 1 << self.levels
+        got = [nothing] * (2 * leaves)
+        before = [nothing] * (2 * leaves)
+        for step in range(self.passes):
+            gave = [nothing] * (2 * leaves)
             messages: list[torch.Tensor] = []
-            out = self._node(1, root, u, before, now, messages)
+            got[1] = root
+            for block in range(leaves):
+                node = leaves + block
+                # Down from the last node whose left half is done; the first time, from the root.
+                depth = 0
+                while depth < self.levels and (block >> depth) % 2 == 0:
+                    depth += 1
+                if block > 0:
+                    parent = node >> (depth + 1)
+                    got[2 * parent + 1] = self._to_right(parent, got[parent], gave[2 * parent])
+                for level in range(depth):
+                    parent = node >> (depth - level)
+                    back = before[2 * parent + 1]
+                    if step == 0:
+                        back = torch.zeros_like(got[parent][:, : got[parent].shape[1] // 2])
+                    got[2 * parent] = self._to_left(parent, got[parent], back)
+                back = before[node] if step > 0 else torch.zeros_like(got[node])
+                gave[node], message = self._leaf(block, got[node], back, u)
+                messages.append(message)
+                while node % 2 == 1 and node > 1:
+                    parent = node // 2
+                    gave[parent] = self._to_parent(
+                        parent, got[parent], gave[2 * parent], gave[2 * parent + 1]
+                    )
+                    node = parent
             message = torch.cat(messages, 1)[:, self.unfrozen]
-            estimates.append((-message, -(reliabilities + out[..., 0])))
-            before = now
+            estimates.append((-message, -(reliabilities + gave[1][..., 0])))
+            before = gave
         return estimates
+
+    def _level(self, node: int) -> int:
+        level = 0
+        while node > 1:
+            node = node // 2
+            level += 1
+        return level
 
     def _infer(self, index: int, bias: int, x: torch.Tensor) -> torch.Tensor:
         """The two layers from `index` on."""
-        for i, layer in enumerate(self.layers[index : index + 2]):
-            size = layer.inputs * layer.outputs
-            matrix = self.weights[layer.weight : layer.weight + size]
-            start = layer.bias + (bias * layer.outputs if layer.biases > 1 else 0)
+        for i in range(index, index + 2):
+            inputs, outputs = self.inputs[i], self.outputs[i]
+            weight, start = self.weight_starts[i], self.bias_starts[i]
+            if self.biases[i] > 1:
+                start += bias * outputs
             x = nn.functional.linear(
-                nn.functional.pad(x, (0, layer.inputs - x.shape[-1])),
-                matrix.view(layer.outputs, layer.inputs),
-                self.weights[start : start + layer.outputs],
+                nn.functional.pad(x, (0, inputs - x.shape[-1])),
+                self.weights[weight : weight + inputs * outputs].view(outputs, inputs),
+                self.weights[start : start + outputs],
             )
-            x = x.relu() if i == 0 else x
+            if i == index:
+                x = x.relu()
         return x
 
-    @staticmethod
-    def _inputs(
-        llrs: list[torch.Tensor], features: list[tuple[torch.Tensor, torch.Tensor]]
-    ) -> torch.Tensor:
-        """A line up to 12 and a tent around 0 of each LLR, then features times signs."""
-        columns = [
-            f(llr).unsqueeze(-1)
-            for llr in llrs
-            for f in (
-                lambda x: (0.25 * x).clamp(-3.0, 3.0),
-                lambda x: (1.0 - 0.5 * x.abs()).clamp_min(0.0),
-            )
-        ]
-        return torch.cat([*columns, *(z[..., 1:] * sign.unsqueeze(-1) for z, sign in features)], -1)
-
-    @staticmethod
-    def _join(llr: torch.Tensor, y: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
-        y = y * sign.unsqueeze(-1)
-        return torch.cat([(llr + y[..., 0]).unsqueeze(-1), y[..., 1:]], -1)
-
-    def _node(
-        self,
-        node: int,
-        z: torch.Tensor,
-        u: torch.Tensor,
-        before: dict[int, torch.Tensor],
-        now: dict[int, torch.Tensor],
-        messages: list[torch.Tensor],
-    ) -> torch.Tensor:
-        half = z.shape[1] // 2
-        level = node.bit_length() - 1
-        if half == _LEAF // 2:
-            now[node] = self._leaf(node - (1 << level), z, u, before.get(node), messages)
-            return now[node]
-        width, bias = 1 + self.features, node - (1 << level)
+    def _to_left(self, node: int, z: torch.Tensor, zr: torch.Tensor) -> torch.Tensor:
+        level, half = self._level(node), z.shape[1] // 2
         za, zb = z[:, :half], z[:, half:]
-        a, b = za[..., 0], zb[..., 0]
+        a, b, r = za[..., 0], zb[..., 0], zr[..., 0]
         sa, sb = _sign(a), _sign(b)
         sab = sa * sb
-
-        zr = before[2 * node + 1] if before else torch.zeros_like(za)
-        r = zr[..., 0]
         llr = _box(a, b + r)
-        x = self._inputs([a * sa, b * sb, r * sb, llr * sab], [(za, sa), (zb, sb), (zr, sb)])
-        y = self._infer(6 * level, bias, x)[..., :width]
-        zs = self._node(2 * node, self._join(llr, y, sab), u, before, now, messages)
+        x = _inputs([a * sa, b * sb, r * sb, llr * sab], [za, zb, zr], [sa, sb, sb])
+        y = self._infer(6 * level, node - (1 << level), x)[..., : 1 + self.features]
+        return _join(llr, y, sab)
 
-        s = zs[..., 0]
+    def _to_right(self, node: int, z: torch.Tensor, zs: torch.Tensor) -> torch.Tensor:
+        level, half = self._level(node), z.shape[1] // 2
+        za, zb = z[:, :half], z[:, half:]
+        a, b, s = za[..., 0], zb[..., 0], zs[..., 0]
+        sa, sb = _sign(a), _sign(b)
+        sab = sa * sb
         llr = b + _box(a, s)
-        x = self._inputs([a * sa, b * sb, s * sab, llr * sb], [(za, sa), (zb, sb), (zs, sab)])
-        y = self._infer(6 * level + 2, bias, x)[..., :width]
-        zr = self._node(2 * node + 1, self._join(llr, y, sb), u, before, now, messages)
+        x = _inputs([a * sa, b * sb, s * sab, llr * sb], [za, zb, zs], [sa, sb, sab])
+        y = self._infer(6 * level + 2, node - (1 << level), x)[..., : 1 + self.features]
+        return _join(llr, y, sb)
 
-        r = zr[..., 0]
+    def _to_parent(
+        self, node: int, z: torch.Tensor, zs: torch.Tensor, zr: torch.Tensor
+    ) -> torch.Tensor:
+        level, half = self._level(node), z.shape[1] // 2
+        za, zb = z[:, :half], z[:, half:]
+        a, b, s, r = za[..., 0], zb[..., 0], zs[..., 0], zr[..., 0]
+        sa, sb = _sign(a), _sign(b)
+        sab = sa * sb
         upper, lower = _box(s, r + b), r + _box(a, s)
-        x = self._inputs(
-            [s * sab, r * sb, upper * sa, lower * sb],
-            [(zs, sab), (zr, sb), (za, sa), (zb, sb)],
-        )
-        y = self._infer(6 * level + 4, bias, x)
-        now[node] = torch.cat(
+        x = _inputs([s * sab, r * sb, upper * sa, lower * sb], [zs, zr, za, zb], [sab, sb, sa, sb])
+        y = self._infer(6 * level + 4, node - (1 << level), x)
+        width = 1 + self.features
+        up, low = y[..., :width], y[..., width : 2 * width]
+        return torch.cat([_join(upper, up, sa), _join(lower, low, sb)], 1)
+
+    def _leaf(
+        self, block: int, z: torch.Tensor, before: torch.Tensor, u: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a subcode gives its parent, and the LLRs of its u."""
+        signs = 1 - 2 * (
+            u[:, block * self.leaf : (block + 1) * self.leaf] @ self._transform
+        ).remainder(2)
+        start, end = self._row_ends[block], self._row_ends[block + 1]
+        if end - start == 1:
+            certain = (signs * self.certain).unsqueeze(-1)
+            return torch.cat([certain, torch.zeros_like(z[..., 1:])], -1), torch.zeros_like(signs)
+        llrs = z[..., 0] * signs
+        pairs = torch.stack([(0.25 * llrs).clamp(-3, 3), (1 - 0.5 * llrs.abs()).clamp_min(0)], -1)
+        x = torch.cat(
             [
-                self._join(upper, y[..., :width], sa),
-                self._join(lower, y[..., width : 2 * width], sb),
+                pairs.flatten(1),
+                (z[..., 1:] * signs.unsqueeze(-1)).flatten(1),
+                (before[..., 1:] * signs.unsqueeze(-1)).flatten(1),
             ],
             1,
         )
-        return now[node]
-
-    def _leaf(
-        self,
-        block: int,
-        z: torch.Tensor,
-        u: torch.Tensor,
-        before: torch.Tensor | None,
-        messages: list[torch.Tensor],
-    ) -> torch.Tensor:
-        words = getattr(self._subcodes, f"words{block}")
-        signs = 1 - 2 * (u[:, block * _LEAF : (block + 1) * _LEAF] @ self._transform).remainder(2)
-        if words.shape[1] == 1:
-            messages.append(torch.zeros_like(signs))
-            certain = (signs * _CERTAIN).unsqueeze(-1)
-            return torch.cat([certain, torch.zeros_like(z[..., 1:])], -1)
-        zb = torch.zeros_like(z) if before is None else before
-        llrs = z[..., 0] * signs
-        pairs = torch.stack([(0.25 * llrs).clamp(-3, 3), (1 - 0.5 * llrs.abs()).clamp_min(0)], -1)
-        of = [(t[..., 1:] * signs.unsqueeze(-1)).flatten(1) for t in (z, zb)]
-        index = 6 * self.levels + 2 * block
-        y = self._infer(index, 0, torch.cat([pairs.flatten(1), *of], 1))
-        m = (llrs + y[:, :_LEAF]).clamp(-_MOST_CERTAIN, _MOST_CERTAIN)
-        # Bits of all words: positions, then u.
-        codewords, bits = words
+        y = self._infer(6 * self.levels + 2 * block, 0, x)
+        m = (llrs + y[:, : self.leaf]).clamp(-self.most_certain, self.most_certain)
+        # Bits of all words of the subcode: positions, then u.
+        words = self._words[:, self._rows[start:end].long()]
+        codewords, bits = words[0], words[1]
         p = (-(m @ codewords.T)).softmax(1)
-
-        def llr(of: torch.Tensor) -> torch.Tensor:
-            return (p @ (1 - of)).log() - (p @ of).log()
-
-        free = bits.any(0)
+        free = bits.sum(0) > 0
         message = torch.zeros_like(m)
-        message[:, free] = llr(bits[:, free])
-        messages.append(message)
-        out = (llr(codewords) - m + y[:, _LEAF : 2 * _LEAF]) * signs
-        features = y[:, 2 * _LEAF : 2 * _LEAF + _LEAF * self.features]
-        features = features.view(-1, _LEAF, self.features) * signs.unsqueeze(-1)
-        return torch.cat([out.unsqueeze(-1), features], -1)
+        message[:, free] = _llrs_of(p, bits[:, free])
+        out = (_llrs_of(p, codewords) - m + y[:, self.leaf : 2 * self.leaf]) * signs
+        features = y[:, 2 * self.leaf : 2 * self.leaf + self.leaf * self.features]
+        features = features.view(-1, self.leaf, self.features) * signs.unsqueeze(-1)
+        return torch.cat([out.unsqueeze(-1), features], -1), message
 
 
-def _words(free: np.ndarray) -> torch.Tensor:
-    """Codewords and their u, (2, 2^r, 8), of a subcode with these free positions."""
-    u = np.arange(2**_LEAF)[:, None] >> np.arange(_LEAF) & 1
-    u = u[(u[:, ~free] == 0).all(axis=1)]
-    positions = np.arange(_LEAF)
-    codewords = u @ ((positions[:, None] & positions) == positions) % 2
-    return torch.tensor(np.stack([codewords, u]), dtype=torch.float32)
+def _inputs(
+    llrs: list[torch.Tensor], features: list[torch.Tensor], signs: list[torch.Tensor]
+) -> torch.Tensor:
+    """A line up to 12 and a tent around 0 of each LLR, then features times signs."""
+    columns: list[torch.Tensor] = []
+    for llr in llrs:
+        columns.append((0.25 * llr).clamp(-3.0, 3.0).unsqueeze(-1))
+        columns.append((1.0 - 0.5 * llr.abs()).clamp_min(0.0).unsqueeze(-1))
+    for z, sign in zip(features, signs):  # noqa: B905 (TorchScript knows no strict)
+        columns.append(z[..., 1:] * sign.unsqueeze(-1))
+    return torch.cat(columns, -1)
+
+
+def _join(llr: torch.Tensor, y: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
+    y = y * sign.unsqueeze(-1)
+    return torch.cat([(llr + y[..., 0]).unsqueeze(-1), y[..., 1:]], -1)
+
+
+def _llrs_of(p: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
+    """LLRs, log P(0) - log P(1), of bits (W, B) of words with probabilities (F, W)."""
+    return (p @ (1 - bits)).log() - (p @ bits).log()
 
 
 def _layout(

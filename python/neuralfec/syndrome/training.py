@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import json
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -230,16 +229,8 @@ def export(
     network = network.to("cpu").eval()
     checks = code.parity_check.shape[0]
     parameters = parameters | {"parameters": sum(p.numel() for p in network.parameters())}
-    module: Any = network
     if isinstance(network, CancellationNetwork):
         parameters["cancellation_network"] = network.sizes
-        # TorchScript has no recursion; a trace has the tree unrolled.
-        example = torch.zeros(2, code.n), torch.zeros(2, checks)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            # What depends on values is the shape of the tree, which is the code's.
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)
-            module = torch.jit.trace(network, example, check_trace=False)
     methods = {
         "forward": models.Method(
             {"reliabilities": (None, code.n), "syndrome": (None, checks)},
@@ -254,7 +245,7 @@ def export(
         parameters=parameters,
         **card,
     )
-    models.save(file, module, about)
+    models.save(file, network, about)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
