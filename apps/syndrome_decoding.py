@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from gnuradio.neuralfec import codes, decoders, simulation
-from gnuradio.neuralfec.codes import ordered_statistics
+from gnuradio.neuralfec.decoders import ordered_statistics
 
 
 class Link:

@@ -22,7 +22,7 @@ import numpy as np
 from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec import _kernels, codes, provenance
 from gnuradio.neuralfec.codes import alist
-from gnuradio.neuralfec.codes.belief_propagation import BeliefPropagation
+from gnuradio.neuralfec.decoders.belief_propagation import BeliefPropagation
 
 
 def in_graph(block: gr.basic_block, samples: np.ndarray, frame: int) -> blocks.vector_sink_b:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec import _kernels, codes, decoders, provenance, python_block
-from gnuradio.neuralfec.codes.ordered_statistics import block_arguments
+from gnuradio.neuralfec.decoders.ordered_statistics import block_arguments
 from gnuradio.neuralfec.syndrome.data import BicmChain
 from gnuradio.neuralfec.syndrome.network import RecurrentEstimator, TransformerEstimator
 

@@ -32,6 +32,7 @@ os.environ |= {
 import numpy as np
 from gnuradio import blocks, digital, fec, gr, neuralfec, trellis
 from gnuradio.neuralfec import _kernels, codes, provenance
+from gnuradio.neuralfec.decoders import convolutional
 from gnuradio.neuralfec.sequence import decoder
 
 
@@ -79,7 +80,7 @@ def viterbi(code: codes.convolutional.ConvolutionalCode, runs: int) -> list[tupl
     rows = []
 
     def add(metric: str) -> None:
-        kernel = decoder.ViterbiDecoder(code, metric)
+        kernel = convolutional.ViterbiDecoder(code, metric)
         frames = {**code.decoder_arguments(), "metric": metric}
         endless = {**code.stream_arguments(), "metric": metric}
         rows.append(
@@ -203,7 +204,7 @@ def main() -> None:
     rows = [(reference, in_graph(combined, values, 1, 1, args.runs)), *viterbi(code, args.runs)]
     rows.append(("gr-trellis siso_combined_f, min-sum", siso_speed(siso, values, args.runs)))
     for method in ("log-map", "max-log"):
-        bcjr = decoder.BcjrDecoder(code, method)
+        bcjr = convolutional.BcjrDecoder(code, method)
         rows.append((f"BcjrDecoder, {method}", called(bcjr.posteriors, values, k, args.runs)))
     rnn = decoder.RnnDecoder(code)
     rows.append(("RnnDecoder, 32 frames a call", called(rnn.decode, values[:32], k, args.runs)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec import _kernels, codes, models
-from gnuradio.neuralfec.codes import ordered_statistics
+from gnuradio.neuralfec.decoders import ordered_statistics
 from gnuradio.neuralfec.feedback import codec, evaluation
 from gnuradio.neuralfec.feedback import files as feedback_files
 from gnuradio.neuralfec.phy.demapping import demap

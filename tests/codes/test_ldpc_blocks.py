@@ -7,7 +7,7 @@ import pytest
 from gnuradio import blocks, digital, fec, gr, neuralfec
 from gnuradio.neuralfec import codes
 from gnuradio.neuralfec.codes import alist
-from gnuradio.neuralfec.codes.belief_propagation import BeliefPropagation
+from gnuradio.neuralfec.decoders.belief_propagation import BeliefPropagation
 from gnuradio.neuralfec.phy.llr import flip_sign
 
 CODE = codes.code("wifi-648")

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec.codes import code, polar
+from gnuradio.neuralfec.decoders.successive_cancellation import PolarDecoder, sc, scl
 
 
 def transmit(the_code, frames, deviation, seed):
@@ -109,7 +110,7 @@ def test_decides_as_gnu_radios_decoders_do(list_size):
         else fec.polar_decoder_sc_list.make(list_size, 64, 32, frozen, [])
     )
     expected = in_flow_graph(theirs, llrs[:, bit_reversal(64)], 64, 32)
-    decoded, stats = polar.PolarDecoder(the_code, list_size).decode(llrs)
+    decoded, stats = PolarDecoder(the_code, list_size).decode(llrs)
     assert stats == {"frames": frames, "bad_samples": 0}
     wrong = block_errors(messages, expected)
     assert wrong > 30
@@ -124,13 +125,13 @@ def test_a_longer_list_and_a_crc_make_fewer_errors():
     the_code = code("polar-nr:128,64,crc6")
     messages, llrs = transmit(the_code, 2000, 0.72, 5)
     errors = [
-        block_errors(messages, polar.PolarDecoder(the_code, list_size).decode(llrs)[0])
+        block_errors(messages, PolarDecoder(the_code, list_size).decode(llrs)[0])
         for list_size in (1, 2, 8, 32)
     ]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < errors[0] / 4
     without = code("polar-nr:128,70")
-    plain = polar.PolarDecoder(without, 8).decode(llrs)[0][:, :64]
+    plain = PolarDecoder(without, 8).decode(llrs)[0][:, :64]
     assert errors[2] < block_errors(messages, plain)
 
 
@@ -138,7 +139,7 @@ def test_exact_check_nodes_make_no_more_errors():
     the_code = code("polar-nr:256,128")
     messages, llrs = transmit(the_code, 4000, 0.78, 6)
     errors = {
-        exact: block_errors(messages, polar.PolarDecoder(the_code, exact=exact).decode(llrs)[0])
+        exact: block_errors(messages, PolarDecoder(the_code, exact=exact).decode(llrs)[0])
         for exact in (False, True)
     }
     assert errors[True] < errors[False]
@@ -149,7 +150,7 @@ def test_block_and_generic_decoder(list_size):
     the_code = code("polar-nr:64,32")
     _, llrs = transmit(the_code, 700, 0.8, 7)
     llrs[5, 7], llrs[6, 3] = np.nan, -np.inf
-    expected, stats = polar.PolarDecoder(the_code, list_size).decode(llrs)
+    expected, stats = PolarDecoder(the_code, list_size).decode(llrs)
     assert stats["bad_samples"] == 2
     arguments = the_code.decoder_arguments()
     block = neuralfec.polar_decoder(**arguments, list_size=list_size)
@@ -184,12 +185,12 @@ def test_refuses_decoders_and_llrs():
     the_code = code("polar-nr:64,32")
     for spec in ("3", "64", "x", "8,fast", ""):
         with pytest.raises(ValueError, match="expected"):
-            polar.scl(spec, the_code)
+            scl(spec, the_code)
     with pytest.raises(ValueError, match="expected"):
-        polar.sc("fast", the_code)
+        sc("fast", the_code)
     with pytest.raises(ValueError, match="polar code"):
-        polar.sc("", code("wifi-648"))
+        sc("", code("wifi-648"))
     with pytest.raises(ValueError, match="64"):
-        polar.sc("", the_code).decode(np.zeros((2, 63), dtype=np.float32))
+        sc("", the_code).decode(np.zeros((2, 63), dtype=np.float32))
     with pytest.raises(ValueError, match="rising"):
         polar.PolarCode(8, [5, 3])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec.codes import code
+from gnuradio.neuralfec.decoders import convolutional
 from gnuradio.neuralfec.sequence import decoder
 
 
@@ -34,13 +35,13 @@ def test_frames(generators, termination):
     _, llrs = noisy(the_code, 300, 1)
     llrs[3, 4] = np.nan
     arguments = the_code.decoder_arguments()
-    expected, _ = decoder.ViterbiDecoder(the_code).decode(llrs)
+    expected, _ = convolutional.ViterbiDecoder(the_code).decode(llrs)
     viterbi = neuralfec.viterbi_decoder(**arguments)
     assert np.array_equal(run(viterbi, llrs, the_code.n, 60), expected)
     assert viterbi.stats() == {"frames": 300, "bad_samples": 1}
     generic = fec.decoder(neuralfec.generic_viterbi_decoder(**arguments), 4, 1)
     assert np.array_equal(run(generic, llrs, 1, 1).reshape(-1, 60), expected)
-    expected, _ = decoder.BcjrDecoder(the_code).posteriors(llrs)
+    expected, _ = convolutional.BcjrDecoder(the_code).posteriors(llrs)
     bcjr = neuralfec.bcjr_decoder(**arguments)
     found = run(bcjr, llrs, the_code.n, 60, out_type=np.float32)
     np.testing.assert_allclose(found, expected, atol=1e-3)
@@ -69,7 +70,7 @@ def test_gr_fec_decides_the_same():
     symbols = np.sign(llrs) * np.where(np.abs(llrs) > 0.7, np.float32(96), np.float32(32))
     theirs = gr_fec(the_code, symbols, "zero")
     for metric in ("int16", "int8", "float"):
-        ours, _ = decoder.ViterbiDecoder(the_code, metric).decode(symbols)
+        ours, _ = convolutional.ViterbiDecoder(the_code, metric).decode(symbols)
         difference = the_code.encode(ours).astype(int) - the_code.encode(theirs)
         assert not (difference * symbols).sum(axis=1).any()
         assert np.mean((ours == theirs).all(axis=1)) > 0.95
@@ -82,8 +83,8 @@ def test_gr_fec_decides_no_better(termination):
     _, llrs = noisy(the_code, 200, 2, sigma=0.7)
     symbols = np.clip(np.round(llrs * 20), -60, 60).astype(np.float32)
     theirs = gr_fec(the_code, symbols, termination)
-    ours, _ = decoder.ViterbiDecoder(the_code, "float").decode(symbols)
-    fast, _ = decoder.ViterbiDecoder(the_code).decode(symbols)
+    ours, _ = convolutional.ViterbiDecoder(the_code, "float").decode(symbols)
+    fast, _ = convolutional.ViterbiDecoder(the_code).decode(symbols)
 
     def metric(decided):
         return (the_code.encode(decided) * symbols).sum(axis=1)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from gnuradio.neuralfec import _kernels, models
 from gnuradio.neuralfec.codes import code
+from gnuradio.neuralfec.decoders import convolutional
 from gnuradio.neuralfec.sequence import decoder
 
 TERMINATIONS = ["none", "zero", "tail-biting"]
@@ -41,18 +42,18 @@ def test_viterbi_and_bcjr_are_exhaustive_search(generators, termination):
         words = the_code.encode(decided)
         return (words * llrs).sum(axis=1)
 
-    exact = metric(decoder.ViterbiDecoder(the_code, "float").decode(llrs)[0])
+    exact = metric(convolutional.ViterbiDecoder(the_code, "float").decode(llrs)[0])
     np.testing.assert_allclose(exact, best, rtol=1e-5)
     # 11 bits of an LLR can err by half a level for each of n.
-    close = metric(decoder.ViterbiDecoder(the_code).decode(llrs)[0])
+    close = metric(convolutional.ViterbiDecoder(the_code).decode(llrs)[0])
     assert (best - close).max() < 0.05 * np.abs(llrs).mean()
 
     weights = np.exp(metrics - best[:, None]).astype(np.float64)
     ones, zeros = weights @ book, weights @ (1 - book)
-    posteriors, _ = decoder.BcjrDecoder(the_code).posteriors(llrs)
+    posteriors, _ = convolutional.BcjrDecoder(the_code).posteriors(llrs)
     np.testing.assert_allclose(posteriors, np.log(ones / zeros), atol=2e-3)
     largest = [np.where(book == bit, metrics[:, :, None], -np.inf).max(axis=1) for bit in (0, 1)]
-    posteriors, _ = decoder.BcjrDecoder(the_code, "max-log").posteriors(llrs)
+    posteriors, _ = convolutional.BcjrDecoder(the_code, "max-log").posteriors(llrs)
     np.testing.assert_allclose(posteriors, largest[1] - largest[0], atol=1e-3)
 
 
@@ -63,7 +64,7 @@ def test_no_error_without_noise(spec):
     messages = rng.integers(0, 2, (64, the_code.k), dtype=np.uint8)
     llrs = 4 * the_code.encode(messages).astype(np.float32) - 2
     for metric in ("int16", "int8"):
-        decided, stats = decoder.ViterbiDecoder(the_code, metric).decode(llrs)
+        decided, stats = convolutional.ViterbiDecoder(the_code, metric).decode(llrs)
         assert np.array_equal(decided, messages)
         assert stats == {"frames": 64, "bad_samples": 0}
 
@@ -109,7 +110,7 @@ def test_union_bound():
         b * 0.5 * math.erfc(math.sqrt(d * 10 ** (snr_db / 10) / 2)) for d, b in enumerate(spectrum)
     )
     messages, llrs = transmit(the_code, 6000, snr_db, 3)
-    for one in (decoder.ViterbiDecoder(the_code), decoder.BcjrDecoder(the_code)):
+    for one in (convolutional.ViterbiDecoder(the_code), convolutional.BcjrDecoder(the_code)):
         errors = np.count_nonzero(one.decode(llrs)[0] != messages)
         # 600 errors in events of 1 to 3 bits; the bound is 5 % above the truth here.
         assert errors / messages.size == pytest.approx(bound, rel=0.2)
@@ -120,7 +121,7 @@ def test_int8_loses_little():
     messages, llrs = transmit(the_code, 300, 1.5, 4)
     _, better = transmit(the_code, 300, 2.0, 4)
     errors = [
-        np.count_nonzero(decoder.ViterbiDecoder(the_code, metric).decode(x)[0] != messages)
+        np.count_nonzero(convolutional.ViterbiDecoder(the_code, metric).decode(x)[0] != messages)
         for metric, x in (("int16", better), ("int8", better), ("int16", llrs))
     ]
     assert errors[0] <= errors[1] < errors[2]
@@ -166,7 +167,7 @@ def test_rnn_matches_viterbi(generators, termination):
     messages, llrs = transmit(the_code, 700, 2.0, 7)
     viterbi, rnn = (
         np.count_nonzero(one.decode(llrs)[0] != messages, axis=1)
-        for one in (decoder.ViterbiDecoder(the_code), decoder.RnnDecoder(the_code))
+        for one in (convolutional.ViterbiDecoder(the_code), decoder.RnnDecoder(the_code))
     )
     difference = rnn - 1.05 * viterbi
     assert difference.sum() < 3 * math.sqrt(len(difference)) * difference.std()
@@ -211,19 +212,19 @@ def test_nothing_known():
     _, llrs = transmit(the_code, 3, 2.0, 10)
     llrs[0, 5], llrs[1, 6], llrs[2, 7] = np.nan, np.inf, -np.inf
     erased = np.where(np.isfinite(llrs), llrs, 0)
-    for make in (decoder.viterbi, decoder.bcjr, decoder.rnn):
+    for make in (convolutional.viterbi, convolutional.bcjr, decoder.rnn):
         one = make("", the_code)
         decided, stats = one.decode(llrs)
         assert stats == {"frames": 3, "bad_samples": 3}
         again, stats = one.decode(erased)
         assert np.array_equal(decided, again) and stats["bad_samples"] == 0
-    one = decoder.viterbi("float", the_code)
+    one = convolutional.viterbi("float", the_code)
     assert one.decode(llrs)[1]["bad_samples"] == 3
 
 
 def test_refuses():
     the_code = code("conv:7,5")
-    for make in (decoder.viterbi, decoder.bcjr, decoder.rnn):
+    for make in (convolutional.viterbi, convolutional.bcjr, decoder.rnn):
         with pytest.raises(ValueError, match="convolutional"):
             make("", code("wifi-648"))
         with pytest.raises(ValueError, match="200"):

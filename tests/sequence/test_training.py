@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gnuradio.neuralfec import codes, models
+from gnuradio.neuralfec.decoders import convolutional
 from gnuradio.neuralfec.phy.impulsive import Pulses
 from gnuradio.neuralfec.sequence import decoder, training
 
@@ -28,7 +29,7 @@ def test_targets_are_the_posteriors_of_the_kernel(spec):
     rng = np.random.default_rng(1)
     llrs = 2 * rng.standard_normal((20, 48, len(code.generators)), dtype=np.float32)
     llrs[:, : trellis.memory] = 0
-    expected, _ = decoder.BcjrDecoder(code).posteriors(llrs.reshape(20, -1))
+    expected, _ = convolutional.BcjrDecoder(code).posteriors(llrs.reshape(20, -1))
     found = trellis.posterior(torch.from_numpy(llrs[:, trellis.memory :])).numpy()
     np.testing.assert_allclose(found, expected[:, trellis.memory :], atol=2e-3)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from gnuradio import blocks, gr, neuralfec
 from gnuradio.neuralfec import codes, decoders, models, python_block
-from gnuradio.neuralfec.codes.ordered_statistics import OrderedStatistics, distance
+from gnuradio.neuralfec.decoders.ordered_statistics import OrderedStatistics, distance
 from gnuradio.neuralfec.syndrome import training
 from gnuradio.neuralfec.syndrome.data import BicmChain
 from gnuradio.neuralfec.syndrome.decoder import (

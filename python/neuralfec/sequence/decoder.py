@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decoders of convolutional codes: Viterbi, BCJR and the recurrent network, frames and streams.
+"""Decoding convolutional codes with a recurrent network, frames and streams.
 
-All take LLRs, log P(b=1) - log P(b=0), in the order in which coded bits are sent. NaN and
+Both take LLRs, log P(b=1) - log P(b=0), in the order in which coded bits are sent. NaN and
 infinite LLRs count as 0 (nothing known), and are counted.
 """
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..codes.convolutional import ConvolutionalCode
+from ..decoders.convolutional import check_code
 
 Bits = NDArray[np.uint8]
 Llrs = NDArray[np.float32]
@@ -20,51 +21,6 @@ Llrs = NDArray[np.float32]
 # this many times the mean LLR.
 PAD_STEPS = 4
 PAD_VALUE = -2.0
-
-
-class ViterbiDecoder:
-    """Maximum likelihood: the message whose codeword c has the largest sum of c_i L_i.
-
-    metric: "int16", with LLRs of 11 bits; "int8", coarser (see docs/sequence-decoding.md) and
-    faster; "float", a plain implementation for reference. The LLRs' scale does not matter.
-    """
-
-    def __init__(self, code: ConvolutionalCode, metric: str = "int16") -> None:
-        from .. import _kernels
-
-        _check_code(code)
-        self.n, self.k = code.n, code.k
-        self._kernel = _kernels.ViterbiDecoder(**code.decoder_arguments(), metric=metric)
-
-    def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int]]:
-        """Messages uint8 (F, k) of LLRs (F, n); stats `frames`, `bad_samples`."""
-        messages, bad = self._kernel.decode(np.asarray(llrs, dtype=np.float32))
-        return messages, {"frames": len(messages), "bad_samples": bad}
-
-
-class BcjrDecoder:
-    """Each bit's posterior LLR: max* over paths with u = 1 less max* over those with u = 0.
-
-    method: "log-map", max*(a, b) = log(e^a + e^b), which asks for true LLRs and has the least
-    bit error rate; or "max-log", max*(a, b) = max(a, b), whose decisions are Viterbi's.
-    """
-
-    def __init__(self, code: ConvolutionalCode, method: str = "log-map") -> None:
-        from .. import _kernels
-
-        _check_code(code)
-        self.n, self.k = code.n, code.k
-        self._kernel = _kernels.BcjrDecoder(**code.decoder_arguments(), method=method)
-
-    def posteriors(self, llrs: ArrayLike) -> tuple[Llrs, dict[str, int]]:
-        """LLRs float32 (F, k) of the messages from LLRs (F, n)."""
-        decided, bad = self._kernel.decode(np.asarray(llrs, dtype=np.float32))
-        return decided, {"frames": len(decided), "bad_samples": bad}
-
-    def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int]]:
-        """Messages uint8 (F, k) of LLRs (F, n); stats `frames`, `bad_samples`."""
-        decided, stats = self.posteriors(llrs)
-        return (decided > 0).astype(np.uint8), stats
 
 
 class RecurrentModel:
@@ -77,7 +33,7 @@ class RecurrentModel:
     def __init__(self, code: ConvolutionalCode, model: str | None = None) -> None:
         from .. import _kernels, models
 
-        _check_code(code)
+        check_code(code)
         if code.puncture:
             raise ValueError(f"expected an unpunctured code, got {code!r}")
         if model is None:
@@ -264,11 +220,6 @@ class RnnStream:
         self._buffer = self._buffer[steps * self.outputs :]
 
 
-def _check_code(code: Any) -> None:
-    if not isinstance(code, ConvolutionalCode):
-        raise ValueError(f"expected a convolutional code (conv:...), got {code!r}")
-
-
 def _finite(llrs: Llrs) -> tuple[Llrs, int]:
     finite = np.isfinite(llrs)
     bad = int(llrs.size - np.count_nonzero(finite))
@@ -279,16 +230,6 @@ def _normalised(x: Llrs) -> Llrs:
     """Sequences (F, T, n_0) over their mean magnitude; all zeros stay."""
     mean = np.abs(x).mean(axis=(1, 2), keepdims=True)
     return x / np.maximum(mean, np.finfo(np.float32).tiny)
-
-
-def viterbi(argument: str, code: Any) -> ViterbiDecoder:
-    """Spec ``viterbi`` or ``viterbi:int8``, ``viterbi:float``."""
-    return ViterbiDecoder(code, argument or "int16")
-
-
-def bcjr(argument: str, code: Any) -> BcjrDecoder:
-    """Spec ``bcjr`` or ``bcjr:max-log``."""
-    return BcjrDecoder(code, argument or "log-map")
 
 
 def rnn(argument: str, code: Any) -> RnnDecoder:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..codes import LinearCode
 from ..codes.gf2 import Bits
-from ..codes.ordered_statistics import OrderedStatistics, distance
 from ..codes.polar import PolarCode
+from ..decoders.ordered_statistics import OrderedStatistics, distance
 
 # Positions are changed together in re-encoding as long as their |L| sum up to this.
 _REACH = 16.0

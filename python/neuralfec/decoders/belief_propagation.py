@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .gf2 import Bits
-from .linear import LinearCode
+from ..codes import LinearCode
+from ..codes.gf2 import Bits
 
 
 class Decoded(NamedTuple):

@@ -4,9 +4,10 @@ import itertools
 import numpy as np
 import pytest
 from gnuradio import blocks, fec, gr, neuralfec
-from gnuradio.neuralfec.codes import LinearCode, code, ordered_statistics
-from gnuradio.neuralfec.codes.ordered_statistics import OrderedStatistics
-from gnuradio.neuralfec.codes.polar import PolarDecoder
+from gnuradio.neuralfec.codes import LinearCode, code
+from gnuradio.neuralfec.decoders import ordered_statistics
+from gnuradio.neuralfec.decoders.ordered_statistics import OrderedStatistics
+from gnuradio.neuralfec.decoders.successive_cancellation import PolarDecoder
 
 
 def transmit(the_code, frames, deviation, seed):

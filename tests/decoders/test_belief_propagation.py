@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 from gnuradio.neuralfec import _kernels, codes
-from gnuradio.neuralfec.codes.belief_propagation import BeliefPropagation
+from gnuradio.neuralfec.decoders.belief_propagation import BeliefPropagation
 from gnuradio.neuralfec.phy.channel import rayleigh
 from gnuradio.neuralfec.phy.constellation import constellation, modulate
 from gnuradio.neuralfec.phy.demapping import demap

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Classical decoders, and all decoders by a short spec:
+``decoder("bp:50", codes.code("wifi-648"))``.
+
+`REGISTRY` is a switchboard: it names decoders of the systems, too, which stand above this
+package. So nothing of a system asks for `decoder`; what needs one is given one.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..registry import Registry
+
+
+class Decoder(Protocol):
+    """What every decoder offers."""
+
+    n: int
+    """LLRs a frame."""
+    k: int
+    """Message bits a frame."""
+
+    def decode(self, llrs: NDArray[np.float32]) -> tuple[NDArray[np.uint8], dict[str, int | float]]:
+        """Messages uint8 (F, k) of LLRs (F, n), log P(b=1) - log P(b=0), and totals of what
+        happened: at least ``frames`` and ``bad_samples``, LLRs not finite that counted as 0.
+        """
+        ...
+
+
+# A new decoder is one line: name: (module, factory of the text and the code, what may stand
+# after the name).
+REGISTRY = Registry(
+    "decoder",
+    __name__,
+    {
+        "bp": (".belief_propagation", "sum_product", "[:ITERATIONS]"),
+        "min-sum": (".belief_propagation", "min_sum", "[:ITERATIONS[,SCALE]]"),
+        "viterbi": (".convolutional", "viterbi", "[:int8]"),
+        "bcjr": (".convolutional", "bcjr", "[:max-log]"),
+        "rnn": ("..sequence.decoder", "rnn", "[:MODEL]"),
+        "sc": (".successive_cancellation", "sc", "[:exact]"),
+        "scl": (".successive_cancellation", "scl", ":L[,exact]"),
+        "osd": (".ordered_statistics", "osd", ":ORDER"),
+        "syndrome": ("..syndrome.decoder", "syndrome", "[:MODEL]"),
+        "syndrome-osd": ("..syndrome.decoder", "syndrome_osd", ":ORDER[,MODEL]"),
+    },
+)
+
+
+def specs() -> list[str]:
+    """Return the specs that `decoder` understands."""
+    return REGISTRY.specs()
+
+
+def decoder(spec: str, code: Any) -> Decoder:
+    """Make the decoder that a spec names, for a code of `codes.code`.
+
+    ValueError for another spec, with the known ones, and for a code it does not decode.
+    """
+    return REGISTRY.make(spec, code)
