@@ -30,7 +30,7 @@ public:
                  double bandwidth)
         : gr::sync_block("channel",
                          gr::io_signature::make(1, 1, sizeof(gr_complex)),
-                         gr::io_signature::make(2, 2, sizeof(gr_complex))),
+                         gr::io_signature::make(1, 2, sizeof(gr_complex))),
           d_model(m),
           d_random(seed),
           d_subcarriers(subcarriers)
@@ -54,6 +54,13 @@ public:
                     -2 * M_PI * s * bandwidth / subcarriers * etu_delays_ns[t] * 1e-9));
     }
 
+    bool start() override
+    {
+        // The first symbol of a run is the first of a frame.
+        d_subcarrier = 0;
+        return true;
+    }
+
     void set_noise_var(float noise_var) override
     {
         if (!(std::isfinite(noise_var) && noise_var >= 0))
@@ -71,11 +78,14 @@ public:
     {
         const auto* x = static_cast<const gr_complex*>(input_items[0]);
         auto* y = static_cast<gr_complex*>(output_items[0]);
-        auto* h = static_cast<gr_complex*>(output_items[1]);
+        auto* gains = output_items.size() > 1 ? static_cast<gr_complex*>(output_items[1])
+                                              : nullptr;
         const float amplitude = std::sqrt(d_noise_var);
         for (int i = 0; i < noutput_items; i++) {
-            h[i] = gain();
-            y[i] = h[i] * x[i] + amplitude * normal();
+            const gr_complex h = gain();
+            y[i] = h * x[i] + amplitude * normal();
+            if (gains)
+                gains[i] = h;
         }
         return noutput_items;
     }

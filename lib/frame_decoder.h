@@ -8,12 +8,13 @@
 
 #include "kernels/span.h"
 
-#include <gnuradio/fec/generic_decoder.h>
 #include <gnuradio/io_signature.h>
+#include <gnuradio/neuralfec/counted_definition.h>
 #include <gnuradio/sync_block.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -35,12 +36,20 @@ public:
     {
         // Buffers are sized by this; start() lets single frames out.
         const std::size_t frame = sizeof(float) * d_kernel.n();
-        this->set_output_multiple(std::clamp<std::size_t>((4 << 20) / frame, 1, batch));
+        d_batch = std::clamp<std::size_t>((4 << 20) / frame, 1, batch);
+        this->set_output_multiple(d_batch);
     }
 
     bool start() override
     {
         this->set_output_multiple(1);
+        return true;
+    }
+
+    bool stop() override
+    {
+        // The next start makes buffers anew.
+        this->set_output_multiple(d_batch);
         return true;
     }
 
@@ -64,6 +73,7 @@ public:
 
 private:
     const Kernel d_kernel;
+    std::size_t d_batch;
     std::atomic<uint64_t> d_frames{0};
     std::atomic<uint64_t> d_bad_samples{0};
 };
@@ -71,13 +81,17 @@ private:
 /*!
  * For gr-fec's deployments: fec.extended_decoder, fec.async_decoder and the others. A
  * frame of theirs is one or more codewords, which are decoded together.
+ *
+ * Tagged and asynchronous deployments tell the length of each packet by set_frame_size()
+ * and go on whatever it answers. A packet of another length than the code's would be
+ * decoded from what lies behind it; here it gives nothing and is counted.
  */
 template <typename Kernel>
-class generic_frame_decoder : public gr::fec::generic_decoder
+class generic_frame_decoder : public counted_decoder
 {
 public:
     generic_frame_decoder(const char* name, Kernel kernel, unsigned codewords = 1)
-        : gr::fec::generic_decoder(name),
+        : counted_decoder(name),
           d_kernel(std::move(kernel)),
           d_codewords(codewords)
     {
@@ -87,14 +101,24 @@ public:
     }
 
     int get_input_size() override { return d_codewords * d_kernel.n(); }
-    int get_output_size() override { return d_codewords * d_kernel.k(); }
-    double rate() override { return static_cast<double>(d_kernel.k()) / d_kernel.n(); }
+    int get_output_size() override { return d_refused ? 0 : d_codewords * d_kernel.k(); }
+    // Callers multiply the packet's length by this and cut off what is behind the point.
+    double rate() override
+    {
+        return std::nextafter(static_cast<double>(d_kernel.k()) / d_kernel.n(), 2.0);
+    }
     bool set_frame_size(unsigned int frame_size) override
     {
-        if (frame_size == 0 || frame_size % d_kernel.k() != 0)
-            return false;
-        d_codewords = frame_size / d_kernel.k();
-        return true;
+        d_refused = frame_size == 0 || frame_size % d_kernel.k() != 0;
+        if (!d_refused)
+            d_codewords = frame_size / d_kernel.k();
+        else if (d_bad_packets++ == 0)
+            d_logger->error("expected packets of a multiple of {:d} LLRs, {:d} message bits, "
+                            "got one of {:d} bits; it is dropped, and others like it",
+                            d_kernel.n(),
+                            d_kernel.k(),
+                            frame_size);
+        return !d_refused;
     }
     // GNU Radio 3.10 made the first argument const on the way; one of these overrides.
     void generic_work(void* in, void* out)
@@ -103,8 +127,16 @@ public:
     }
     void generic_work(const void* in, void* out)
     {
+        if (d_refused)
+            return;
         decode({static_cast<const float*>(in), d_codewords * d_kernel.n()},
                {static_cast<uint8_t*>(out), d_codewords * d_kernel.k()});
+        d_frames += d_codewords;
+    }
+
+    std::map<std::string, uint64_t> stats() const override
+    {
+        return {{"frames", d_frames}, {"bad_packets", d_bad_packets}};
     }
 
 protected:
@@ -117,6 +149,9 @@ protected:
 
 private:
     std::size_t d_codewords;
+    bool d_refused = false;
+    std::atomic<uint64_t> d_frames{0};
+    std::atomic<uint64_t> d_bad_packets{0};
 };
 
 } // namespace gr::neuralfec

@@ -129,7 +129,7 @@ ldpc_decoder::sptr ldpc_decoder::make(const parity_check_code& code,
         make_kernel(code, iterations, rule, scale, parity_stop));
 }
 
-gr::fec::generic_decoder::sptr make_generic_ldpc_decoder(const parity_check_code& code,
+counted_decoder::sptr make_generic_ldpc_decoder(const parity_check_code& code,
                                                          unsigned iterations,
                                                          const std::string& rule,
                                                          float scale,

@@ -4,6 +4,7 @@
 #include <gnuradio/io_signature.h>
 #include <gnuradio/neuralfec/linear_encoder.h>
 
+#include <atomic>
 #include <stdexcept>
 
 namespace gr::neuralfec {
@@ -35,11 +36,11 @@ private:
     const matrix_encoder d_kernel;
 };
 
-class generic_linear_encoder : public gr::fec::generic_encoder
+class generic_linear_encoder : public counted_encoder
 {
 public:
     generic_linear_encoder(const matrix_encoder& kernel, unsigned codewords)
-        : gr::fec::generic_encoder("linear_encoder"), d_kernel(kernel)
+        : counted_encoder("linear_encoder"), d_kernel(kernel)
     {
         if (codewords == 0)
             throw std::invalid_argument(
@@ -48,14 +49,24 @@ public:
     }
 
     int get_input_size() override { return d_codewords * d_kernel.k(); }
-    int get_output_size() override { return d_codewords * d_kernel.n(); }
+    int get_output_size() override { return d_refused ? 0 : d_codewords * d_kernel.n(); }
     double rate() override { return static_cast<double>(d_kernel.n()) / d_kernel.k(); }
+    // A packet of another length gives nothing, as in generic_frame_decoder.
     bool set_frame_size(unsigned int frame_size) override
     {
-        if (frame_size == 0 || frame_size % d_kernel.k() != 0)
-            return false;
-        d_codewords = frame_size / d_kernel.k();
-        return true;
+        d_refused = frame_size == 0 || frame_size % d_kernel.k() != 0;
+        if (!d_refused)
+            d_codewords = frame_size / d_kernel.k();
+        else if (d_bad_packets++ == 0)
+            d_logger->error("expected packets of a multiple of {:d} bits, got one of {:d}; it "
+                            "is dropped, and others like it",
+                            d_kernel.k(),
+                            frame_size);
+        return !d_refused;
+    }
+    std::map<std::string, uint64_t> stats() const override
+    {
+        return {{"frames", d_frames}, {"bad_packets", d_bad_packets}};
     }
     // GNU Radio 3.10 made the first argument const on the way; one of these overrides.
     void generic_work(void* in, void* out)
@@ -64,13 +75,18 @@ public:
     }
     void generic_work(const void* in, void* out)
     {
+        if (d_refused)
+            return;
         d_kernel.encode({static_cast<const uint8_t*>(in), d_codewords * d_kernel.k()},
                         {static_cast<uint8_t*>(out), d_codewords * d_kernel.n()});
+        d_frames += d_codewords;
     }
 
 private:
     const matrix_encoder d_kernel;
     std::size_t d_codewords;
+    bool d_refused = false;
+    std::atomic<uint64_t> d_frames{0}, d_bad_packets{0};
 };
 
 } // namespace
@@ -81,7 +97,7 @@ linear_encoder::sptr linear_encoder::make(unsigned n,
     return gnuradio::make_block_sptr<linear_encoder_impl>(matrix_encoder(n, generator));
 }
 
-gr::fec::generic_encoder::sptr
+counted_encoder::sptr
 make_generic_linear_encoder(unsigned n,
                             const std::vector<uint8_t>& generator,
                             unsigned codewords)

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "kernels/demapper.h"
+#include "rate_tags.h"
 
 #include <gnuradio/io_signature.h>
 #include <gnuradio/neuralfec/mapper.h>
+
+#include <atomic>
 
 namespace gr::neuralfec {
 
@@ -19,6 +22,12 @@ public:
           d_points(by_label),
           d_bits(bits)
     {
+        set_tag_propagation_policy(TPP_DONT);
+    }
+
+    std::map<std::string, uint64_t> stats() const override
+    {
+        return {{"symbols", d_symbols}, {"bad_packets", d_bad_packets}};
     }
 
     int work(int noutput_items,
@@ -33,10 +42,26 @@ public:
                 label = label << 1 | (*in++ & 1);
             out[i] = d_points[label];
         }
+        get_tags_in_window(d_tags, 0, 0, uint64_t(noutput_items) * d_bits);
+        for (auto& tag : d_tags) {
+            const pmt::pmt_t value = tag.value;
+            if (change_rate(tag, d_bits, 1)) {
+                add_item_tag(0, tag);
+                continue;
+            }
+            d_bad_packets++;
+            d_logger->error("expected packet_len to be a multiple of {:d} bits, got {:s}; the "
+                            "symbols go on without it",
+                            d_bits,
+                            pmt::write_string(value));
+        }
+        d_symbols += noutput_items;
         return noutput_items;
     }
 
 private:
+    std::vector<gr::tag_t> d_tags;
+    std::atomic<uint64_t> d_symbols{0}, d_bad_packets{0};
     const std::vector<gr_complex> d_points;
     const unsigned d_bits;
 };

@@ -15,7 +15,7 @@ osd_decoder::sptr osd_decoder::make(const std::vector<uint8_t>& generator,
         "osd_decoder", ordered_statistics(generator, pseudo_inverse, k, order));
 }
 
-gr::fec::generic_decoder::sptr
+counted_decoder::sptr
 make_generic_osd_decoder(const std::vector<uint8_t>& generator,
                          const std::vector<uint8_t>& pseudo_inverse,
                          unsigned k,

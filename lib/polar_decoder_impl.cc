@@ -20,7 +20,7 @@ polar_decoder::sptr polar_decoder::make(unsigned n,
             n, information_set, list_size, exact, crc_degree, crc_polynomial));
 }
 
-gr::fec::generic_decoder::sptr
+counted_decoder::sptr
 make_generic_polar_decoder(unsigned n,
                            const std::vector<uint32_t>& information_set,
                            unsigned list_size,

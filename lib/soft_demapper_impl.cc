@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "kernels/demapper.h"
+#include "rate_tags.h"
 
 #include <gnuradio/io_signature.h>
 #include <gnuradio/neuralfec/soft_demapper.h>
@@ -35,6 +36,7 @@ public:
           d_csi(csi)
     {
         set_noise_var(noise_var);
+        set_tag_propagation_policy(TPP_DONT);
         // Many thousand symbols a call, so that the scheduler's share of the time is
         // small.
         set_min_output_buffer(0, 32768 * kernel.bits_per_symbol());
@@ -57,7 +59,8 @@ public:
     {
         return {{"symbols", d_symbols},
                 {"bad_symbols", d_bad_symbols},
-                {"bad_noise_vars", d_bad_noise_vars}};
+                {"bad_noise_vars", d_bad_noise_vars},
+                {"bad_packets", d_bad_packets}};
     }
 
     int work(int noutput_items,
@@ -75,6 +78,17 @@ public:
             take(tag.value);
         }
         demap(done, n - done, input_items, output_items);
+        for (std::size_t port = 0; port < input_items.size(); port++) {
+            get_tags_in_window(d_tags, port, 0, n);
+            for (auto& tag : d_tags) {
+                if (change_rate(tag, 1, d_kernel.bits_per_symbol()))
+                    add_item_tag(0, tag);
+                else if (d_bad_packets++ == 0)
+                    d_logger->error("expected packet_len to be a number of symbols above 0, "
+                                    "got {:s}; the LLRs go on without it",
+                                    pmt::write_string(tag.value));
+            }
+        }
         d_symbols += n;
         return noutput_items;
     }
@@ -83,7 +97,8 @@ private:
     const demapper d_kernel;
     const bool d_csi;
     std::atomic<float> d_noise_var;
-    std::atomic<uint64_t> d_symbols{0}, d_bad_symbols{0}, d_bad_noise_vars{0};
+    std::atomic<uint64_t> d_symbols{0}, d_bad_symbols{0}, d_bad_noise_vars{0},
+        d_bad_packets{0};
     std::vector<gr::tag_t> d_tags;
 
     void demap(std::size_t first,

@@ -121,6 +121,17 @@ class PythonBlock:
             torch.get_num_threads()
         return torch.inference_mode()
 
+    def is_new_run(self) -> bool:
+        """Tell, in `start`, whether the graph runs anew and its buffers are empty.
+
+        After lock() and unlock() it does not: the stream goes on where it was.
+        """
+        ports = (
+            (self.input_signature(), self.nitems_read),
+            (self.output_signature(), self.nitems_written),
+        )
+        return not any(signature.max_streams() and items(0) for signature, items in ports)
+
     def publish_stats(self) -> None:
         """Send `stats()` as a pmt dict. It happens by itself every `stats_interval`; the last
         figures of a graph that has ended are those of `stats()`."""

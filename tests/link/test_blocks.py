@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import time
+
 import numpy as np
 import pytest
 from gnuradio import blocks, gr, neuralfec
@@ -129,3 +131,40 @@ def test_snapshot_keeps_the_beginning_and_does_not_end_the_graph():
         neuralfec.snapshot("int", 1)
     with pytest.raises(ValueError, match="at least 1"):
         neuralfec.snapshot("float", 0)
+
+
+def test_a_second_run_sends_the_file_as_it_then_is(tmp_path):
+    path, out = tmp_path / "in", tmp_path / "out"
+    path.write_bytes(b"first" * 100)
+    source = neuralfec.frame_source(str(path), K)
+    sink = neuralfec.frame_sink(str(out), K)
+    graph = Graph(source, sink)
+    for data in (b"first" * 100, b"second, longer" * 300, b"third"):
+        path.write_bytes(data)
+        run(graph, source, sink)
+        assert out.read_bytes() == data
+        assert sink.lost_frames(source.frames) == []
+
+
+def test_a_pause_goes_on_with_the_file(tmp_path):
+    data = np.random.default_rng(1).bytes(300_000)
+    (tmp_path / "in").write_bytes(data)
+    source = neuralfec.frame_source(str(tmp_path / "in"), K)
+    throttle = blocks.throttle(K, 20_000)
+    sink = neuralfec.frame_sink(str(tmp_path / "out"), K)
+    graph = Graph(source, throttle, sink)
+    graph.start()
+    deadline = time.monotonic() + 30
+    while sink.counts["written"] < 100 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    graph.stop()
+    graph.wait()
+    before = (tmp_path / "out").read_bytes()
+    assert before == data[: len(before)]
+    throttle.set_sample_rate(1e9)
+    run(graph, source, sink)
+    found = (tmp_path / "out").read_bytes()
+    assert found.startswith(before) and found.endswith(data[-1000:])
+    lost = sum(last - first + 1 for first, last in sink.lost_frames(source.frames))
+    # What was in flight is told, nothing else is missing.
+    assert len(found) == len(data) - 30 * lost

@@ -56,7 +56,12 @@ def test_soft_demapper_is_its_kernel(name, method, limit):
     block = neuralfec.soft_demapper(name, 0.05, method, csi=True)
     got = run(block, y, h, limit=limit)
     np.testing.assert_array_equal(got.reshape(5003, -1), demap(y, name, 0.05, h, method))
-    assert block.stats() == {"symbols": 5003, "bad_symbols": 1, "bad_noise_vars": 0}
+    assert block.stats() == {
+        "symbols": 5003,
+        "bad_symbols": 1,
+        "bad_noise_vars": 0,
+        "bad_packets": 0,
+    }
 
 
 @pytest.mark.parametrize("csi", [False, True])

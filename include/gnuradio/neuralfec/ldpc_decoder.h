@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #pragma once
 
-#include <gnuradio/fec/generic_decoder.h>
 #include <gnuradio/neuralfec/api.h>
+#include <gnuradio/neuralfec/counted_definition.h>
 #include <gnuradio/sync_block.h>
 
 #include <cstdint>
@@ -63,7 +63,7 @@ public:
  * frame of theirs may be several codewords, frame_size = codewords * k, which then are
  * decoded together.
  */
-NEURALFEC_API gr::fec::generic_decoder::sptr
+NEURALFEC_API counted_decoder::sptr
 make_generic_ldpc_decoder(const parity_check_code& code,
                           unsigned iterations = 50,
                           const std::string& rule = "sum-product",

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #pragma once
 
-#include <gnuradio/fec/generic_encoder.h>
 #include <gnuradio/neuralfec/api.h>
+#include <gnuradio/neuralfec/counted_definition.h>
 #include <gnuradio/sync_block.h>
 
 #include <cstdint>
@@ -34,7 +34,7 @@ public:
  * The same encoder for gr-fec's deployments. A frame of theirs may be several messages,
  * frame_size = codewords * k.
  */
-NEURALFEC_API gr::fec::generic_encoder::sptr
+NEURALFEC_API counted_encoder::sptr
 make_generic_linear_encoder(unsigned n,
                             const std::vector<uint8_t>& generator,
                             unsigned codewords = 1);

@@ -5,6 +5,8 @@
 #include <gnuradio/sync_decimator.h>
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 namespace gr::neuralfec {
@@ -16,6 +18,9 @@ namespace gr::neuralfec {
  * The first bit of a group is the label's most significant, as soft_demapper gives them
  * back. Bits are bytes of which the lowest bit counts; blocks.packed_to_unpacked_bb makes
  * them of packed bytes.
+ *
+ * Stream tags go to the symbol that holds their bit; packet_len becomes the number of
+ * symbols, and is an error, counted, where the packet's bits are not whole symbols.
  */
 class NEURALFEC_API mapper : virtual public gr::sync_decimator
 {
@@ -29,6 +34,9 @@ public:
      */
     static sptr make(const std::vector<gr_complex>& points,
                      const std::vector<uint32_t>& labels);
+
+    //! symbols; bad_packets: packet_len tags that were no whole number of symbols
+    virtual std::map<std::string, uint64_t> stats() const = 0;
 };
 
 } // namespace gr::neuralfec

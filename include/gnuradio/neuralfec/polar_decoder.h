@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #pragma once
 
-#include <gnuradio/fec/generic_decoder.h>
 #include <gnuradio/neuralfec/api.h>
+#include <gnuradio/neuralfec/counted_definition.h>
 #include <gnuradio/sync_block.h>
 
 #include <cstdint>
@@ -46,7 +46,7 @@ public:
 };
 
 /*! The same decoder for gr-fec's deployments (fec.extended_decoder and the others). */
-NEURALFEC_API gr::fec::generic_decoder::sptr
+NEURALFEC_API counted_decoder::sptr
 make_generic_polar_decoder(unsigned n,
                            const std::vector<uint32_t>& information_set,
                            unsigned list_size = 8,

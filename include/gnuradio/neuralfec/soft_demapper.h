@@ -30,6 +30,9 @@ namespace gr::neuralfec {
  * on y, which hold from their very symbol on. One that is not finite and positive is
  * counted and leaves N0 as it is.
  *
+ * Stream tags go to the first LLR of their symbol; packet_len becomes the number of LLRs,
+ * and is an error, counted, where it is no number of symbols.
+ *
  * Symbols with a NaN or Inf, or with h = 0, give LLRs of 0; the former are counted.
  */
 class NEURALFEC_API soft_demapper : virtual public gr::sync_interpolator
@@ -60,7 +63,7 @@ public:
     virtual float noise_var() const = 0;
 
     //! symbols; bad_symbols: those with a NaN or Inf; bad_noise_vars: refused tags,
-    //! messages
+    //! messages; bad_packets: packet_len tags that were no number of symbols
     virtual std::map<std::string, uint64_t> stats() const = 0;
 };
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <gnuradio/block.h>
-#include <gnuradio/fec/generic_decoder.h>
 #include <gnuradio/neuralfec/api.h>
+#include <gnuradio/neuralfec/counted_definition.h>
 #include <gnuradio/sync_block.h>
 
 #include <cstdint>
@@ -46,7 +46,7 @@ public:
 };
 
 /*! The same decoder for gr-fec's deployments (fec.extended_decoder and the others). */
-NEURALFEC_API gr::fec::generic_decoder::sptr
+NEURALFEC_API counted_decoder::sptr
 make_generic_viterbi_decoder(const std::vector<unsigned>& generators,
                              unsigned feedback,
                              std::size_t k,
@@ -60,8 +60,10 @@ make_generic_viterbi_decoder(const std::vector<unsigned>& generators,
  *
  * Bits come in blocks; each is decided with at least `depth` steps on both sides. The
  * bits do not depend on how the scheduler cuts the stream. A bit comes out at the latest
- * when `block + depth` more are in. Coded bits begin with the first of a step (and of the
- * puncturing pattern).
+ * when `block + depth` more are in, or when the stream ends: then all whole steps that are
+ * left are decided at once. A message on the port "flush", whatever it says, does the same
+ * for what has come so far, and the next LLR begins a new stream. Coded bits begin with the
+ * first of a step (and of the puncturing pattern). Stream tags are not passed on.
  */
 class NEURALFEC_API viterbi_stream_decoder : virtual public gr::block
 {

@@ -21,7 +21,9 @@ def as_code(code: Any) -> Any:
 class frame_source(PythonBlock, gr.sync_block):
     """Cuts a file into numbered frames with CRC-32 (see ``link.framing``).
 
-    Output: uint8 message bits, one frame a vector item of length k.
+    Output: uint8 message bits, one frame a vector item of length k. A graph that is stopped and
+    started again goes on where it was; after the end of the file it sends the file again, as it
+    then is.
 
     path: the file to send. k: message bits of the code. frame_multiple: the frames are made up
     with fillers, which ``frame_sink`` drops, to a multiple of this: with n code bits a frame and
@@ -40,11 +42,22 @@ class frame_source(PythonBlock, gr.sync_block):
         if size == 0:
             raise ValueError(f"the file to send is empty: {path}")
         super().__init__("frame_source", None, [(np.uint8, k)])
+        self._path, self._frame_multiple = file, frame_multiple
         #: Frames with data, without the fillers.
+        self.frames = 0
+        self._open(size)
+
+    def _open(self, size: int) -> None:
         self.frames = self.format.frames_for(size)
-        self._total = -(-self.frames // frame_multiple) * frame_multiple
+        self._total = -(-self.frames // self._frame_multiple) * self._frame_multiple
         self._sent = 0
-        self._file = file.open("rb")
+        self._file = self._path.open("rb")
+
+    def start(self) -> bool:
+        if self._sent == self._total and self.is_new_run():
+            self._file.close()
+            self._open(self._path.stat().st_size)
+        return super().start()
 
     def process(self, input_items, output_items) -> int:
         out = output_items[0]
@@ -65,17 +78,17 @@ class frame_source(PythonBlock, gr.sync_block):
         self.counts["frames"] += room
         return room
 
-    def stop(self) -> bool:
-        self._file.close()
-        return True
-
 
 class frame_sink(PythonBlock, gr.sync_block):
     """Writes the data of the frames whose CRC is right to a file, in order.
 
     Input: uint8 message bits, one frame a vector item of length k. Damaged frames are left out
     and counted; ``lost`` has the gaps in the numbers of those that came. A frame whose number
-    is not higher than the last one's, a repeat, is dropped and counted.
+    is not higher than the last one's, a repeat, is dropped and counted. Of each byte the lowest bit
+    counts.
+
+    A graph that is stopped and started again goes on with the file. Where the first frame after
+    the start has been there before, a new transmission has begun, and the file begins anew.
 
     path: the file to write. k: message bits of the code. ValueError if k is too small or the file
     cannot be written.
@@ -89,16 +102,20 @@ class frame_sink(PythonBlock, gr.sync_block):
             raise ValueError(f"cannot write {path}: {error.strerror}") from None
         super().__init__("frame_sink", [(np.uint8, k)], None)
         self._next = 0
+        self._resumed = False
         #: Ranges (first, last) of frame numbers that never came, up to the last one that did.
         self.lost: list[tuple[int, int]] = []
 
     def process(self, input_items, output_items) -> int:
-        bits = input_items[0]
+        bits = input_items[0] & 1
         valid, numbers, data = self.format.parse(bits)
         written = repeated = 0
         for number, part in zip(numbers[valid], np.array(data, object)[valid], strict=True):
             if not part:
                 continue
+            if self._resumed and number < self._next:
+                self._begin()
+            self._resumed = False
             if number < self._next:
                 repeated += 1
                 continue
@@ -115,20 +132,31 @@ class frame_sink(PythonBlock, gr.sync_block):
         )
         return len(bits)
 
+    def _begin(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self._next = 0
+        self.lost.clear()
+
+    def start(self) -> bool:
+        self._resumed = self.is_new_run()
+        return super().start()
+
     def lost_frames(self, sent: int) -> list[tuple[int, int]]:
         """Ranges of frame numbers that are not in the file when ``sent`` frames were sent."""
         tail = [(self._next, sent - 1)] if self._next < sent else []
         return [*self.lost, *tail]
 
     def stop(self) -> bool:
-        self._file.close()
-        return True
+        self._file.flush()
+        return super().stop()
 
 
 class frame_encoder(PythonBlock, gr.sync_block):
     """Encodes frames with any block code of ``codes.code``.
 
-    Input: uint8 message bits, vectors of k. Output: uint8 code bits, vectors of n.
+    Input: uint8 message bits, vectors of k; of each byte the lowest bit counts. Output: uint8
+    code bits, vectors of n.
     code: a code object, or its spec ("wifi-648", "alist:FILE"). ValueError for an unknown one.
     """
 
@@ -138,7 +166,7 @@ class frame_encoder(PythonBlock, gr.sync_block):
 
     def process(self, input_items, output_items) -> int:
         frames = len(output_items[0])
-        output_items[0][:] = self._code.encode(input_items[0][:frames])
+        output_items[0][:] = self._code.encode(input_items[0][:frames] & 1)
         self.counts["frames"] += frames
         return frames
 
@@ -167,7 +195,8 @@ class frame_decoder(PythonBlock, gr.sync_block):
 class error_counter(PythonBlock, gr.sync_block):
     """Counts bit and frame errors between what was sent and what was decoded.
 
-    Inputs: uint8 bits, sent and decoded, vectors of k. The counts are in ``stats()``: blocks,
+    Inputs: uint8 bits, sent and decoded, vectors of k; of each byte the lowest bit counts. The
+    counts are in ``stats()``: blocks,
     block_errors, bits, bit_errors, bit_errors_squared (see `simulation.count_errors`).
     """
 
@@ -178,7 +207,7 @@ class error_counter(PythonBlock, gr.sync_block):
 
     def process(self, input_items, output_items) -> int:
         frames = min(map(len, input_items))
-        self.counts.update(count_errors(input_items[0][:frames], input_items[1][:frames]))
+        self.counts.update(count_errors(*(bits[:frames] & 1 for bits in input_items)))
         return frames
 
     def bit_error_rate(self) -> float:
@@ -191,7 +220,7 @@ class error_counter(PythonBlock, gr.sync_block):
 
 
 class snapshot(PythonBlock, gr.sync_block):
-    """Keeps the first items of a stream and lets the rest pass by, for a picture afterwards.
+    """Keeps the first items of a run and lets the rest pass by, for a picture afterwards.
 
     (A `blocks.head` in a branch would end the whole graph.)
 
@@ -208,6 +237,11 @@ class snapshot(PythonBlock, gr.sync_block):
         super().__init__("snapshot", [self._TYPES[type]], None)
         self._kept = np.empty(length, self._TYPES[type])
         self._size = 0
+
+    def start(self) -> bool:
+        if self.is_new_run():
+            self._size = 0
+        return super().start()
 
     def process(self, input_items, output_items) -> int:
         part = input_items[0][: len(self._kept) - self._size]

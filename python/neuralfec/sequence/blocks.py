@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """GNU Radio blocks of the recurrent decoder; Viterbi and BCJR are C++ blocks."""
 
+from typing import Any
+
 import numpy as np
 from gnuradio import gr
 
 from ..codes import code as make_code
+from ..neuralfec_python import input_available, input_ended
 from ..python_block import PythonBlock, set_batch
 from .decoder import RnnDecoder, RnnStream
 
@@ -37,8 +40,11 @@ class rnn_stream_decoder(PythonBlock, gr.basic_block):
 
     code: a spec, "conv:7,5"; its frames do not matter. model: as of rnn_decoder. window: message
     bits that come out together; overlap: further steps that they need on both sides. The
-    latency is at most window + overlap message bits. batch: windows that the block can take at
-    once; 32 fill the kernel's lanes. ValueError for anything else. stats: `bits`, `bad_samples`.
+    latency is at most window + overlap message bits. At the end of the stream, and at a message
+    on `flush`, whatever it says, all whole steps that are left are decided at once; after a flush
+    a new stream begins. batch: windows that the block can take at once; 32 fill the kernel's
+    lanes. Stream tags are not passed on. ValueError for anything else. stats: `bits`,
+    `bad_samples`.
     """
 
     def __init__(
@@ -54,19 +60,60 @@ class rnn_stream_decoder(PythonBlock, gr.basic_block):
         self.set_relative_rate(1, self._stream.outputs)
         self.set_tag_propagation_policy(gr.TPP_DONT)
         # Buffers are sized by this; start() lets single windows out.
-        self.set_output_multiple(window * batch)
+        self._batch = window * batch
+        self.set_output_multiple(self._batch)
+        self._tail = np.empty(0, dtype=np.uint8)
+        self._flush = False
+        self.message_port("flush", self._request_flush)
+
+    def _request_flush(self, message: Any) -> None:
+        self._flush = True
 
     def start(self) -> bool:
         self.set_output_multiple(self._stream.window)
+        if self.is_new_run():
+            self._stream.reset()
+            self._tail = self._tail[:0]
+            self._flush = False
         return super().start()
 
+    def stop(self) -> bool:
+        self.set_output_multiple(self._batch)
+        return super().stop()
+
     def forecast(self, noutput_items: int, ninputs: int) -> list[int]:
-        return [1] * ninputs
+        left = (
+            len(self._tail) or self._flush or (self._stream.pending and input_ended(self.gateway))
+        )
+        return [0 if left else 1] * ninputs
 
     def process(self, input_items: list, output_items: list) -> int:
-        llrs = input_items[0][: self._stream.room(len(output_items[0]))]
+        out = output_items[0]
+        if len(self._tail):
+            return self._emit(out)
+        llrs = input_items[0][: self._stream.room(len(out))]
         bits, bad = self._stream.decode(llrs)
         self.consume(0, len(llrs))
-        output_items[0][: len(bits)] = bits
-        self.counts.update({"bits": len(bits), "bad_samples": bad})
-        return len(bits)
+        self.counts["bad_samples"] += bad
+        if len(bits):
+            out[: len(bits)] = bits
+            self.counts["bits"] += len(bits)
+            return len(bits)
+        taken_all = len(llrs) == len(input_items[0])
+        if self._flush and taken_all:
+            self._flush = False
+        elif not (
+            taken_all
+            and input_ended(self.gateway)
+            and input_available(self.gateway) == len(input_items[0])
+        ):
+            return 0
+        self._tail = self._stream.flush()
+        return self._emit(out)
+
+    def _emit(self, out: np.ndarray) -> int:
+        size = min(len(out), len(self._tail))
+        out[:size] = self._tail[:size]
+        self._tail = self._tail[size:]
+        self.counts["bits"] += size
+        return size

@@ -169,6 +169,10 @@ class RnnStream:
         self._model = RecurrentModel(code, model)
         self.window, self.overlap = window, overlap
         self.outputs = len(code.generators)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new stream; what has not come out of the old one is dropped."""
         self._buffer = np.empty(0, dtype=np.float32)
         self._started = False
         self._lock = threading.Lock()
@@ -206,6 +210,29 @@ class RnnStream:
         if not bits:
             return np.empty(0, dtype=np.uint8), bad
         return np.concatenate([part.ravel() > 0 for part in bits]).astype(np.uint8), bad
+
+    @property
+    def pending(self) -> bool:
+        """Whether `flush` would give bits."""
+        held = self.overlap if self._started else 0
+        return len(self._buffer) // self.outputs > held
+
+    def flush(self) -> Bits:
+        """Decide what is left at the end of the stream, uint8, and begin a new stream.
+
+        Whole steps alone count. The last bits have seen fewer than `overlap` steps behind them.
+        """
+        held = self.overlap if self._started else 0
+        steps = len(self._buffer) // self.outputs
+        bits = np.empty(0, dtype=np.uint8)
+        if steps > held:
+            x = _normalised(self._steps(steps)[None])
+            if not self._started:
+                pad = np.full((1, PAD_STEPS, self.outputs), PAD_VALUE, dtype=np.float32)
+                x, held = np.concatenate([pad, x], axis=1), PAD_STEPS
+            bits = (self._model(x)[0, held:] > 0).astype(np.uint8)
+        self.reset()
+        return bits
 
     def room(self, bits: int) -> int:
         """How many further LLRs complete no more than this many bits."""

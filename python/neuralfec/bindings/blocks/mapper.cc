@@ -22,7 +22,11 @@ void bind_mapper(py::module& m)
              "Of each byte the lowest bit counts.\n"
              "constellation: a name ('qam256'), a Constellation or a "
              "digital.constellation.\n"
-             "ValueError for anything else.");
+             "Stream tag packet_len, in bits, becomes the number of symbols.\n"
+             "ValueError for anything else.")
+        .def("stats",
+             &mapper::stats,
+             "symbols; bad_packets: packet_len tags that were no whole number of symbols.");
 }
 
 } // namespace gr::neuralfec

@@ -6,6 +6,7 @@
 namespace py = pybind11;
 
 namespace gr::neuralfec {
+void bind_common(py::module& m);
 void bind_channel(py::module& m);
 void bind_interleaver(py::module& m);
 void bind_ldpc_decoder(py::module& m);
@@ -33,6 +34,7 @@ PYBIND11_MODULE(neuralfec_python, m)
     py::module::import("gnuradio.gr");
     py::module::import("gnuradio.fec");
     m.doc() = "C++ blocks of gr-neuralfec.";
+    bind_common(m);
     bind_channel(m);
     bind_interleaver(m);
     bind_ldpc_decoder(m);

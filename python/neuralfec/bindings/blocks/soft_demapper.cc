@@ -62,7 +62,7 @@ void bind_soft_demapper(py::module& m)
              &soft_demapper::stats,
              "symbols; bad_symbols: those with a NaN or Inf; bad_noise_vars: refused "
              "tags and\n"
-             "messages.");
+             "messages; bad_packets: packet_len tags that were no number of symbols.");
 }
 
 } // namespace gr::neuralfec

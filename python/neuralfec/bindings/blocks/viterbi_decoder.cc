@@ -60,6 +60,9 @@ void bind_viterbi_decoder(py::module& m)
              "Viterbi decoder of an endless stream of LLRs.\n\n"
              "depth: traceback depth in steps; 0: 12 per bit of memory.\n"
              "block: message bits that come out together; the delay is block + depth.\n"
+             "At the end of the stream, and at a message on the port flush, all whole "
+             "steps\n"
+             "that are left are decided at once; after a flush a new stream begins.\n"
              "The other arguments as of viterbi_decoder; ValueError for anything else.")
         .def("stats",
              &viterbi_stream_decoder::stats,
