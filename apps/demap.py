@@ -26,7 +26,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--constellation", required=True, help=", ".join(NAMES))
+    parser.add_argument("--constellation", required=True, help=", ".join([*NAMES, "file:PATH"]))
     parser.add_argument("--noise-var", required=True, type=float, help="N0 > 0")
     parser.add_argument("--csi", metavar="FILE", help="complex64 gain h of each symbol; else h = 1")
     parser.add_argument("--method", choices=METHODS, default="exact")

@@ -121,11 +121,11 @@ def joint_posteriors(
     import torch
     from gnuradio.neuralfec.sequence.training import Trellis
 
-    trellis = Trellis(code.generators, code.feedback)
+    trellis = Trellis([abs(g) for g in code.generators], code.feedback)
     steps, outputs = code.n // len(code.generators), len(code.generators)
     ends = trellis.memory
     padded = np.full((len(y), steps + 2 * ends, outputs), -1, dtype=np.float32)
-    padded[:, ends:-ends] = y.reshape(len(y), steps, outputs)
+    padded[:, ends:-ends] = y.reshape(len(y), steps, outputs) * code.signs
     known = torch.zeros(1, steps + 2 * ends, 1, dtype=torch.bool)
     known[:, :ends] = known[:, -ends:] = True
     # Paths that are given up leave denormal numbers behind, which are slow.

@@ -13,7 +13,7 @@ namespace gr::neuralfec {
 
 namespace {
 
-viterbi_frame_kernel make_kernel(const std::vector<unsigned>& generators,
+viterbi_frame_kernel make_kernel(const std::vector<int>& generators,
                                  unsigned feedback,
                                  std::size_t k,
                                  const std::string& end,
@@ -39,14 +39,14 @@ std::vector<std::size_t> sent_a_step(std::size_t outputs,
 }
 
 /*
- * A bit is decided when `depth` steps behind it are in. At the end of the stream, and at a
- * message on "flush", there are none: what is left is decided as it is, in a window of its
- * own whose last `depth` steps are unknown.
+ * A bit is decided when `depth` steps behind it are in. At the end of the stream, and at
+ * a message on "flush", there are none: what is left is decided as it is, in a window of
+ * its own whose last `depth` steps are unknown.
  */
 class viterbi_stream_decoder_impl : public viterbi_stream_decoder
 {
 public:
-    viterbi_stream_decoder_impl(const std::vector<unsigned>& generators,
+    viterbi_stream_decoder_impl(const std::vector<int>& generators,
                                 unsigned feedback,
                                 const std::vector<uint8_t>& puncture,
                                 std::size_t depth,
@@ -68,8 +68,7 @@ public:
         // Buffers are sized by this: a group of windows should fit, up to 4 MB. start()
         // lets fewer windows out, for slow streams.
         const std::size_t window = sizeof(float) * d_stream.received();
-        d_batch =
-            std::clamp<std::size_t>((4 << 20) / window, 1, 64) * d_stream.block();
+        d_batch = std::clamp<std::size_t>((4 << 20) / window, 1, 64) * d_stream.block();
         set_output_multiple(d_batch);
         message_port_register_in(flush_key);
         set_msg_handler(flush_key, [this](const pmt::pmt_t&) { d_flush = true; });
@@ -156,7 +155,8 @@ private:
     bool ends(std::size_t available)
     {
         const auto input = detail()->input(0);
-        return d_flush || (input->done() && std::size_t(input->items_available()) == available);
+        return d_flush ||
+               (input->done() && std::size_t(input->items_available()) == available);
     }
 
     // LLRs before the last flush are none of this stream's.
@@ -182,8 +182,8 @@ private:
     {
         const std::size_t left = llrs.size() - d_stream.history();
         std::size_t steps = 0, known = 0;
-        for (std::size_t i = 0; left > 0 && known + d_sent[i] <= left &&
-                                (known < left || d_sent[i] == 0);
+        for (std::size_t i = 0;
+             left > 0 && known + d_sent[i] <= left && (known < left || d_sent[i] == 0);
              i = (i + 1) % d_sent.size()) {
             known += d_sent[i];
             steps++;
@@ -191,8 +191,9 @@ private:
         if (steps > 0) {
             const viterbi_stream_kernel last(
                 d_trellis, d_puncture, d_stream.depth(), steps, d_metric);
-            const auto window = masked(span<const float>(llrs.data(), d_stream.history() + known),
-                                       last.window());
+            const auto window =
+                masked(span<const float>(llrs.data(), d_stream.history() + known),
+                       last.window());
             d_tail.resize(last.block());
             const auto done = last.decode(window, d_tail);
             d_tail.resize(steps);
@@ -249,7 +250,7 @@ private:
 
 } // namespace
 
-viterbi_decoder::sptr viterbi_decoder::make(const std::vector<unsigned>& generators,
+viterbi_decoder::sptr viterbi_decoder::make(const std::vector<int>& generators,
                                             unsigned feedback,
                                             std::size_t k,
                                             const std::string& termination,
@@ -263,13 +264,12 @@ viterbi_decoder::sptr viterbi_decoder::make(const std::vector<unsigned>& generat
         64);
 }
 
-counted_decoder::sptr
-make_generic_viterbi_decoder(const std::vector<unsigned>& generators,
-                             unsigned feedback,
-                             std::size_t k,
-                             const std::string& termination,
-                             const std::vector<uint8_t>& puncture,
-                             const std::string& metric)
+counted_decoder::sptr make_generic_viterbi_decoder(const std::vector<int>& generators,
+                                                   unsigned feedback,
+                                                   std::size_t k,
+                                                   const std::string& termination,
+                                                   const std::vector<uint8_t>& puncture,
+                                                   const std::string& metric)
 {
     return std::make_shared<generic_frame_decoder<viterbi_frame_kernel>>(
         "viterbi_decoder",
@@ -277,7 +277,7 @@ make_generic_viterbi_decoder(const std::vector<unsigned>& generators,
 }
 
 viterbi_stream_decoder::sptr
-viterbi_stream_decoder::make(const std::vector<unsigned>& generators,
+viterbi_stream_decoder::make(const std::vector<int>& generators,
                              unsigned feedback,
                              const std::vector<uint8_t>& puncture,
                              std::size_t depth,
@@ -288,7 +288,7 @@ viterbi_stream_decoder::make(const std::vector<unsigned>& generators,
         generators, feedback, puncture, depth, block, metric);
 }
 
-bcjr_decoder::sptr bcjr_decoder::make(const std::vector<unsigned>& generators,
+bcjr_decoder::sptr bcjr_decoder::make(const std::vector<int>& generators,
                                       unsigned feedback,
                                       std::size_t k,
                                       const std::string& termination,

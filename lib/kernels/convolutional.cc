@@ -24,6 +24,11 @@ unsigned reversed(unsigned x, unsigned length)
     return y;
 }
 
+unsigned magnitude(int x)
+{
+    return x < 0 ? 0u - static_cast<unsigned>(x) : x;
+}
+
 unsigned parity(unsigned x)
 {
     return __builtin_parity(x);
@@ -31,7 +36,7 @@ unsigned parity(unsigned x)
 
 } // namespace
 
-convolutional_trellis::convolutional_trellis(const std::vector<unsigned>& generators,
+convolutional_trellis::convolutional_trellis(const std::vector<int>& generators,
                                              unsigned feedback)
 {
     if (generators.empty() || generators.size() > max_outputs)
@@ -39,11 +44,11 @@ convolutional_trellis::convolutional_trellis(const std::vector<unsigned>& genera
                                     std::to_string(max_outputs) + " generators, got " +
                                     std::to_string(generators.size()));
     unsigned length = bit_length(feedback);
-    for (unsigned g : generators) {
+    for (int g : generators) {
         if (g == 0)
             throw std::invalid_argument(
-                "convolutional code: expected generators above 0, got 0");
-        length = std::max(length, bit_length(g));
+                "convolutional code: expected generators other than 0, got 0");
+        length = std::max(length, bit_length(magnitude(g)));
     }
     if (length < 2 || length > max_length)
         throw std::invalid_argument(
@@ -55,20 +60,23 @@ convolutional_trellis::convolutional_trellis(const std::vector<unsigned>& genera
                                     " bits, as long as the generators, got " +
                                     std::to_string(bit_length(feedback)));
     d_memory = length - 1;
-    for (unsigned g : generators)
-        d_taps.push_back(reversed(g, length));
+    for (int g : generators) {
+        d_inverted |= (g < 0) << d_taps.size();
+        d_taps.push_back(reversed(magnitude(g), length));
+    }
     if (feedback)
         d_feedback = reversed(feedback, length);
 
-    // The code is linear: two paths differ like a path differs from the all-zero one.
+    // Two paths differ like the path of their sum differs from the all-zero one: in the
+    // outputs without their complements.
     for (unsigned path = 0; path < (1u << (2 * d_memory)); path++) {
         const unsigned start = path >> d_memory;
         const unsigned input = path & (states() - 1);
         unsigned weight = 0, last = 0;
         for (unsigned t = 1; t <= d_memory; t++) {
             last = weight;
-            weight +=
-                __builtin_popcount(output((path >> (d_memory - t)) & (2 * states() - 1)));
+            weight += __builtin_popcount(
+                output((path >> (d_memory - t)) & (2 * states() - 1)) ^ d_inverted);
         }
         d_max_weight = std::max(d_max_weight, start == 0 ? weight : last);
         if (input == 0)
@@ -78,9 +86,9 @@ convolutional_trellis::convolutional_trellis(const std::vector<unsigned>& genera
 
 unsigned convolutional_trellis::output(unsigned edge) const
 {
-    unsigned c = 0;
+    unsigned c = d_inverted;
     for (std::size_t j = 0; j < d_taps.size(); j++)
-        c |= parity(edge & d_taps[j]) << j;
+        c ^= parity(edge & d_taps[j]) << j;
     return c;
 }
 

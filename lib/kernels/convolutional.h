@@ -29,12 +29,13 @@ public:
 
     /*!
      * \param generators g_j as in the literature's octal numbers: the coefficient of
-     *        the newest bit is the most significant of the K
+     *        the newest bit is the most significant of the K; negative: the complement
+     *        of that output is sent
      * \param feedback f likewise; 0: feedforward
-     * \throws std::invalid_argument unless there are 1 to 6 generators, the constraint
-     *         length K is 2 to 9 and the feedback has the newest bit's coefficient
+     * \throws std::invalid_argument unless there are 1 to 6 generators, not 0, the
+     * constraint length K is 2 to 9 and the feedback has the newest bit's coefficient
      */
-    explicit convolutional_trellis(const std::vector<unsigned>& generators,
+    explicit convolutional_trellis(const std::vector<int>& generators,
                                    unsigned feedback = 0);
 
     unsigned memory() const { return d_memory; }
@@ -56,6 +57,7 @@ public:
 private:
     unsigned d_memory = 0;
     std::vector<unsigned> d_taps;
+    unsigned d_inverted = 0;
     unsigned d_feedback = 1;
     unsigned d_max_weight = 0;
     unsigned d_tail_weight = 0;

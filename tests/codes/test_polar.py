@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec.codes import code, polar
+from gnuradio.neuralfec.decoders import decoder
 from gnuradio.neuralfec.decoders.successive_cancellation import PolarDecoder, sc, scl
 
 
@@ -169,7 +170,7 @@ def test_block_and_generic_decoder(list_size):
         "polar-nr:64,65",
         "polar-nr:64,0",
         "polar-nr:48,24",
-        "polar-nr:512,256",
+        "polar-nr:2048,256",
         "polar-nr:64,32,crc5",
         "polar-nr:16,8,crc11",
         "polar-nr:64,x",
@@ -194,3 +195,24 @@ def test_refuses_decoders_and_llrs():
         sc("", the_code).decode(np.zeros((2, 63), dtype=np.float32))
     with pytest.raises(ValueError, match="rising"):
         polar.PolarCode(8, [5, 3])
+
+
+@pytest.mark.parametrize(
+    "spec", ["polar-nr:512,32,crc24c", "polar-nr:512,64,crc11", "polar-nr:1024,512,crc11"]
+)
+def test_long_codes_with_crc(spec):
+    the_code = code(spec)
+    messages, llrs = transmit(the_code, 30, 0.5, 8)
+    assert np.array_equal(decoder("scl:8", the_code).decode(llrs)[0], messages)
+
+
+def test_setting_a_bit_of_an_index_makes_it_more_reliable():
+    # The addition rule of Schuerch, "A partial order for the synthesized channels of a polar
+    # code", ISIT 2016.
+    order = polar.nr_order(1024)
+    assert np.array_equal(np.sort(order), np.arange(1024))
+    rank = np.argsort(order)
+    index = np.arange(1024)
+    for bit in range(10):
+        without = index[~index & 1 << bit > 0]
+        assert (rank[without] < rank[without | 1 << bit]).all()

@@ -22,7 +22,8 @@ def test_nearest_neighbours_differ_in_one_bit(name):
     c = constellation(name)
     distance = np.abs(c.points[:, None] - c.points)
     np.fill_diagonal(distance, np.inf)
-    if name == "apsk16":  # Gray along the rings; between them the ring ratio decides who is near.
+    # Gray along the rings; between them the ring ratio decides who is near.
+    if name.startswith("apsk16"):
         ring = np.abs(c.points) > 0.7
         distance[ring[:, None] != ring] = np.inf
     near = distance < distance.min(axis=1, keepdims=True) * 1.001
@@ -69,8 +70,20 @@ def test_psk_labels_as_documented():
         assert point == pytest.approx(np.exp(2j * np.pi * level / 8), abs=1e-6)
 
 
-@pytest.mark.parametrize("name, const", [("apsk16", "MOD_16APSK"), ("apsk32", "MOD_32APSK")])
-def test_apsk_agrees_with_gnuradio_dvbs2(name, const):
+DVB_S2 = [
+    ("apsk16", "MOD_16APSK", "C3_4"),
+    ("apsk32", "MOD_32APSK", "C3_4"),
+    ("psk8-dvb-s2", "MOD_8PSK", "C3_5"),
+    *(
+        (name, f"MOD_{name[4:6]}APSK", "C" + name.split("-")[-1].replace("/", "_"))
+        for name in NAMES
+        if name.startswith("apsk") and "dvb-s2" in name
+    ),
+]
+
+
+@pytest.mark.parametrize("name, const, rate", DVB_S2)
+def test_agrees_with_gnuradio_dvbs2(name, const, rate):
     dtv = pytest.importorskip("gnuradio.dtv", reason="needs gr-dtv")
     from gnuradio import blocks, gr
 
@@ -78,7 +91,10 @@ def test_apsk_agrees_with_gnuradio_dvbs2(name, const):
     symbols = np.arange(64800 // k) % 2**k
     source = blocks.vector_source_b(symbols.astype(np.uint8).tolist())
     modulator = dtv.dvbs2_modulator_bc(
-        dtv.FECFRAME_NORMAL, dtv.C3_4, getattr(dtv, const), dtv.INTERPOLATION_OFF
+        dtv.FECFRAME_NORMAL,
+        getattr(dtv, rate),
+        getattr(dtv, const),
+        dtv.INTERPOLATION_OFF,
     )
     sink = blocks.vector_sink_c()
     graph = gr.top_block()
@@ -87,6 +103,51 @@ def test_apsk_agrees_with_gnuradio_dvbs2(name, const):
     sent = np.array(sink.data())[: 2**k]
     sent /= np.sqrt(np.mean(np.abs(sent) ** 2))
     np.testing.assert_allclose(constellation(name).points_by_label, sent, atol=2e-6)
+
+
+def test_every_rate_of_dvb_s2_has_a_name():
+    # ETSI EN 302 307-1, tables 9 and 10.
+    assert len([name for name in NAMES if name.startswith("apsk16-")]) == 6
+    assert len([name for name in NAMES if name.startswith("apsk32-")]) == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 0 0\n0 1 1\n-1 0 3\n0 -1 2\n",
+        "# QPSK, turned\n0, 1, 01\n\n0, -1, 10  # third label\n-1, 0, 11\n1, 0, 00\n",
+        "1 0\r\n0 1\r\n0 -1\r\n-1\t0\r\n",
+        "1e0 0 0\n0 1 1\n0 -1 2\n-1 0 3",
+    ],
+)
+def test_points_and_labels_of_a_file(tmp_path, text):
+    path = tmp_path / "points.txt"
+    path.write_text(text, newline="")
+    c = constellation(f"file:{path}")
+    assert c.points_by_label.tolist() == [1, 1j, -1j, -1]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "2, 4, 8"),
+        ("1 0\n0 1\n-1 0\n", "2, 4, 8"),
+        ("1 0 0\n0 1\n", "line 2: expected I Q LABEL"),
+        ("1 0\n0 1 1\n", "line 2"),
+        ("1 0 0 0\n", "line 1: expected I Q"),
+        ("1\n", "line 1: expected I Q or I Q LABEL .*got '1'"),
+        ("x 0\n", "line 1"),
+        ("1 0 a\n-1 0 b\n", "labels of digits"),
+        ("1 0 0\n-1 0 0\n", "each of 0 .. 1 once"),
+        ("1 0 0\nnan 0 1\n", "finite"),
+        ("1 0 0\n1 0 1\n", "distinct"),
+    ],
+)
+def test_files_that_are_no_constellation(tmp_path, text, message):
+    path = tmp_path / "points.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        constellation(f"file:{path}")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ public:
     using sptr = std::shared_ptr<viterbi_decoder>;
 
     /*!
-     * \param generators octal numbers as integers, the newest bit most significant
+     * \param generators octal numbers as integers, the newest bit most significant;
+     *        negative: the complement of that output is sent
      * \param feedback likewise, of a recursive code; 0: none
      * \param k message bits of a frame
      * \param termination "none", "zero" or "tail-biting"
@@ -34,7 +35,7 @@ public:
      * \param metric "int16", "int8" (coarser, faster) or "float" (slow, for reference)
      * \throws std::invalid_argument for anything else
      */
-    static sptr make(const std::vector<unsigned>& generators,
+    static sptr make(const std::vector<int>& generators,
                      unsigned feedback,
                      std::size_t k,
                      const std::string& termination = "none",
@@ -47,7 +48,7 @@ public:
 
 /*! The same decoder for gr-fec's deployments (fec.extended_decoder and the others). */
 NEURALFEC_API counted_decoder::sptr
-make_generic_viterbi_decoder(const std::vector<unsigned>& generators,
+make_generic_viterbi_decoder(const std::vector<int>& generators,
                              unsigned feedback,
                              std::size_t k,
                              const std::string& termination = "none",
@@ -60,10 +61,11 @@ make_generic_viterbi_decoder(const std::vector<unsigned>& generators,
  *
  * Bits come in blocks; each is decided with at least `depth` steps on both sides. The
  * bits do not depend on how the scheduler cuts the stream. A bit comes out at the latest
- * when `block + depth` more are in, or when the stream ends: then all whole steps that are
- * left are decided at once. A message on the port "flush", whatever it says, does the same
- * for what has come so far, and the next LLR begins a new stream. Coded bits begin with the
- * first of a step (and of the puncturing pattern). Stream tags are not passed on.
+ * when `block + depth` more are in, or when the stream ends: then all whole steps that
+ * are left are decided at once. A message on the port "flush", whatever it says, does the
+ * same for what has come so far, and the next LLR begins a new stream. Coded bits begin
+ * with the first of a step (and of the puncturing pattern). Stream tags are not passed
+ * on.
  */
 class NEURALFEC_API viterbi_stream_decoder : virtual public gr::block
 {
@@ -77,7 +79,7 @@ public:
      * \param metric "int16" or "int8"
      * \throws std::invalid_argument for anything else
      */
-    static sptr make(const std::vector<unsigned>& generators,
+    static sptr make(const std::vector<int>& generators,
                      unsigned feedback,
                      const std::vector<uint8_t>& puncture = {},
                      std::size_t depth = 0,
@@ -104,7 +106,7 @@ public:
      * \param method "log-map", which asks for true LLRs, or "max-log"
      * \throws std::invalid_argument for anything else
      */
-    static sptr make(const std::vector<unsigned>& generators,
+    static sptr make(const std::vector<int>& generators,
                      unsigned feedback,
                      std::size_t k,
                      const std::string& termination = "none",

@@ -8,12 +8,14 @@ from .linear import LinearCode
 
 __all__ = ["LinearCode", "code", "specs"]
 
+_WIFI = ("648", *(f"{n}-{r}" for n in (648, 1296, 1944) for r in ("1/2", "2/3", "3/4", "5/6")))
+
 # A new code is one line: name: (module here, factory, what stands after the name).
 REGISTRY = Registry(
     "code",
     __name__,
     {
-        "wifi-648": (".ldpc", "wifi_648"),
+        **{f"wifi-{which}": (".ldpc", "wifi", "", which) for which in _WIFI},
         "alist": (".alist", "from_file", ":FILE"),
         "conv": (".convolutional", "from_spec", ":G,G[/F][@PUNCTURE][:K[:TERMINATION]]"),
         "polar-nr": (".polar", "nr", ":N,K[,CRC]"),

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import gf2
 from .gf2 import Bits
 
 TERMINATIONS = ("none", "zero", "tail-biting")
 
 _SPEC = re.compile(
-    r"(?P<generators>[0-7]+(,[0-7]+)*)(/(?P<feedback>[0-7]+))?(@(?P<puncture>[01]+))?"
+    r"(?P<generators>-?[0-7]+(,-?[0-7]+)*)(/(?P<feedback>[0-7]+))?(@(?P<puncture>[01]+))?"
     r"(:(?P<k>\d+)(:(?P<termination>[a-z-]+))?)?"
 )
 
@@ -29,7 +30,9 @@ class ConvolutionalCode:
     """Frames of k message bits of a convolutional code.
 
     generators: octal numbers as integers, as the literature writes them: the newest bit's
-        coefficient is the most significant, so (0o171, 0o133) is the usual code of K = 7.
+        coefficient is the most significant, so (0o171, 0o133) is the usual code of K = 7. A
+        negative one sends the complement of its output: (0o171, -0o133) is the code of CCSDS
+        131.0-B, clause 3.3, and of Galileo.
     feedback: likewise, no shorter than any generator; None: feedforward.
     k: message bits of a frame.
     termination: a frame starts in state 0 and ends anywhere ("none") or in state 0 after K - 1
@@ -55,11 +58,13 @@ class ConvolutionalCode:
         self.feedback = int(feedback) if feedback else None
         self.k, self.termination = int(k), termination
         self.puncture = [] if puncture is None else [int(p) for p in np.atleast_1d(puncture)]
-        everything = [*self.generators, *([self.feedback] if self.feedback else [])]
-        length = max(g.bit_length() for g in everything)
+        length = max(g.bit_length() for g in [*self.generators, self.feedback or 0])
         rate = len(self.generators)
-        if not 1 <= rate <= 6 or min(everything) < 1:
-            raise ValueError(f"expected 1 to 6 generators above 0, got {self.generators}")
+        if not 1 <= rate <= 6 or 0 in self.generators or (self.feedback or 1) < 1:
+            raise ValueError(
+                "expected 1 to 6 generators other than 0 and a feedback above 0, "
+                f"got {self.generators} and {self.feedback}"
+            )
         if not 2 <= length <= 9:
             raise ValueError(f"expected a constraint length of 2 to 9, got {length}")
         if self.feedback and self.feedback.bit_length() != length:
@@ -80,6 +85,7 @@ class ConvolutionalCode:
             )
         self.steps = self.k + (self.memory if termination == "zero" else 0)
         pattern = self.puncture or [1]
+        self._inverted = np.array([g < 0 for g in self.generators], dtype=np.uint8)
         self.kept = np.resize(np.array(pattern, dtype=bool), self.steps * rate)
         self.n = int(self.kept.sum())
         if not self.n:
@@ -121,10 +127,19 @@ class ConvolutionalCode:
         }
 
     def encode(self, messages: ArrayLike) -> Bits:
-        """Messages uint8 (F, k) to codewords uint8 (F, n). ValueError for another shape."""
-        u = np.asarray(messages, dtype=np.uint8)
-        if u.ndim != 2 or u.shape[1] != self.k:
-            raise ValueError(f"expected messages of shape (frames, {self.k}), got {u.shape}")
+        """Encode messages.
+
+        Parameters
+        ----------
+        messages : (F, k) or one message (k,), 0 and 1
+
+        Returns
+        -------
+        uint8 (F, n), or (n,) for one message. ValueError for another shape or other values.
+        """
+        u = gf2.as_frames(messages, self.k, "messages")
+        if np.ndim(messages) == 1:
+            return self.encode(u)[0]
         history = np.zeros((len(u), self.memory), dtype=np.uint8)
         if self.termination == "tail-biting":
             end = _state(self._register(u, history)[:, -self.memory :])
@@ -133,17 +148,26 @@ class ConvolutionalCode:
         if self.termination == "zero":
             w = np.pad(w, ((0, 0), (0, self.memory)))
         coded = np.stack([_filter(w, self._taps(g)) for g in self.generators], axis=-1)
-        return coded.reshape(len(u), -1)[:, self.kept]
+        return (coded ^ self._inverted).reshape(len(u), -1)[:, self.kept]
 
     def depuncture(self, llrs: ArrayLike) -> np.ndarray:
-        """LLRs (F, n) to float32 (F, steps, n_0), 0 where no bit was sent."""
+        """Return LLRs (F, n) as float32 (F, steps, n_0), 0 where no bit was sent.
+
+        They are the LLRs of the generators' outputs: signs are turned where a generator sends the
+        complement.
+        """
         llrs = np.asarray(llrs, dtype=np.float32)
         full = np.zeros((len(llrs), self.kept.size), dtype=np.float32)
         full[:, self.kept] = llrs
-        return full.reshape(len(llrs), self.steps, -1)
+        return full.reshape(len(llrs), self.steps, -1) * self.signs
+
+    @property
+    def signs(self) -> np.ndarray:
+        """float32 (n_0,): -1 for each generator that sends the complement of its output, else 1."""
+        return np.where(self._inverted, np.float32(-1), np.float32(1))
 
     def _taps(self, generator: int) -> list[int]:
-        return [generator >> (self.memory - i) & 1 for i in range(self.memory + 1)]
+        return [abs(generator) >> (self.memory - i) & 1 for i in range(self.memory + 1)]
 
     def _register(self, u: Bits, history: Bits) -> Bits:
         """w = u / f of w's first m values, (F, T)."""
@@ -223,10 +247,11 @@ def _history(states: np.ndarray, memory: int) -> Bits:
 
 
 def from_spec(argument: str) -> ConvolutionalCode:
-    """``7,5``, ``7,5/7:1000:zero``, ``171,133@110110:2000:tail-biting``.
+    """``7,5``, ``7,5/7:1000:zero``, ``171,-133@110110:2000:tail-biting``.
 
-    Octal generators, then / and the octal feedback of a recursive code, @ and the puncturing
-    pattern, : and the message bits of a frame (100), : and the termination (none).
+    Octal generators, with a minus sign where the complement of the output is sent; then / and the
+    octal feedback of a recursive code, @ and the puncturing pattern, : and the message bits of a
+    frame (100), : and the termination (none).
     """
     match = _SPEC.fullmatch(argument)
     if not match:

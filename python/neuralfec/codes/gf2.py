@@ -24,6 +24,17 @@ def as_bits(values: ArrayLike, what: str, ndim: int = 2) -> Bits:
     return array.astype(np.uint8)
 
 
+def as_frames(values: ArrayLike, length: int, what: str) -> Bits:
+    """Return words as uint8 (F, length): F of them as they are, a single one (length,) as F = 1.
+
+    ValueError for another shape and for other than 0 and 1.
+    """
+    array = np.asarray(values)
+    if array.ndim not in (1, 2) or array.shape[-1] != length:
+        raise ValueError(f"expected {what} of shape (F, {length}), got {array.shape}")
+    return as_bits(np.atleast_2d(array), what)
+
+
 def product(a: Bits, b: Bits) -> Bits:
     """a b over GF(2)."""
     # float32 has the fast product, and counts ones exactly to 2^24.

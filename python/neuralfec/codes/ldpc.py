@@ -3,24 +3,9 @@
 
 import numpy as np
 
+from . import tables
 from .gf2 import Bits
 from .linear import LinearCode
-
-# IEEE 802.11n (HT), n = 648, rate 1/2: cyclic shifts of the 27 x 27 identity, - is zero.
-_WIFI_648 = """
-     0  -  -  -  0  0  -  -  0  -  -  0  1  0  -  -  -  -  -  -  -  -  -  -
-    22  0  -  - 17  -  0  0 12  -  -  -  -  0  0  -  -  -  -  -  -  -  -  -
-     6  -  0  - 10  -  -  - 24  -  0  -  -  -  0  0  -  -  -  -  -  -  -  -
-     2  -  -  0 20  -  -  - 25  0  -  -  -  -  -  0  0  -  -  -  -  -  -  -
-    23  -  -  -  3  -  -  -  0  -  9 11  -  -  -  -  0  0  -  -  -  -  -  -
-    24  - 23  1 17  -  3  - 10  -  -  -  -  -  -  -  -  0  0  -  -  -  -  -
-    25  -  -  -  8  -  -  -  7 18  -  -  0  -  -  -  -  -  0  0  -  -  -  -
-    13 24  -  -  0  -  8  -  6  -  -  -  -  -  -  -  -  -  -  0  0  -  -  -
-     7 20  - 16 22 10  -  - 23  -  -  -  -  -  -  -  -  -  -  -  0  0  -  -
-    11  -  -  - 19  -  -  - 13  -  3 17  -  -  -  -  -  -  -  -  -  0  0  -
-    25  -  8  - 23 18  - 14  9  -  -  -  -  -  -  -  -  -  -  -  -  -  0  0
-     3  -  -  - 16  -  -  2 25  5  -  -  1  -  -  -  -  -  -  -  -  -  -  0
-"""
 
 
 def quasi_cyclic(base: str, size: int) -> Bits:
@@ -35,6 +20,18 @@ def quasi_cyclic(base: str, size: int) -> Bits:
     return np.block([[shifted[entry] for entry in row.split()] for row in base.split("\n") if row])
 
 
-def wifi_648() -> LinearCode:
-    """The (648, 324) code of IEEE 802.11n; systematic, message bits first."""
-    return LinearCode(quasi_cyclic(_WIFI_648.strip("\n "), 27), name="wifi-648")
+def wifi(argument: str) -> LinearCode:
+    """``N-RATE``: an LDPC code of IEEE 802.11n and 802.11ac; systematic, message bits first.
+
+    N is 648, 1296 or 1944, RATE 1/2, 2/3, 3/4 or 5/6 (1/2 where it is left out). Source: IEEE Std
+    802.11-2012, Annex F.
+    """
+    n, _, rate = argument.partition("-")
+    rate = rate or "1/2"
+    base = [
+        [row[str(column)] or "-" for column in range(24)]
+        for row in tables.records("wifi-ldpc")
+        if (row["n"], row["rate"]) == (n, rate)
+    ]
+    parity_check = quasi_cyclic("\n".join(map(" ".join, base)), int(n) // 24)
+    return LinearCode(parity_check, name=f"wifi-{argument}")

@@ -97,9 +97,10 @@ class LinearCode:
         return matrix
 
     def encode(self, messages: ArrayLike) -> Bits:
-        """Codewords u G, uint8 (F, n), of messages (F, k)."""
-        messages = gf2.as_bits(messages, "messages")
-        self._check_length(messages, self.k, "messages")
+        """Codewords u G, uint8 (F, n), of messages (F, k); (n,) of one message (k,)."""
+        if np.ndim(messages) == 1:
+            return self.encode(gf2.as_frames(messages, self.k, "messages"))[0]
+        messages = gf2.as_frames(messages, self.k, "messages")
         if not self.systematic:
             return gf2.product(messages, self.generator)
         codewords = np.empty((messages.shape[0], self.n), dtype=np.uint8)
@@ -118,25 +119,18 @@ class LinearCode:
         Only the information set is looked at: of a word that is no codeword this is the
         message of the codeword that agrees with it there.
         """
-        codewords = gf2.as_bits(codewords, "codewords")
-        self._check_length(codewords, self.n, "codewords")
+        codewords = gf2.as_frames(codewords, self.n, "codewords")
         information = codewords[:, self.information_set]
         return information if self.systematic else gf2.product(information, self._inverse)
 
     def syndrome(self, words: ArrayLike) -> Bits:
         """H x^T of each word: uint8 (F, m) of words (F, n)."""
-        words = gf2.as_bits(words, "words")
-        self._check_length(words, self.n, "words")
+        words = gf2.as_frames(words, self.n, "words")
         return gf2.product(words, self.parity_check.T)
 
     def is_codeword(self, words: ArrayLike) -> NDArray[np.bool_]:
         """Whether all checks of each word hold: bool (F,) of words (F, n)."""
         return ~self.syndrome(words).any(axis=1)
-
-    @staticmethod
-    def _check_length(words: Bits, length: int, what: str) -> None:
-        if words.shape[1] != length:
-            raise ValueError(f"expected {what} of shape (F, {length}), got {words.shape}")
 
 
 def _information_set(generator: Bits) -> NDArray[np.intp]:

@@ -10,25 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import tables
 from .gf2 import Bits
 from .linear import LinearCode
-
-# 3GPP TS 38.212, Table 5.3.1.2-1: indices below 256, least reliable first.
-_NR_ORDER = np.array(
-    """
-    0 1 2 4 8 16 32 3 5 64 9 6 17 10 18 128 12 33 65 20 34 24 36 7 129 66 11 40 68 130 19 13 48
-    14 72 21 132 35 26 80 37 25 22 136 38 96 67 41 144 28 69 42 49 74 160 192 70 44 131 81 50 73
-    15 133 52 23 134 76 137 82 56 27 97 39 84 138 145 29 43 98 88 140 30 146 71 161 45 100 51 148
-    46 75 104 162 53 193 152 77 164 54 83 57 112 135 78 194 85 58 168 139 99 86 60 89 196 141 101
-    147 176 142 31 200 90 149 102 105 163 92 47 208 150 153 165 106 55 113 154 79 108 224 166 195
-    59 169 114 156 87 197 116 170 61 177 91 198 172 120 201 62 143 103 178 93 202 107 180 151 209
-    94 204 155 210 109 184 115 167 225 157 110 117 212 171 226 216 158 118 173 121 199 179 228
-    174 122 203 63 181 232 124 205 182 211 185 240 206 95 213 186 227 111 214 188 217 229 159 119
-    218 230 233 175 123 220 183 234 125 241 207 187 236 126 242 244 189 215 219 231 248 190 221
-    235 222 237 243 238 245 127 191 246 249 250 252 223 239 251 247 253 254 255
-    """.split(),
-    dtype=np.uint32,
-)
 
 # Information set of the (128, 64) code in the channel-code database of RPTU Kaiserslautern.
 _RPTU_128_64 = np.array(
@@ -122,8 +106,14 @@ def _crc_matrix(k: int, degree: int, polynomial: int) -> Bits:
     return matrix
 
 
+def nr_order(n: int) -> NDArray[np.uint32]:
+    """Return the indices below n, least reliable first (3GPP TS 38.212, table 5.3.1.2-1)."""
+    order = np.array([int(i) for row in tables.rows("nr-polar-order") for i in row], np.uint32)
+    return order[order < n]
+
+
 def nr(argument: str) -> PolarCode:
-    """``N,K`` or ``N,K,CRC``: K message bits in the order of 5G NR, N <= 256, no rate matching.
+    """``N,K`` or ``N,K,CRC``: K message bits in the order of 5G NR, N <= 1024, no rate matching.
 
     The information set is the last of the reliability order with the indices of N and
     above left out (3GPP TS 38.212, 5.3.1.2), K positions and those of the CRC.
@@ -135,12 +125,12 @@ def nr(argument: str) -> PolarCode:
     crc = words[2].strip() if len(words) == 3 else ""
     if crc and crc not in _CRCS:
         raise ValueError(f"expected a CRC of {', '.join(_CRCS)}, got {crc!r}")
-    if n not in (2, 4, 8, 16, 32, 64, 128, 256):
-        raise ValueError(f"expected N to be a power of two from 2 to 256, got {n}")
+    if not 2 <= n <= 1024 or n & (n - 1):
+        raise ValueError(f"expected N to be a power of two from 2 to 1024, got {n}")
     unfrozen = k + _CRCS.get(crc, (0, 0))[0]
     if not 0 < k <= unfrozen <= n:
         raise ValueError(f"expected K from 1 to N less the CRC, got N = {n}, K = {k} {crc}")
-    order = _NR_ORDER[_NR_ORDER < n]
+    order = nr_order(n)
     return PolarCode(n, np.sort(order[n - unfrozen :]), crc=crc, name=f"polar-nr:{argument}")
 
 

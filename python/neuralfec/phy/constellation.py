@@ -7,6 +7,7 @@ A label holds K = log2(M) bits; the bit sent first is its most significant one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,14 +138,14 @@ def _psk(name: str, order: int) -> Constellation:
     return Constellation(name, turn, _gray(order))
 
 
-# ETSI EN 302 307-1 (DVB-S2), figures 11 and 12, with the ring ratios of code rate 3/4
-# (tables 9 and 10): ring and angle in units of pi/12 (16-APSK) or pi/24, label by label.
-_APSK16_RINGS = (1.0, 2.85)
+# ETSI EN 302 307-1 (DVB-S2), figure 10: angle in units of pi/4, label by label.
+_PSK8_DVB_S2 = (1, 0, 4, 5, 2, 7, 3, 6)
+
+# Figures 11 and 12: ring and angle in units of pi/12 (16-APSK) or pi/24, label by label.
 _APSK16 = (
     *((1, a) for a in (3, -3, 9, -9, 1, -1, 11, -11, 5, -5, 7, -7)),
     *((0, a) for a in (3, -3, 9, -9)),
 )
-_APSK32_RINGS = (1.0, 2.84, 5.27)
 _APSK32 = (
     *((1, a) for a in (6, 10, -6, -10, 18, 14, -18, -14)),
     *((2, a) for a in (3, 9, -6, -12, 18, 12, -21, -15)),
@@ -152,14 +153,34 @@ _APSK32 = (
     *((2, a) for a in (0, 6, -3, -9, 21, 15, 24, -18)),
 )
 
+# Tables 9 and 10: radii of the rings over that of the innermost one, by code rate.
+_APSK_RINGS = {
+    16: {
+        "2/3": (1.0, 3.15),
+        "3/4": (1.0, 2.85),
+        "4/5": (1.0, 2.75),
+        "5/6": (1.0, 2.70),
+        "8/9": (1.0, 2.60),
+        "9/10": (1.0, 2.57),
+    },
+    32: {
+        "3/4": (1.0, 2.84, 5.27),
+        "4/5": (1.0, 2.72, 4.87),
+        "5/6": (1.0, 2.64, 4.64),
+        "8/9": (1.0, 2.54, 4.33),
+        "9/10": (1.0, 2.53, 4.30),
+    },
+}
 
-def _apsk(name: str, order: int) -> Constellation:
-    table, rings, step = {
-        16: (_APSK16, _APSK16_RINGS, np.pi / 12),
-        32: (_APSK32, _APSK32_RINGS, np.pi / 24),
-    }[order]
+
+def _psk8_dvb_s2(name: str, order: int) -> Constellation:
+    return Constellation(name, np.exp(1j * np.pi / 4 * np.array(_PSK8_DVB_S2)), np.arange(order))
+
+
+def _apsk(name: str, order: int, rate: str = "3/4") -> Constellation:
+    table, step = {16: (_APSK16, np.pi / 12), 32: (_APSK32, np.pi / 24)}[order]
     ring, angle = np.array(table).T
-    points = np.array(rings)[ring] * np.exp(1j * step * angle)
+    points = np.array(_APSK_RINGS[order][rate])[ring] * np.exp(1j * step * angle)
     return Constellation(name, _unit_power(points), np.arange(order))
 
 
@@ -169,8 +190,49 @@ _FAMILIES = {
     **{f"qam{m}-3gpp": (_qam_3gpp, m) for m in _SQUARE},
     **{f"psk{m}": (_psk, m) for m in (2, 4, 8, 16)},
     **{f"apsk{m}": (_apsk, m) for m in (16, 32)},
+    "psk8-dvb-s2": (_psk8_dvb_s2, 8),
+    **{f"apsk{m}-dvb-s2-{r}": (_apsk, m, r) for m, rates in _APSK_RINGS.items() for r in rates},
 }
 NAMES = tuple(_FAMILIES)
+
+
+def from_file(path: str | Path) -> Constellation:
+    """Return the constellation that a text file lists.
+
+    A line holds a point's in-phase and quadrature component and its label, between blanks or
+    commas; # begins a comment. Labels are numbers from 0 to M - 1, or all of them K binary
+    digits, the bit sent first at the left; where no line has one, points stand in the order of
+    their labels. Points stay as they are: their average power need not be 1.
+
+    ValueError with the line for what does not fit; OSError where the file cannot be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected a text file of points, got other bytes") from error
+    points: list[complex] = []
+    labels: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].replace(",", " ").split()
+        if not words:
+            continue
+        try:
+            points.append(complex(float(words[0]), float(words[1])))
+        except (ValueError, IndexError):
+            words = []
+        labels += words[2:]
+        if len(words) not in (2, 3) or len(labels) not in (0, len(points)):
+            expected = "I Q LABEL" if labels else "I Q or I Q LABEL"
+            raise ValueError(
+                f"{path}, line {number}: expected {expected} as in the lines before, "
+                f"got {line.strip()[:60]!r}"
+            )
+    if not all(label.isdecimal() for label in labels):
+        raise ValueError(f"{path}: expected labels of digits, got {labels}")
+    bits = max(len(points).bit_length() - 1, 1)
+    binary = all(len(label) == bits and set(label) <= {"0", "1"} for label in labels)
+    numbers = [int(label, 2 if binary else 10) for label in labels] or range(len(points))
+    return Constellation(f"file:{path}", np.array(points), np.array(numbers))
 
 
 def constellation(spec: Any) -> Constellation:
@@ -180,17 +242,24 @@ def constellation(spec: Any) -> Constellation:
       counted from the most negative has the Gray label l xor (l >> 1);
     * ``qam4-3gpp`` ... ``qam1024-3gpp``: the bit order and signs of 3GPP TS 38.211;
     * ``psk2 psk4 psk8 psk16``: point l at angle 2 pi l / M has label l xor (l >> 1);
-    * ``apsk16 apsk32``: DVB-S2 (ETSI EN 302 307-1) with the ring ratios of code rate 3/4.
+    * ``psk8-dvb-s2``: the 8-PSK of DVB-S2 (ETSI EN 302 307-1, figure 10);
+    * ``apsk16-dvb-s2-2/3`` ... ``apsk32-dvb-s2-9/10``: its 16- and 32-APSK (figures 11 and 12)
+      with the ring ratios of that code rate; ``apsk16 apsk32`` are those of rate 3/4;
+    * ``file:PATH``: the points and labels of a text file, see `from_file`.
 
-    All have unit average power. ValueError for another name.
+    The named ones have unit average power. ValueError for another name.
     """
     if isinstance(spec, Constellation):
         return spec
     if isinstance(spec, str):
+        if spec.startswith("file:") and len(spec) > len("file:"):
+            return from_file(spec.removeprefix("file:"))
         if spec not in _FAMILIES:
-            raise ValueError(f"expected a constellation of {', '.join(NAMES)}, got {spec!r}")
-        make, order = _FAMILIES[spec]
-        return make(spec, order)
+            raise ValueError(
+                f"expected a constellation of {', '.join(NAMES)} or file:PATH, got {spec!r}"
+            )
+        make, *arguments = _FAMILIES[spec]
+        return make(spec, *arguments)
     # GNU Radio hands its objects out as shared pointers; base() is what they have in common.
     if hasattr(spec, "points") and hasattr(spec, "pre_diff_code"):
         return Constellation.from_digital(spec)

@@ -37,11 +37,11 @@ class RecurrentModel:
         if code.puncture:
             raise ValueError(f"expected an unpunctured code, got {code!r}")
         if model is None:
-            numbers = [*code.generators, *([code.feedback] if code.feedback else [])]
+            numbers = [*map(abs, code.generators), *([code.feedback] if code.feedback else [])]
             model = "sequence/conv-" + "-".join(f"{g:o}" for g in numbers)
         expect = {
             "system": "sequence",
-            "generators": code.generators,
+            "generators": [abs(g) for g in code.generators],
             "feedback": code.feedback or 0,
         }
         self.card = models.read_card(model)
@@ -169,6 +169,7 @@ class RnnStream:
         self._model = RecurrentModel(code, model)
         self.window, self.overlap = window, overlap
         self.outputs = len(code.generators)
+        self._signs = code.signs
         self.reset()
 
     def reset(self) -> None:
@@ -241,7 +242,7 @@ class RnnStream:
         return max(steps * self.outputs - 1 - len(self._buffer), 0)
 
     def _steps(self, count: int) -> Llrs:
-        return self._buffer[: count * self.outputs].reshape(count, self.outputs)
+        return self._buffer[: count * self.outputs].reshape(count, self.outputs) * self._signs
 
     def _drop(self, steps: int) -> None:
         self._buffer = self._buffer[steps * self.outputs :]

@@ -25,7 +25,7 @@ void bind_viterbi_decoder(py::module& m)
              "Maximum-likelihood decoder of frames of a convolutional code.\n\n"
              "n LLRs, log P(b=1) - log P(b=0), of any scale in; k message bits out.\n\n"
              "generators: octal numbers as integers (0o7, 0o5), newest bit most "
-             "significant.\n"
+             "significant; negative: the complement of that output is sent.\n"
              "feedback: likewise, of a recursive code; 0: none.\n"
              "k: message bits of a frame.\n"
              "termination: 'none', 'zero' or 'tail-biting'.\n"

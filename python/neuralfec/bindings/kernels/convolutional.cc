@@ -98,7 +98,7 @@ void bind_convolutional(py::module& m)
         return convolutional_frame(trellis, k, termination_from_name(end), puncture);
     };
     py::class_<viterbi_frame_kernel>(m, "ViterbiDecoder")
-        .def(py::init([frame](const std::vector<unsigned>& generators,
+        .def(py::init([frame](const std::vector<int>& generators,
                               unsigned feedback,
                               std::size_t k,
                               const std::string& termination,
@@ -128,7 +128,7 @@ void bind_convolutional(py::module& m)
              "infinite "
              "LLRs, which count as 0.");
     py::class_<viterbi_stream>(m, "ViterbiStream")
-        .def(py::init([](const std::vector<unsigned>& generators,
+        .def(py::init([](const std::vector<int>& generators,
                          unsigned feedback,
                          const std::vector<uint8_t>& puncture,
                          std::size_t depth,
@@ -170,7 +170,7 @@ void bind_convolutional(py::module& m)
             "and "
             "infinite LLRs.");
     py::class_<bcjr_kernel>(m, "BcjrDecoder")
-        .def(py::init([frame](const std::vector<unsigned>& generators,
+        .def(py::init([frame](const std::vector<int>& generators,
                               unsigned feedback,
                               std::size_t k,
                               const std::string& termination,
