@@ -8,7 +8,7 @@ message stands on the information set of u in ascending order; the other bits of
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from . import tables
 from .gf2 import Bits
