@@ -9,6 +9,8 @@
 """
 
 from .card import Card, CodeIdentity, Method, Training, parity_check_sha256
+from .catalogue import list, show
+from .export import export
 from .files import load, parameters, path, read_card, save, shipped, state_dict
 
 __all__ = [
@@ -16,6 +18,8 @@ __all__ = [
     "CodeIdentity",
     "Method",
     "Training",
+    "export",
+    "list",
     "load",
     "parameters",
     "parity_check_sha256",
@@ -23,5 +27,6 @@ __all__ = [
     "read_card",
     "save",
     "shipped",
+    "show",
     "state_dict",
 ]

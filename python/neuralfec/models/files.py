@@ -31,7 +31,7 @@ _ANY_SIZE = 2
 
 
 def shipped() -> list[str]:
-    """Names of the models that come with the package, "quantization/qam256-15bit"."""
+    """Return the names of the shipped models, "quantization/qam256-15bit" for one."""
     return sorted(
         file.relative_to(_SHIPPED).with_suffix("").as_posix() for file in _SHIPPED.glob("*/*.pt")
     )
@@ -51,21 +51,28 @@ def save(file: str | os.PathLike, module: "torch.nn.Module", card: Card) -> None
     The module is scripted unless it is already, in evaluation mode and on the CPU, and its
     methods must be as the card says; ValueError where they are not.
     """
-    torch = _torch()
-    file = Path(file)
+    torch = torch_or_error()
     with _quiet():
         module = module.eval().cpu()
         script = module if isinstance(module, torch.jit.ScriptModule) else torch.jit.script(module)
         _try(script, card)
         written = io.BytesIO()
         torch.jit.save(script, written, _extra_files={_CARD: card.to_json()})
+    kept = io.BytesIO()
+    with zipfile.ZipFile(written) as archive, zipfile.ZipFile(kept, "w") as compact:
+        for entry in archive.infolist():
+            # Debug records hold source paths of the machine, and nothing needs them.
+            if not entry.filename.endswith(".debug_pkl"):
+                compact.writestr(entry, archive.read(entry))
+    replace(file, kept.getvalue())
+
+
+def replace(file: str | os.PathLike, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    file = Path(file)
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with zipfile.ZipFile(written) as archive, zipfile.ZipFile(part, "w") as kept:
-            for entry in archive.infolist():
-                # Debug records hold source paths of the machine, and nothing needs them.
-                if not entry.filename.endswith(".debug_pkl"):
-                    kept.writestr(entry, archive.read(entry))
+        part.write_bytes(content)
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
@@ -142,7 +149,7 @@ def state_dict(file: str | os.PathLike) -> "dict[str, torch.Tensor]":
 
     file: path or shipped name. Errors as `read_card`.
     """
-    torch = _torch()
+    torch = torch_or_error()
     return {name: torch.from_numpy(array) for name, array in parameters(file).items()}
 
 
@@ -152,7 +159,7 @@ def _file(file: str | os.PathLike) -> Path:
 
 def _load(file: str | os.PathLike, device: str) -> "torch.jit.ScriptModule":
     try:
-        return _torch().jit.load(str(_file(file)), map_location=device)
+        return torch_or_error().jit.load(str(_file(file)), map_location=device)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{_file(file)}: torch cannot read it: {reason}") from error
@@ -166,7 +173,7 @@ def _check_methods(script: "torch.jit.ScriptModule", card: Card) -> None:
 
 def _try(script: "torch.jit.ScriptModule", card: Card, device: str = "cpu") -> None:
     """Call each method with zeros and hold the outputs against the card."""
-    torch = _torch()
+    torch = torch_or_error()
     _check_methods(script, card)
     for name, method in card.methods.items():
         tensors = [
@@ -203,7 +210,8 @@ def _shapes(tensors: Mapping[str, tuple]) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in tensors.items())
 
 
-def _torch() -> Any:
+def torch_or_error() -> Any:
+    """Return the module torch; ImportError says how to get it."""
     try:
         import torch
     except ImportError as error:

@@ -6,12 +6,14 @@ LLRs log P(flip) - log P(no flip) of the message's bits (F, k) and of the codewo
 """
 
 import math
+import os
 from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from .. import models
 from ..codes import LinearCode
 from ..codes.polar import PolarCode
 
@@ -127,6 +129,20 @@ class CancellationNetwork(nn.Module):
             "passes": self.passes,
         }
 
+    @classmethod
+    def from_model(cls, model: str | os.PathLike) -> "CancellationNetwork":
+        """Make the network of a model file or a shipped model, in evaluation mode.
+
+        ValueError for a model of another network.
+        """
+        card, parameters = models.read_card(model), models.parameters(model)
+        if card.code is None or "cancellation_network" not in card.parameters:
+            raise ValueError(f"expected a cancellation network, {card.name} is none")
+        code = PolarCode(card.code.n, parameters["unfrozen"])
+        network = cls(code, **card.parameters["cancellation_network"])
+        network.load_state_dict({k: torch.from_numpy(v) for k, v in parameters.items()})
+        return network.eval()
+
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Random first layers; second layers that leave the rules' LLRs as they are."""
         with torch.no_grad():
@@ -146,16 +162,18 @@ class CancellationNetwork(nn.Module):
     def forward(
         self, reliabilities: torch.Tensor, syndrome: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.after_each_pass(reliabilities, syndrome)[-1]
+        messages, codewords = self.after_each_pass(reliabilities, syndrome)
+        return messages[-1], codewords[-1]
 
     def after_each_pass(
         self, reliabilities: torch.Tensor, syndrome: torch.Tensor
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """What `forward` returns, after the first pass, the second, ..."""
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return both of what `forward` returns after the first pass, the second, ..."""
         u = torch.zeros_like(reliabilities).index_copy(1, self.frozen, syndrome)
         nothing = torch.zeros_like(reliabilities).unsqueeze(-1)
         root = torch.cat([reliabilities.unsqueeze(-1), nothing.expand(-1, -1, self.features)], 2)
-        estimates: list[tuple[torch.Tensor, torch.Tensor]] = []
+        message_llrs: list[torch.Tensor] = []
+        codeword_llrs: list[torch.Tensor] = []
         # Node 1 is the root, 2 i and 2 i + 1 are the children of i; what each got and gave.
         leaves = 1 << self.levels
         got = [nothing] * (2 * leaves)
@@ -188,10 +206,10 @@ class CancellationNetwork(nn.Module):
                         parent, got[parent], gave[2 * parent], gave[2 * parent + 1]
                     )
                     node = parent
-            message = torch.cat(messages, 1)[:, self.unfrozen]
-            estimates.append((-message, -(reliabilities + gave[1][..., 0])))
+            message_llrs.append(-torch.cat(messages, 1)[:, self.unfrozen])
+            codeword_llrs.append(-(reliabilities + gave[1][..., 0]))
             before = gave
-        return estimates
+        return message_llrs, codeword_llrs
 
     def _level(self, node: int) -> int:
         level = 0

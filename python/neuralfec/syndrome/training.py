@@ -25,6 +25,7 @@ from torch import nn
 
 from .. import codes, models
 from ..codes import LinearCode
+from ..decoders.ordered_statistics import osd
 from ..training import Run, averaged, parser, start_from
 from ..training import main as run_trainer
 from .data import Batch, BicmChain
@@ -46,7 +47,8 @@ def loss_of(network: nn.Module, batch: Batch) -> torch.Tensor:
     A cancellation network's passes before the last count half. Returns a scalar tensor.
     """
     if isinstance(network, CancellationNetwork):
-        estimates = network.after_each_pass(batch.reliabilities, batch.syndrome)
+        passes = network.after_each_pass(batch.reliabilities, batch.syndrome)
+        estimates = list(zip(*passes, strict=True))
     else:
         estimates = [network(batch.reliabilities, batch.syndrome)]
     entropy = nn.functional.binary_cross_entropy_with_logits
@@ -186,9 +188,10 @@ def train(options: argparse.Namespace) -> None:
     run = Run.of(options, generators={str(i): chain.generator for i, chain in enumerate(chains)})
     teacher = None
     if options.teacher:
-        from ..decoders import decoder
-
-        teacher = Teacher(code, decoder(options.teacher, code))
+        kind, _, order = options.teacher.partition(":")
+        if kind != "osd":
+            raise ValueError(f"expected --teacher osd:ORDER, got {options.teacher!r}")
+        teacher = Teacher(code, osd(order, code))
     optimizer = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=1e-4)
     average, gradient = averaged(network), gradient_of(network)
     parts = {"network": network, "average": average, "optimizer": optimizer}
@@ -265,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="constellations, each with a range of Eb/N0 in dB (default %(default)s)",
     )
     made.add_argument(
-        "--teacher", help="decoder, osd:2 for instance, to learn the nearer words from"
+        "--teacher", metavar="osd:ORDER", help="decoder to learn the nearer words from"
     )
     return run_trainer(train, made, argv)
 

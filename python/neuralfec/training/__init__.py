@@ -15,7 +15,7 @@ A trainer brings its network, its data, its loss and its schedule:
 >>> sys.exit(main(train, options_of_the_trainer, argv))
 """
 
-from .options import main, parser
-from .run import Run, Stopped, averaged, start_from
+from .options import Stopped, main, parser
+from .run import Run, averaged, start_from
 
 __all__ = ["Run", "Stopped", "averaged", "main", "parser", "start_from"]

@@ -16,6 +16,10 @@ STOPPED = 75
 _OF_THE_CALL = {"output", "checkpoint", "minutes", "finish", "device"}
 
 
+class Stopped(Exception):
+    """Says that a training stopped before its last step; the same command goes on."""
+
+
 def parser(
     description: str, *, steps: int | None, batch: int | None, rate: float | None, **more: Any
 ) -> argparse.ArgumentParser:
@@ -102,8 +106,6 @@ def main(
     0 when the model is written; 75 when the training stopped before its end, to go on with the
     same command; 130 for a second Ctrl-C; 2 for what a user can mend, told in one line.
     """
-    from .run import Stopped
-
     parsed = options.parse_args(argv)
     if parsed.checkpoint is None:
         parsed.checkpoint = parsed.output.with_name(f"{parsed.output.name}.checkpoint")

@@ -20,7 +20,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from .. import models, provenance
-from .options import identity
+from .options import Stopped, identity
 
 # Seconds from one checkpoint to the next, and from one line of progress to the next.
 _SAVE = 60.0
@@ -39,10 +39,6 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> Any:
         """Take up what was kept."""
         ...
-
-
-class Stopped(Exception):
-    """Says that a training stopped before its last step; the same command goes on."""
 
 
 def averaged(network: nn.Module, decay: float = 0.999) -> AveragedModel:
