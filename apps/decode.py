@@ -1,88 +1,116 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decode a file of LLRs.
+"""Decode a file of soft bits.
 
-The input holds frames of n float32 LLRs, log P(b=1) - log P(b=0), little-endian; the output
-gets k message bits a frame, a byte each.
+The input holds frames of n soft bits, log P(b=1) - log P(b=0), little-endian float32 or what
+--dtype, --sign and --scale say; the output gets k message bits a frame, a byte each. The soft
+bits of a convolutional code stand step by step, those of the first generator first.
 
-    apps/decode.py --code wifi-648 --decoder bp:50 --json stats.json in.f32 out.u8
-    apps/decode.py --code conv:7,5 --decoder viterbi --frame 100 in.f32 out.u8
-
-The LLRs of a convolutional code stand step by step, those of the first generator first.
+Where no frame of the beginning converges, what could be wrong with the file is tried (sign, type,
+scale, first bit, order of bits, rotated symbols), and a hint on stderr says what helps.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
-import contextlib
-import json
-import os
 import sys
-import time
 from collections import Counter
 
-from gnuradio.neuralfec import codes, decoders, files
+import numpy as np
+from gnuradio.neuralfec import app, decoders, diagnosis
 
 # A few thousand codewords fill any decoder's batches and take some megabytes.
 CHUNK = 1 << 21
+DTYPES = {"f32": "<f4", "f64": "<f8", "i8": "i1", "i16": "<i2"}
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> app.Parser:
+    made = app.parser(
+        __doc__,
+        "neuralfec decode --code wifi-648 --decoder bp:50 --json stats.json llrs.f32 bits.u8",
+        "neuralfec decode --code conv:7,5 --decoder viterbi --frame 100 --dtype i8 soft.i8 bits.u8",
     )
-    parser.add_argument("--code", required=True, help=", ".join(codes.specs()))
-    parser.add_argument("--decoder", required=True, help=", ".join(decoders.specs()))
-    parser.add_argument(
-        "--frame", type=int, metavar="K", help="message bits of a frame (convolutional codes)"
+    app.add_code(made)
+    made.add_argument("--decoder", required=True, help=", ".join(decoders.specs()))
+    made.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="f32",
+        help="type of the soft bits: float32, float64, int8 or int16",
     )
-    parser.add_argument(
-        "--termination",
-        choices=("none", "zero", "tail-biting"),
-        help="how frames of a convolutional code end; none where neither this nor the code says",
+    made.add_argument(
+        "--sign",
+        choices=("one", "zero"),
+        default="one",
+        help="the bit that a positive soft bit stands for",
     )
-    parser.add_argument("--json", metavar="FILE", help="write what happened as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
-    parser.add_argument("input", help="float32 LLRs, n a frame")
-    parser.add_argument("output", help="uint8 message bits, k a frame")
-    return parser.parse_args()
+    made.add_argument(
+        "--scale", type=float, default=1.0, help="number to multiply the soft bits with"
+    )
+    made.add_argument(
+        "--packed", action="store_true", help="write 8 bits a byte, the first one most significant"
+    )
+    made.add_argument(
+        "--json", type=app.OutputFile, metavar="FILE", help="write what happened as JSON"
+    )
+    app.add_quiet(made)
+    made.add_argument("input", type=app.InputFile, help="soft bits, n a frame")
+    made.add_argument("output", type=app.OutputFile, help="uint8 message bits, k a frame")
+    return made
 
 
-def run() -> None:
-    args = arguments()
-    code = codes.code(args.code)
-    if args.frame is not None or args.termination is not None:
-        if not hasattr(code, "with_frame"):
-            raise ValueError(f"--frame and --termination: expected a conv: code, got {args.code}")
-        code = code.with_frame(
-            code.k if args.frame is None else args.frame, args.termination or code.termination
-        )
+def run(args: argparse.Namespace) -> int:
+    code = app.code_of(args)
     decoder = decoders.decoder(args.decoder, code)
-    frames = files.count_items(args.input, "<f4", multiple=decoder.n) // decoder.n
-    if os.path.exists(args.output) and os.path.samefile(args.input, args.output):
-        raise ValueError(f"{args.output}: is the input, too")
+    dtype, n = DTYPES[args.dtype], decoder.n
+    if not 0 < abs(args.scale) < float("inf"):
+        raise ValueError(f"--scale: expected a finite number other than 0, got {args.scale}")
+    values = app.count_items(args.input, dtype, multiple=n)
+    frames = None if values is None else values // n
+    factor = np.float32(args.scale if args.sign == "one" else -args.scale)
+
+    def soft_bits(raw: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            values = raw.astype(np.float32, copy=False)
+            return (values if factor == 1 else values * factor).reshape(-1, n)
 
     totals: Counter[str] = Counter()
-    begin = shown = time.monotonic()
-    with contextlib.ExitStack() as outputs:
-        output = outputs.enter_context(files.open_output(args.output))
-        report_file = args.json and outputs.enter_context(files.open_output(args.json))
-        for llrs in files.read_chunks(args.input, "<f4", max(1, CHUNK // decoder.n) * decoder.n):
-            messages, stats = decoder.decode(llrs.reshape(-1, decoder.n))
-            output.write(messages.data)
-            totals.update(stats)
-            if not args.quiet and sys.stderr.isatty() and time.monotonic() - shown > 0.2:
-                shown = time.monotonic()
-                done = 100 * totals["frames"] / frames
-                print(f"\r{done:5.1f} %", end="", file=sys.stderr, flush=True)
-        seconds = max(time.monotonic() - begin, 1e-9)
-        speed = {"seconds": seconds, "bits_per_second": frames * decoder.k / seconds}
-        if report_file:
-            report = {"code": args.code, "decoder": args.decoder} | totals | speed
-            report_file.write(json.dumps(report, indent=2).encode() + b"\n")
+    hints: list[str] = []
+    progress = app.Progress(frames, "frames", args.quiet)
+    try:
+        with progress, args.output.open() as output:
+            for raw in app.read_chunks(args.input, dtype, max(1, CHUNK // n) * n, n):
+                messages, stats = decoder.decode(soft_bits(raw))
+                first = not totals
+                totals.update(stats)
+                bits = np.packbits(messages) if args.packed else messages
+                app.write_all(output, bits.data)
+                if first and not args.quiet:
+                    hints = diagnosis.of_soft_bits(raw, args.dtype, soft_bits, code, decoder)
+                progress.update(totals["frames"])
+    except KeyboardInterrupt:
+        raise app.Interrupted(f"{totals['frames']} frames are decoded") from None
+    if args.packed and totals["frames"] * decoder.k % 8 and not args.quiet:
+        hints.append("the last byte is filled up with zeros")
+    seconds = progress.seconds
+    speed = {"seconds": seconds, "bits_per_second": totals["frames"] * decoder.k / seconds}
+    if args.json:
+        args.json.write_json({"code": args.code, "decoder": args.decoder} | totals | speed)
     if not args.quiet:
         shares = ", ".join(f"{key} {value}" for key, value in totals.items())
         rate = speed["bits_per_second"] / 1e6
-        print(f"\r{shares}, {seconds:.3g} s, {rate:.3g} Mbit/s", file=sys.stderr)
+        print(f"{shares}, {seconds:.3g} s, {rate:.3g} Mbit/s", file=sys.stderr)
+        for hint in hints:
+            print(f"hint: {hint}", file=sys.stderr)
+    return (
+        app.INCOMPLETE if totals.get("converged", totals["frames"]) < totals["frames"] else app.OK
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    return app.main(parser(), run, argv)
 
 
 if __name__ == "__main__":
-    files.main(run)
+    sys.exit(main())
