@@ -73,7 +73,7 @@ $(BUILD)/installed: $(SOURCES) $(BUILD)/python-packages
 demo: $(BUILD)/installed
 	@mkdir -p demo-output
 	$(PYTHON) apps/bicm_link.py LICENSE demo-output/LICENSE --constellation qam256 \
-		--channel rayleigh --snr 16:20:0.5 --picture demo-output/bicm_link.png \
+		--channel rayleigh --snr 16:22:1 --picture demo-output/bicm_link.png \
 		--json demo-output/bicm_link.json
 	@echo "Pictures and the file that came through: demo-output/"
 

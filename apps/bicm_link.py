@@ -7,26 +7,27 @@ symbols, sent over a simulated channel, demapped with channel knowledge, deinter
 Frames whose CRC fails are left out of the output and listed by number; what passed is right.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
-import json
 import math
+import os
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 from gnuradio import blocks, gr, neuralfec
-from gnuradio.neuralfec import provenance, python_block
-from gnuradio.neuralfec.codes import code
+from gnuradio.neuralfec import app, codes, decoders, provenance, python_block
 from gnuradio.neuralfec.link.framing import ranges
-from gnuradio.neuralfec.phy.constellation import constellation
+from gnuradio.neuralfec.phy.constellation import NAMES, constellation
 from gnuradio.neuralfec.simulation import Results, parse_snr, table
 from gnuradio.neuralfec.simulation.figure import draw
 from rich.console import Console
-from rich.live import Live
 
 PICTURE_SYMBOLS = 4000
 BATCH = 256
+# Of a frame: its header, one byte of data and the CRC.
+MIN_BITS = 88
 
 
 class Link(gr.top_block):
@@ -34,40 +35,50 @@ class Link(gr.top_block):
 
     def __init__(self, args: argparse.Namespace, snr_db: float, output: str):
         super().__init__("BICM link")
-        link_code = code(args.code)
+        code = codes.code(args.code)
         modulation = constellation(args.constellation)
         noise_var = 10 ** (-snr_db / 10)
         bits_per_symbol = modulation.bits_per_symbol
-        order = neuralfec._kernels.random_permutation(link_code.n, args.seed)
-
+        order = neuralfec._kernels.random_permutation(code.n, args.seed)
+        # A frame's number, data and CRC take some codewords of a short code.
+        parts = -(-MIN_BITS // code.k)
         self.source = neuralfec.frame_source(
-            args.input, link_code.k, bits_per_symbol // math.gcd(link_code.n, bits_per_symbol)
+            args.input,
+            parts * code.k,
+            bits_per_symbol // math.gcd(parts * code.n, bits_per_symbol),
         )
+        self.codewords = self.source.frames * parts
         self.encoder = neuralfec.frame_encoder(args.code)
         self.interleaver = neuralfec.interleaver(1, order)
-        self.to_bits = blocks.vector_to_stream(1, link_code.n)
+        self.to_bits = blocks.vector_to_stream(1, code.n)
         self.mapper = neuralfec.mapper(args.constellation)
         self.channel = neuralfec.channel(args.channel, noise_var, seed=args.seed)
         self.demapper = neuralfec.soft_demapper(
             args.constellation, noise_var, method=args.method, csi=True
         )
-        self.to_frames = blocks.stream_to_vector(4, link_code.n)
+        self.to_codewords = blocks.stream_to_vector(4, code.n)
         self.deinterleaver = neuralfec.interleaver(4, order, deinterleave=True)
         self.decoder = neuralfec.frame_decoder(args.code, args.decoder)
-        self.sink = neuralfec.frame_sink(output, link_code.k)
-        self.errors = neuralfec.error_counter(link_code.k)
+        self.sink = neuralfec.frame_sink(output, parts * code.k)
+        self.errors = neuralfec.error_counter(code.k)
 
+        messages: tuple = (self.source,)
+        decided: tuple = (self.decoder,)
+        if parts > 1:
+            self.split = blocks.vector_to_stream(code.k, parts)
+            self.join = blocks.stream_to_vector(code.k, parts)
+            messages, decided = (self.source, self.split), (self.decoder, self.join)
         samples = self.mapper
         if args.realtime:
             self.throttle = blocks.throttle(gr.sizeof_gr_complex, args.rate)
             self.connect(self.mapper, self.throttle)
             samples = self.throttle
-        self.connect(self.source, self.encoder, self.interleaver, self.to_bits, self.mapper)
+        self.connect(*messages, self.encoder, self.interleaver, self.to_bits, self.mapper)
         self.connect(samples, self.channel)
         self.connect((self.channel, 0), (self.demapper, 0))
         self.connect((self.channel, 1), (self.demapper, 1))
-        self.connect(self.demapper, self.to_frames, self.deinterleaver, self.decoder, self.sink)
-        self.connect(self.source, (self.errors, 0))
+        self.connect(self.demapper, self.to_codewords, self.deinterleaver, *decided, self.sink)
+        self.connect(messages[-1], (self.errors, 0))
         self.connect(self.decoder, (self.errors, 1))
 
         # What the picture shows: the first symbols and their LLRs.
@@ -90,40 +101,37 @@ class Link(gr.top_block):
         ]
         # Batches of frames for the decoder.
         python_block.set_batch(
-            BATCH, self.source, self.encoder, self.interleaver, self.to_frames,
+            BATCH, self.source, self.encoder, self.interleaver, self.to_codewords,
             self.deinterleaver, self.decoder,
         )  # fmt: skip
 
 
-def figures(link: Link, seconds: float) -> str:
-    """One line of live figures."""
-    counts = link.errors.counts
-    return (
-        f"{counts['blocks']} of {link.source.frames} frames, "
-        f"BER {link.errors.bit_error_rate():.3g}, BLER {link.errors.block_error_rate():.3g}, "
-        f"{counts['blocks'] / seconds:.0f} frames/s"
-    )
-
-
-def send(args: argparse.Namespace, snr_db: float, output: str, console: Console) -> dict:
-    """Send the file once; what there is to know afterwards."""
+def send(args: argparse.Namespace, snr_db: float, output: str) -> dict:
+    """Send the file once; what there is to know afterwards. Ctrl-C ends it early."""
     link = Link(args, snr_db, output)
-    start = time.monotonic()
-    with Live(
-        get_renderable=lambda: f"{snr_db:g} dB: {figures(link, time.monotonic() - start)}",
-        console=console,
-        refresh_per_second=4,
-        transient=True,
-    ):
-        python_block.run(link, *link.python_blocks)
-    seconds = time.monotonic() - start
-    lost = link.sink.lost_frames(link.source.frames)
+    counts = link.errors.counts
+
+    def state() -> tuple[float, str]:
+        return counts["blocks"], (
+            f"{snr_db:g} dB: {counts['blocks']} of {link.codewords} codewords, "
+            f"BER {link.errors.bit_error_rate():.3g}, BLER {link.errors.block_error_rate():.3g}, "
+            f"{counts['blocks'] / progress.seconds:.0f} codewords/s"
+        )
+
+    progress = app.Progress(link.codewords, "codewords", args.quiet)
+    interrupted = False
+    with app.watched(progress, state):
+        try:
+            python_block.run(link, *link.python_blocks)
+        except KeyboardInterrupt:
+            interrupted = True
     return {
         "snr_db": snr_db,
-        "seconds": seconds,
+        "seconds": progress.seconds,
         "frames": link.source.frames,
-        "lost_frames": lost,
-        "counts": dict(link.errors.counts),
+        "lost_frames": link.sink.lost_frames(link.source.frames),
+        "interrupted": interrupted,
+        "counts": dict(counts),
         "sink": link.sink.stats(),
         "decoder": link.decoder.stats(),
         "picture": [block.data() for block in (link.received, link.gains, link.llrs)],
@@ -159,82 +167,87 @@ def picture(path: str, results: Results, point: dict, args: argparse.Namespace) 
     drawn.savefig(path, dpi=100)
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> app.Parser:
+    made = app.parser(
+        __doc__,
+        "neuralfec link file.bin copy.bin --constellation qam64 --snr 18,20",
+        "neuralfec link file.bin copy.bin --snr 16:22:2 --picture link.png --json link.json",
     )
-    parser.add_argument("input", help="file to send")
-    parser.add_argument("output", help="file to write, of the last SNR where there are several")
-    parser.add_argument("--snr", default="20", help='Es/N0 in dB: "18.5", "18,19" or "16:20:0.5"')
-    parser.add_argument("--constellation", default="qam256", help="qam4 ... qam1024, psk8, ...")
-    parser.add_argument("--channel", default="rayleigh", choices=["awgn", "rayleigh", "etu"])
-    parser.add_argument("--code", default="wifi-648", help="code spec")
-    parser.add_argument("--decoder", default="bp:50", help="decoder spec")
-    parser.add_argument("--method", default="exact", choices=["exact", "max-log"])
-    parser.add_argument("--seed", type=int, default=1, help="of channel and interleaver")
-    parser.add_argument("--picture", help="write a picture (PNG, PDF or SVG)")
-    parser.add_argument("--json", help="write counts, lost frames and speeds")
-    parser.add_argument("--realtime", action="store_true", help="send at --rate")
-    parser.add_argument("--rate", type=float, default=1e5, help="symbols/s of --realtime")
-    return parser.parse_args(argv)
+    made.add_argument("input", type=app.InputFile, help="file to send")
+    made.add_argument(
+        "output", type=app.OutputFile, help="file to write, of the last SNR where there are several"
+    )
+    made.add_argument("--snr", default="20", help='Es/N0 in dB: "18.5", "18,19" or "16:20:0.5"')
+    made.add_argument("--constellation", default="qam256", help=", ".join(NAMES))
+    made.add_argument(
+        "--channel", default="rayleigh", choices=["awgn", "rayleigh", "etu"], help="fading"
+    )
+    made.add_argument("--code", default="wifi-648", help=", ".join(codes.specs()))
+    made.add_argument("--decoder", default="bp:50", help=", ".join(decoders.specs()))
+    made.add_argument(
+        "--method", default="exact", choices=["exact", "max-log"], help="how LLRs are computed"
+    )
+    made.add_argument("--seed", type=int, default=1, help="of channel and interleaver")
+    made.add_argument("--picture", type=app.OutputFile, help="write a picture (PNG, PDF or SVG)")
+    made.add_argument("--json", type=app.OutputFile, help="write counts, lost frames and speeds")
+    made.add_argument("--realtime", action="store_true", help="send at --rate")
+    made.add_argument("--rate", type=float, default=1e5, help="symbols/s of --realtime")
+    app.add_quiet(made)
+    return made
 
 
-def check_writable(path: str | None) -> None:
-    """Before minutes of work, not after."""
-    if path:
-        with open(path, "ab"):
-            pass
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
     # Buffer sizes are of no interest to the one who sends a file.
     gr.logging().set_default_level(gr.log_levels.warn)
-    console = Console(stderr=True)
-    out = Console()
-    try:
-        snrs = parse_snr(args.snr)
-        if args.realtime and not args.rate > 0:
-            raise ValueError(f"--rate must be more than 0 symbols/s, got {args.rate}")
-        if Path(args.input).resolve() == Path(args.output).resolve():
-            raise ValueError(f"input and output are the same file: {args.input}")
-        for path in (args.output, args.picture, args.json):
-            check_writable(path)
-        results = Results(f"{args.constellation} {args.channel}")
-        points = []
-        for snr_db in map(float, snrs):
-            last = len(points) == len(snrs) - 1
-            point = send(args, snr_db, args.output if last else "/dev/null", console)
-            points.append(point)
-            results.rows["", snr_db, args.seed] = point["counts"]
-    except (ValueError, OSError) as error:
-        print(f"bicm_link: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        print(f"bicm_link: {error}", file=sys.stderr)
-        return 1
+    snrs = [float(snr) for snr in parse_snr(args.snr)]
+    if args.realtime and not 0 < args.rate < math.inf:
+        raise ValueError(f"--rate must be more than 0 symbols/s, got {args.rate}")
+    if args.picture:
+        app.check_picture(args.picture)
+    results = Results(f"{args.constellation} {args.channel}")
+    points: list[dict] = []
+    for place, snr_db in enumerate(snrs):
+        last = place == len(snrs) - 1
+        points.append(send(args, snr_db, args.output.path if last else os.devnull))
+        results.rows["", snr_db, args.seed] = points[-1]["counts"]
+        if points[-1]["interrupted"]:
+            break
+    stopped = points[-1]["interrupted"]
+    if points[-1]["counts"].get("blocks"):
+        report(args, results, points, stopped)
+    if stopped:
+        raise app.Interrupted(f"{len(points) - 1} of {len(snrs)} SNRs are done")
+    return app.INCOMPLETE if points[-1]["lost_frames"] else app.OK
 
+
+def report(args: argparse.Namespace, results: Results, points: list[dict], stopped: bool) -> None:
+    """Print the table, and write the picture and the JSON."""
+    out = Console()
     out.print(table(results))
     for point in points:
         lost = sum(last - first + 1 for first, last in point["lost_frames"])
         speed = point["counts"]["blocks"] / point["seconds"]
         out.print(
-            f"{point['snr_db']:g} dB: {point['frames']} frames, {lost} lost, {speed:.0f} frames/s",
+            f"{point['snr_db']:g} dB: {point['frames']} frames, {lost} lost, "
+            f"{speed:.0f} codewords/s",
             highlight=False,
         )
-    left_out = ranges(points[-1]["lost_frames"])
-    out.print(
-        f"{args.output}: " + (f"without frames {left_out}" if left_out else "complete"),
-        highlight=False,
-    )
+    if not stopped:
+        left_out = [ranges([span]) for span in points[-1]["lost_frames"]]
+        out.print(
+            f"{args.output}: "
+            + (f"without frames {app.shortened(left_out)}" if left_out else "complete"),
+            highlight=False,
+        )
     if args.picture:
-        picture(args.picture, results, points[-1], args)
+        picture(args.picture.path, results, points[-1], args)
     if args.json:
-        for point in points:
-            del point["picture"]
-        record = provenance.record() | {"parameters": vars(args), "points": points}
-        Path(args.json).write_text(json.dumps(record, indent=1) + "\n")
-    return 0
+        told = [{k: v for k, v in point.items() if k != "picture"} for point in points]
+        args.json.write_json(provenance.record() | {"parameters": vars(args), "points": told})
+
+
+def main(argv: list[str] | None = None) -> int:
+    return app.main(parser(), run, argv)
 
 
 if __name__ == "__main__":

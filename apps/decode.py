@@ -76,23 +76,19 @@ def run(args: argparse.Namespace) -> int:
             return (values if factor == 1 else values * factor).reshape(-1, n)
 
     totals: Counter[str] = Counter()
-    hints: list[str] = []
+    begin = None
     progress = app.Progress(frames, "frames", args.quiet)
     try:
         with progress, args.output.open() as output:
             for raw in app.read_chunks(args.input, dtype, max(1, CHUNK // n) * n, n):
                 messages, stats = decoder.decode(soft_bits(raw))
-                first = not totals
+                begin = raw[: 16 * n] if begin is None else begin
                 totals.update(stats)
                 bits = np.packbits(messages) if args.packed else messages
-                app.write_all(output, bits.data)
-                if first and not args.quiet:
-                    hints = diagnosis.of_soft_bits(raw, args.dtype, soft_bits, code, decoder)
+                app.write_all(output, bits)
                 progress.update(totals["frames"])
     except KeyboardInterrupt:
         raise app.Interrupted(f"{totals['frames']} frames are decoded") from None
-    if args.packed and totals["frames"] * decoder.k % 8 and not args.quiet:
-        hints.append("the last byte is filled up with zeros")
     seconds = progress.seconds
     speed = {"seconds": seconds, "bits_per_second": totals["frames"] * decoder.k / seconds}
     if args.json:
@@ -101,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         shares = ", ".join(f"{key} {value}" for key, value in totals.items())
         rate = speed["bits_per_second"] / 1e6
         print(f"{shares}, {seconds:.3g} s, {rate:.3g} Mbit/s", file=sys.stderr)
-        for hint in hints:
+        for hint in diagnosis.of_soft_bits(begin, args.dtype, soft_bits, code, decoder):
             print(f"hint: {hint}", file=sys.stderr)
     return (
         app.INCOMPLETE if totals.get("converged", totals["frames"]) < totals["frames"] else app.OK

@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> None:
         for y in read_symbols(args):
             h = gains.take(y.size) if gains else None
             llrs = demap(y, modulation, args.noise_var, h, args.method, stats=stats)
-            app.write_all(output, llrs.astype("<f4", copy=False).data)
+            app.write_all(output, llrs.astype("<f4", copy=False))
             if not done:
                 hints = diagnosis.of_symbols(y, modulation, args.noise_var, h)
             done += y.size

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     done = 0
     with app.Progress(frames, "frames", args.quiet) as progress, args.output.open() as output:
         for part in messages(args, code.k):
-            app.write_all(output, np.ascontiguousarray(code.encode(part)).data)
+            app.write_all(output, code.encode(part))
             done += len(part)
             progress.update(done)
     if not args.quiet:

@@ -80,9 +80,9 @@ def run(args: argparse.Namespace) -> None:
             lacking = -part.size % k
             x = modulate(np.concatenate([part, np.zeros(lacking, np.uint8)]), modulation)
             y, h = simulate(rng, x, args.noise_var) if args.noise_var else (x, np.ones(x.shape))
-            app.write_all(output, y.astype("<c8").data)
+            app.write_all(output, y.astype("<c8"))
             if gains:
-                app.write_all(gains, h.astype("<c8").data)
+                app.write_all(gains, h.astype("<c8"))
             done += x.size
             progress.update(done)
         if gains:

@@ -72,12 +72,12 @@ def quantize(args: argparse.Namespace, model: LlrQuantizer) -> int:
 
 def put(model: LlrQuantizer, llrs: np.ndarray, output, stored) -> None:
     if not model.bits:
-        app.write_all(output, model.reconstruct(llrs).astype("<f4", copy=False).data)
+        app.write_all(output, model.reconstruct(llrs).astype("<f4", copy=False))
         return
     indices = model.quantize(llrs)
-    app.write_all(output, model.dequantize(indices).astype("<f4", copy=False).data)
+    app.write_all(output, model.dequantize(indices).astype("<f4", copy=False))
     if stored:
-        app.write_all(stored, model.pack(indices).data)
+        app.write_all(stored, model.pack(indices))
 
 
 def unpack(args: argparse.Namespace, model: LlrQuantizer) -> int:
@@ -99,7 +99,7 @@ def unpack(args: argparse.Namespace, model: LlrQuantizer) -> int:
             first = start * model.bits // 8
             piece = packed[first : first + -(-count * model.bits // 8)]
             llrs = model.dequantize(model.unpack(piece, count))
-            app.write_all(output, llrs.astype("<f4", copy=False).data)
+            app.write_all(output, llrs.astype("<f4", copy=False))
             progress.update(start + count)
     return symbols
 

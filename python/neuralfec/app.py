@@ -34,6 +34,7 @@ import shutil
 import signal
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -251,6 +252,16 @@ def parser(description: str | None, *examples: str) -> Parser:
 def add_quiet(made: argparse.ArgumentParser) -> None:
     """Add --quiet, for programs that show progress and a summary."""
     made.add_argument("--quiet", action="store_true", help="show no progress and no summary")
+
+
+def check_picture(path: str) -> None:
+    """Raise ValueError where matplotlib cannot write a picture of this name."""
+    from matplotlib.figure import Figure
+
+    kinds = Figure().canvas.get_supported_filetypes()
+    suffix = os.path.splitext(path)[1][1:].lower()
+    if suffix not in kinds:
+        raise ValueError(f"{path}: expected a picture of {', '.join(sorted(kinds))}")
 
 
 def add_code(made: argparse.ArgumentParser) -> None:
@@ -527,6 +538,8 @@ def _read(stream: BinaryIO, most: int, least: int) -> bytes:
 
 def write_all(file: BinaryIO, data: Any) -> None:
     """Write all of an array or of bytes; a pipe may take it in pieces."""
+    if isinstance(data, np.ndarray):
+        data = np.ascontiguousarray(data)
     view = memoryview(data).cast("B")
     while len(view):
         view = view[file.write(view) :]
@@ -584,6 +597,31 @@ class Progress:
 
     def __exit__(self, *_: Any) -> None:
         self.clear()
+
+
+@contextlib.contextmanager
+def watched(progress: Progress, state: Callable[[], tuple[float, str]]) -> Iterator[None]:
+    """Update progress from what `state` returns, while something else does the work."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.25):
+            progress.update(*state())
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        progress.clear()
+
+
+def shortened(items: Sequence[str], most: int = 10) -> str:
+    """Join items for a line to read: the first ones, and how many more there are."""
+    more = len(items) - most
+    return ", ".join(items[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def duration(seconds: float) -> str:

@@ -38,30 +38,30 @@ def of_soft_bits(
 
     Returns
     -------
-    Hints; none where some frame converges, or, for a decoder that always finds a codeword, where
-    the codewords agree with the hard decisions. What was tried is done on the first frames.
+    Hints; none where half of the frames converge, or, for a decoder that always finds a codeword,
+    where the codewords agree with the hard decisions. All is tried on the first frames alone.
     """
     n = decoder.n
     raw = raw[: _FRAMES * n]
     llrs = soft_bits(raw)
     as_told = _score(llrs, code, decoder)
-    if as_told is None or as_told >= (0.01 if _converges(decoder, llrs) else _AGREE):
+    if as_told is None or as_told >= (0.5 if _converges(decoder, llrs) else _AGREE):
         return []
     size = float(np.median(np.abs(llrs)))
-    found, tried, begin = [], [], time.monotonic()
+    tried: list[str] = []
+    begin = time.monotonic()
     for what, advice, other in _variants(raw, dtype, soft_bits, llrs, n):
         if what not in tried:
             tried.append(what)
         score = _score(other, code, decoder)
         if score is not None and score > max(as_told + 0.04, _AGREE):
-            found.append(f"almost no frame decodes as told, but most do {advice}")
-            break
+            return [f"few frames decode as told, but most do {advice}"]
         if time.monotonic() - begin > _SECONDS:
             break
-    if found:
-        return found
+    if as_told >= 0.01 and _converges(decoder, llrs):
+        return []
     hint = (
-        f"almost no frame decodes, and none of this helps: {', '.join(tried)}. Left are another "
+        f"few frames decode, and none of this helps: {', '.join(tried)}. Left are another "
         "code or interleaver, a carrier frequency offset (neuralfec demap says so), or noise"
     )
     checks = _checks(code, llrs)
@@ -103,7 +103,7 @@ def _variants(
     n: int,
 ) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
     """What is tried, what to say where it helps, and the LLRs that it gives."""
-    yield "the other sign", "with the other sign (--sign)", -llrs
+    yield "the other sign", "with the other --sign", -llrs
     size = float(np.median(np.abs(llrs)))
     if size > 0 and np.isfinite(size):
         for wanted in (3.0, 10.0):

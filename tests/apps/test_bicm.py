@@ -58,7 +58,7 @@ def test_other_settings(tmp_path, data, arguments):
 
 def test_what_arrives_is_right_and_what_is_lost_is_named(tmp_path, data):
     run = app("bicm_link", "in", "out", "--snr", "30,17.5", "--json", "link.json", cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == 1, run.stderr
     clear, noisy = json.loads((tmp_path / "link.json").read_text())["points"]
     assert clear["lost_frames"] == []
     lost = {n for first, last in noisy["lost_frames"] for n in range(first, last + 1)}
@@ -73,9 +73,9 @@ def test_what_arrives_is_right_and_what_is_lost_is_named(tmp_path, data):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("none", "out"), "no such file to send: none"),
+        (("none", "out"), "none: no such file"),
         (("empty", "out"), "is empty"),
-        (("in", "in"), "input and output are the same file"),
+        (("in", "in"), "in: is an input, too"),
         (("in", "no/folder/out"), "No such file or directory"),
         (("in", "out", "--snr", "20:16:1"), "expected an SNR list"),
         (("in", "out", "--snr", "loud"), "expected an SNR list"),

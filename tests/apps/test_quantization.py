@@ -37,7 +37,7 @@ def test_quantize_llrs(tmp_path):
 
 
 @pytest.mark.parametrize("model", names())
-def test_quantize_llrs_with_every_model(model, tmp_path, monkeypatch, capsys):
+def test_quantize_llrs_with_every_model(model, tmp_path, capsys):
     """Any file of whole symbols, whatever its numbers; in this process, to be quick."""
     main = runpy.run_path(str(APPS / "quantize_llrs.py"))["main"]
     quantizer = LlrQuantizer(model)
@@ -50,8 +50,7 @@ def test_quantize_llrs_with_every_model(model, tmp_path, monkeypatch, capsys):
     source, back, stored, again = (tmp_path / name for name in ("in", "out", "stored", "again"))
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["quantize_llrs", "--model", model, *map(str, arguments)])
-        return main()
+        return main(["--model", model, *map(str, arguments)])
 
     for fast in ([], ["--fast"]):
         wrong.tofile(source)
@@ -68,11 +67,12 @@ def test_quantize_llrs_with_every_model(model, tmp_path, monkeypatch, capsys):
         assert run("--unpack", stored, again) == 0
         assert again.read_bytes() == back.read_bytes()
     else:
-        assert run("--packed", stored, source, back) == 1
+        assert run("--packed", stored, source, back) == 2
         assert "no bits to store" in capsys.readouterr().err
     source.write_bytes(b"")
-    assert run(source, back) == 0
-    assert back.read_bytes() == b""
+    before = back.read_bytes()
+    assert run(source, back) == 2
+    assert "is empty" in capsys.readouterr().err and back.read_bytes() == before
 
 
 def test_quantize_llrs_refuses(tmp_path):
@@ -81,14 +81,14 @@ def test_quantize_llrs_refuses(tmp_path):
     damaged = tmp_path / "damaged.pt"
     damaged.write_bytes(LlrQuantizer("qam256-15bit").model_file.read_bytes()[:9999])
     for arguments, reason in [
-        (("--model", "qam256-15bit", source), "8 a symbol"),
+        (("--model", "qam256-15bit", source), "frames of 8 float32"),
         (("--model", "qam256-15bit", tmp_path / "none"), "none"),
         (("--model", "qam256-99bit", source), "there are: "),
         (("--model", damaged, source), "truncated"),
         (("--model", "qam256-15bit", "--unpack", "--symbols", "3", source), "6 bytes for 3"),
     ]:
         ran = app("quantize_llrs", *arguments, tmp_path / "out")
-        assert ran.returncode == 1 and reason in ran.stderr
+        assert ran.returncode == 2 and reason in ran.stderr
         assert "Traceback" not in ran.stderr
 
 
