@@ -178,7 +178,7 @@ def parser() -> app.Parser:
         "output", type=app.OutputFile, help="file to write, of the last SNR where there are several"
     )
     made.add_argument("--snr", default="20", help='Es/N0 in dB: "18.5", "18,19" or "16:20:0.5"')
-    made.add_argument("--constellation", default="qam256", help=", ".join(NAMES))
+    made.add_argument("--constellation", default="qam256", help=", ".join([*NAMES, "file:PATH"]))
     made.add_argument(
         "--channel", default="rayleigh", choices=["awgn", "rayleigh", "etu"], help="fading"
     )

@@ -27,7 +27,7 @@ def parser() -> app.Parser:
         "neuralfec map --constellation qam256 --channel rayleigh --noise-var 0.01 --csi h.c64 "
         "code.u8 y.c64",
     )
-    made.add_argument("--constellation", required=True, help=", ".join(NAMES))
+    made.add_argument("--constellation", required=True, help=", ".join([*NAMES, "file:PATH"]))
     made.add_argument(
         "--noise-var", type=float, default=0.0, help="noise variance N0; 0 for no noise"
     )
