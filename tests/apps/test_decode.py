@@ -85,7 +85,7 @@ def test_other_decoders(command, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"code": "wifi"}, "expected a code of wifi-648, alist:FILE"),
+        ({"code": "wifi"}, "expected a code of wifi-648, "),
         ({"decoder": "turbo"}, "expected a decoder of bp[:ITERATIONS], min-sum"),
         ({"decoder": "bp:0"}, "expected bp:ITERATIONS"),
         ({"decoder": "sc"}, "expected a polar code"),
