@@ -19,6 +19,7 @@ from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec import _kernels, codes, decoders, provenance, python_block
 from gnuradio.neuralfec.decoders.ordered_statistics import block_arguments
 from gnuradio.neuralfec.syndrome.data import BicmChain
+from gnuradio.neuralfec.syndrome.form import systematic_form
 from gnuradio.neuralfec.syndrome.network import RecurrentEstimator, TransformerEstimator
 
 CLASSICAL = ["osd:1", "osd:2", "osd:3", "sc", "scl:8", "scl:32"]
@@ -79,8 +80,9 @@ def main() -> None:
             median = statistics.median(values)
             print(f"{name:24}{1 / median:10.0f}{base / median:14.2f}{errors[name]:10.4f}")
 
-        for network in (RecurrentEstimator(code), TransformerEstimator(code)):
-            inputs = batch.reliabilities[:128], batch.syndrome[:128]
+        form = systematic_form(code)
+        for network in (RecurrentEstimator(form, width=576), TransformerEstimator(form)):
+            inputs = batch.reliabilities[:128], batch.syndrome[:128, : code.n - code.k]
             seconds = []
             with torch.inference_mode():
                 for _ in range(3):

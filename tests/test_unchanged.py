@@ -106,7 +106,7 @@ def train_syndrome(network, folder, patch):
 
     patch.setattr(BicmChain, "__call__", interrupted)
     file = folder / "m.pt"
-    options = {"cancellation": "{}", "gru": '{"scale": 1}'}[network]
+    options = {"cancellation": "{}", "gru": '{"width": 96}'}[network]
     arguments = [str(file), "--code", "polar-nr:64,32", "--network", network]
     training.main([*arguments, "--options", options, "--batch", "32", "--seed", "3"])
     assert len(calls) == 10

@@ -7,11 +7,13 @@ import torch
 from gnuradio.neuralfec import _kernels, codes
 from gnuradio.neuralfec.syndrome import training
 from gnuradio.neuralfec.syndrome.data import BicmChain
+from gnuradio.neuralfec.syndrome.form import systematic_form
 from gnuradio.neuralfec.syndrome.network import (
     CancellationNetwork,
     RecurrentEstimator,
     TransformerEstimator,
 )
+from gnuradio.neuralfec.training.muon import StackedMuon
 
 SHAPES = [("polar-nr:32,16", 3, 8, 12), ("polar-nr:64,32", 7, 32, 64), ("rm:2,6", 2, 4, 4)]
 
@@ -90,16 +92,16 @@ def test_untrained_it_is_belief_propagation():
 
 @pytest.mark.parametrize("make", [RecurrentEstimator, TransformerEstimator])
 def test_estimators_of_the_paper(make):
-    """They take any linear code, do not mind the LLRs' scale, and learn."""
-    code = codes.code("bch:15,7")
+    """They take any linear code in systematic form, and learn."""
+    code = systematic_form(codes.code("bch:15,7"))
     torch.manual_seed(5)
-    small = {"layers": 1, "width": 16, "heads": 2} if make is TransformerEstimator else {"scale": 1}
+    small = (
+        {"layers": 1, "width": 16, "heads": 2} if make is TransformerEstimator else {"width": 24}
+    )
     network = make(code, **small)
     batch = BicmChain(code, "qam16", seed=6)(4.0, 64)
     message, codeword = network(batch.reliabilities, batch.syndrome)
     assert message.shape == (64, code.k) and codeword.shape == (64, code.n)
-    scaled, _ = network(7 * batch.reliabilities, batch.syndrome)
-    torch.testing.assert_close(scaled, message, rtol=1e-4, atol=1e-4)
     before = training.loss_of(network, batch)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(60):
@@ -107,6 +109,57 @@ def test_estimators_of_the_paper(make):
         training.loss_of(network, batch).backward()
         optimizer.step()
     assert training.loss_of(network, batch) < 0.8 * before
+
+
+def test_recurrent_estimator_by_step_is_torchs_gru():
+    """`forward` runs torch.nn.GRU, whose equations `after_each_step` writes out."""
+    code = systematic_form(codes.code("bch:15,7"))
+    torch.manual_seed(8)
+    network = RecurrentEstimator(code, layers=3, steps=4, width=20)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    batch = BicmChain(code, "qam16", seed=9)(4.0, 50)
+    message, codeword = network(batch.reliabilities, batch.syndrome)
+    by_step = network.after_each_step(batch.reliabilities, batch.syndrome)
+    assert len(by_step) == 4
+    torch.testing.assert_close(by_step[-1], codeword, rtol=1e-4, atol=1e-5)
+    assert torch.equal(message, codeword[:, code.information_set.copy()])
+    assert len(network.gates()) == 5
+
+
+def test_systematic_form_has_the_same_words():
+    for spec in ("polar-nr:64,32", "bch:15,7", "rm:1,4"):
+        code = codes.code(spec)
+        form = systematic_form(code)
+        assert (form.n, form.k) == (code.n, code.k) and form.systematic
+        assert code.is_codeword(form.generator).all()
+        assert form.parity_check.shape[0] == code.n - code.k
+        others = np.setdiff1d(np.arange(code.n), form.information_set)
+        assert np.array_equal(form.parity_check[:, others], np.eye(code.n - code.k))
+        # A message's flips are the flips at its positions.
+        assert np.array_equal(np.flatnonzero(form.pseudo_inverse.any(1)), form.information_set)
+
+
+def test_systematic_form_refuses_the_network_another():
+    with pytest.raises(ValueError, match="systematic form"):
+        RecurrentEstimator(codes.code("polar-nr:64,32"))
+
+
+def test_stacked_muon_steps_along_the_orthogonal_factor():
+    """Against the singular value decomposition of each matrix; the quintic is good to 0.3."""
+    torch.manual_seed(10)
+    start, gradient = torch.randn(12, 4), torch.randn(12, 4)
+    parameter = torch.nn.Parameter(start.clone())
+    parameter.grad = gradient.clone()
+    StackedMuon([parameter], lr=0.1, weight_decay=0.0).step()
+    for moved, part in zip((start - parameter.detach()).split(4), gradient.split(4), strict=True):
+        u, _, v = torch.linalg.svd(part)
+        size = torch.linalg.svdvals(moved / 0.1)
+        assert ((size > 0.6) & (size < 1.3)).all()
+        assert (u.T @ (moved / 0.1) @ v.T - torch.diag(torch.ones(4))).abs().max() < 0.45
+    with pytest.raises(ValueError, match="one below the other"):
+        StackedMuon([torch.zeros(5, 4)])
 
 
 def test_transformer_attends_along_the_checks_only():
@@ -123,8 +176,9 @@ def test_transformer_attends_along_the_checks_only():
 def test_layers_and_size_as_in_the_paper():
     # Equation (16): a GRU cell of w units and i inputs has 3 w (w + i + 2) parameters.
     code = codes.code("polar-nr:64,32")
-    network = RecurrentEstimator(code, layers=2)
-    width, inputs = 6 * 96, 96
+    network = RecurrentEstimator(systematic_form(code), layers=2, width=6 * 96)
+    # The inputs are |L|, e^(-|L| / 2) and the syndrome; the paper has no second function of |L|.
+    width, inputs = 6 * 96, 160
     assert sum(p.numel() for p in network.cells.parameters()) == 3 * width * (
         (inputs + width + 2) + (2 * width + 2)
     )

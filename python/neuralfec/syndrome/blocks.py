@@ -6,7 +6,7 @@ from gnuradio import gr
 
 from ..codes import code as make_code
 from ..python_block import PythonBlock, set_batch
-from .decoder import SyndromeDecoder, bit_permutations, default_model, load_estimator
+from .decoder import default_model, load
 
 
 class syndrome_decoder(PythonBlock, gr.sync_block):
@@ -33,12 +33,12 @@ class syndrome_decoder(PythonBlock, gr.sync_block):
         passes: int = 0,
     ):
         made = make_code(code)
-        order = None if reencode < 0 else reencode
-        self._decoder = SyndromeDecoder(
+        self._decoder = load(
+            model or default_model(made),
             made,
-            load_estimator(model or default_model(made), made, passes or None, order),
-            reencode=order,
-            automorphisms=bit_permutations(made, automorphisms) if automorphisms else None,
+            passes=passes or None,
+            reencode=None if reencode < 0 else reencode,
+            automorphisms=automorphisms,
         )
         super().__init__("syndrome_decoder", [(np.float32, made.n)], [(np.uint8, made.k)])
         set_batch(1024, self)

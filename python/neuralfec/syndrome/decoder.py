@@ -12,6 +12,7 @@ from ..codes import LinearCode
 from ..codes.gf2 import Bits
 from ..codes.polar import PolarCode
 from ..decoders.ordered_statistics import OrderedStatistics, distance
+from .form import systematic_form
 
 # Positions are changed together in re-encoding as long as their |L| sum up to this.
 _REACH = 16.0
@@ -36,6 +37,8 @@ def load_estimator(
     reencode: int | None = None,
 ) -> Estimator:
     """The estimator of a model file, or of a shipped model.
+
+    Where the card's ``form`` is "systematic", it is one of `systematic_form(code)`.
 
     passes: how often a cancellation network walks its tree; None: as it was trained, but once
         where its posteriors are only to order positions (reencode not None), to which further
@@ -107,6 +110,8 @@ class SyndromeDecoder:
 
     code : a `LinearCode`
     estimator : see `load_estimator`
+    systematic : whether the estimator is one of `systematic_form(code)`; messages are those of
+        ``code`` all the same
     reencode : None: the message's flips decide. 0 to 3: ordered re-encoding of that order.
         Ordered-statistics decoding of the channel's LLRs, of order 0 or 1, goes first. Where
         its word is farther from the LLRs than the sent one should be (see stop), the network
@@ -130,12 +135,19 @@ class SyndromeDecoder:
         reencode: int | None = None,
         stop: float = 0.5,
         automorphisms: NDArray[np.integer] | None = None,
+        systematic: bool = False,
     ) -> None:
         from .. import _kernels
 
         if reencode not in (None, 0, 1, 2, 3):
             raise ValueError(f"expected reencode None or 0 to 3, got {reencode!r}")
-        self.code, self.n, self.k = code, code.n, code.k
+        self.n, self.k = code.n, code.k
+        self._to_code = None
+        if systematic:
+            form = systematic_form(code)
+            self._to_code = _kernels.Gf2Map(code.messages(form.generator))
+            code = form
+        self.code = code
         self._estimate, self._stop = estimator, stop
         self._reencode = None
         if reencode is not None:
@@ -179,6 +191,8 @@ class SyndromeDecoder:
             messages[wrong] = decided
             changed = np.count_nonzero(self._encode.apply(decided) != hard[wrong], axis=1)
             flips, corrected = int(changed.sum()), int(np.count_nonzero(changed))
+        if self._to_code is not None:
+            messages = self._to_code.apply(messages)
         return messages, {
             "frames": len(llrs),
             "zero_syndromes": len(llrs) - wrong.size,
@@ -250,9 +264,39 @@ def bit_permutations(code: LinearCode, count: int, seed: int = 0) -> NDArray[np.
     return np.array(found, dtype=np.intp).reshape(-1, code.n)
 
 
+def load(
+    model: str | os.PathLike,
+    code: LinearCode,
+    *,
+    passes: int | None = None,
+    reencode: int | None = None,
+    automorphisms: int = 0,
+) -> SyndromeDecoder:
+    """Make the decoder of a model file, or of a shipped model.
+
+    Parameters
+    ----------
+    model : file or shipped name; "gru-64-32" is "syndrome/gru-64-32"
+    passes, reencode : see `load_estimator` and `SyndromeDecoder`
+    automorphisms : how many permutations of the code to decode under, too
+    """
+    from .. import models
+
+    if isinstance(model, str) and f"syndrome/{model}" in models.shipped():
+        model = f"syndrome/{model}"
+    form = models.read_card(model).parameters.get("form")
+    return SyndromeDecoder(
+        code,
+        load_estimator(model, code, passes, reencode),
+        reencode=reencode,
+        automorphisms=bit_permutations(code, automorphisms) if automorphisms else None,
+        systematic=form == "systematic",
+    )
+
+
 def syndrome(argument: str, code: Any) -> SyndromeDecoder:
     """Spec ``syndrome[:MODEL]``: the shipped model of the code, or that of a file or name."""
-    return SyndromeDecoder(code, load_estimator(argument or default_model(code), code))
+    return load(argument or default_model(code), code)
 
 
 def syndrome_osd(argument: str, code: Any) -> SyndromeDecoder:
@@ -260,5 +304,4 @@ def syndrome_osd(argument: str, code: Any) -> SyndromeDecoder:
     order, _, model = argument.partition(",")
     if order not in ("0", "1", "2", "3"):
         raise ValueError(f"expected syndrome-osd:ORDER[,MODEL], ORDER 0 to 3, got {argument!r}")
-    estimator = load_estimator(model or default_model(code), code, reencode=int(order))
-    return SyndromeDecoder(code, estimator, reencode=int(order))
+    return load(model or default_model(code), code, reencode=int(order))

@@ -75,6 +75,7 @@ class CancellationNetwork(nn.Module):
     certain: Final[float] = 15.0
     # Beyond it a subcode's probabilities would underflow.
     most_certain: Final[float] = 10.0
+    systematic = False
 
     def __init__(
         self,
@@ -358,27 +359,92 @@ def _layout(
 class RecurrentEstimator(nn.Module):
     """The paper's recurrent estimator: stacked GRU cells (Bennatan et al. 2018).
 
-    The input (|L|, syndrome) is repeated at each of ``steps`` time steps; layers are
-    scale (2n - k) wide. Reliabilities are divided by their mean in the frame, so that the
-    LLRs' scale does not matter.
+    The same input stands at each of ``steps`` time steps: |L| / 4, e^(-|L| / 2) and the
+    syndrome as -1 (0) and 1 (1). One output layer, shared by the time steps, gives the LLRs of
+    the codeword's flips, among them the message's. The LLRs must be true to scale.
+
+    Parameters
+    ----------
+    code : in systematic form, see `form.systematic_form`
+    layers, steps, width : of the cells; the paper has 5 layers, 5 steps and the width 6 (2n - k)
+
+    Attributes
+    ----------
+    cells : `torch.nn.GRU`, the parameters of the cells in torch's layout
+    output : the shared layer, width to n
     """
 
-    def __init__(self, code: LinearCode, layers: int = 2, steps: int = 5, scale: float = 6) -> None:
+    systematic = True
+
+    def __init__(self, code: LinearCode, layers: int = 2, steps: int = 5, width: int = 288) -> None:
         super().__init__()
+        if not code.systematic:
+            raise ValueError(f"expected a code in systematic form, got {code!r}")
         self.n, self.k, self.steps = code.n, code.k, steps
-        inputs = code.n + code.parity_check.shape[0]
-        width = round(scale * (2 * code.n - code.k))
-        self.cells = nn.GRU(inputs, width, layers, batch_first=True)
-        self.output = nn.Linear(width, code.k + code.n)
+        self.register_buffer("message", torch.tensor(np.array(code.information_set, np.int64)))
+        checks = code.parity_check.shape[0]
+        self.cells = nn.GRU(2 * code.n + checks, width, layers, batch_first=True)
+        self.output = nn.Linear(width, code.n)
+        with torch.no_grad():
+            # What a cell remembers stays as it is at first, in each of its gates.
+            for name, parameter in self.cells.named_parameters():
+                if name.startswith("weight_hh"):
+                    parameter.copy_(torch.eye(width).repeat(3, 1))
+                elif name.startswith("weight_ih"):
+                    nn.init.kaiming_normal_(parameter, nonlinearity="linear")
+                else:
+                    parameter.zero_()
+
+    def gates(self) -> list[nn.Parameter]:
+        """Return the weights that stack square matrices, (3 width, width) each."""
+        named = dict(self.cells.named_parameters())
+        return [
+            named[name]
+            for name in named
+            if name[:9] == "weight_hh" or (name[:9] == "weight_ih" and name != "weight_ih_l0")
+        ]
+
+    def features(self, reliabilities: torch.Tensor, syndrome: torch.Tensor) -> torch.Tensor:
+        """Return the input of the cells, (F, 2n + checks)."""
+        small = torch.exp(-0.5 * reliabilities)
+        return torch.cat([0.25 * reliabilities, small, 2 * syndrome - 1], 1)
 
     def forward(
         self, reliabilities: torch.Tensor, syndrome: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        mean = reliabilities.mean(1, keepdim=True).clamp_min(1e-6)
-        x = torch.cat([reliabilities / mean, 1 - 2 * syndrome], 1)
+        x = self.features(reliabilities, syndrome)
         states, _ = self.cells(x.unsqueeze(1).expand(-1, self.steps, -1))
-        y = self.output(states[:, -1])
-        return y[:, : self.k], y[:, self.k :]
+        codeword = self.output(states[:, -1])
+        return codeword[:, self.message], codeword
+
+    @torch.jit.unused
+    def after_each_step(
+        self, reliabilities: torch.Tensor, syndrome: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Return the LLRs of the codeword's flips after each time step, (F, n) each.
+
+        The last is what `forward` returns. The product of the input, the largest, is taken once.
+        """
+        linear, cells = nn.functional.linear, self.cells
+        x = self.features(reliabilities, syndrome)
+        first = linear(x, cells.weight_ih_l0, cells.bias_ih_l0)
+        states = [x.new_zeros(len(x), cells.hidden_size) for _ in range(cells.num_layers)]
+        outputs = []
+        for _ in range(self.steps):
+            for layer in range(cells.num_layers):
+                of_input = first
+                if layer:
+                    weight = getattr(cells, f"weight_ih_l{layer}")
+                    bias = getattr(cells, f"bias_ih_l{layer}")
+                    of_input = linear(states[layer - 1], weight, bias)
+                weight = getattr(cells, f"weight_hh_l{layer}")
+                of_state = linear(states[layer], weight, getattr(cells, f"bias_hh_l{layer}"))
+                reset_i, keep_i, new_i = of_input.chunk(3, 1)
+                reset_s, keep_s, new_s = of_state.chunk(3, 1)
+                new = torch.tanh(new_i + torch.sigmoid(reset_i + reset_s) * new_s)
+                states[layer] = torch.lerp(new, states[layer], torch.sigmoid(keep_i + keep_s))
+            outputs.append(self.output(states[-1]))
+        return outputs
 
 
 class TransformerEstimator(nn.Module):
@@ -388,6 +454,8 @@ class TransformerEstimator(nn.Module):
     only between tokens that the parity-check matrix joins: a bit and a check that it takes
     part in, and bits of one check. Reliabilities are divided by their mean in the frame.
     """
+
+    systematic = True
 
     def __init__(self, code: LinearCode, layers: int = 6, width: int = 128, heads: int = 8) -> None:
         super().__init__()
