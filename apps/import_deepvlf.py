@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from gnuradio.neuralfec import models, provenance
-from gnuradio.neuralfec.feedback import codec, evaluation, files, importer
+from gnuradio.neuralfec.feedback import evaluation, files
+from gnuradio.neuralfec.feedback.deepvlf import checkpoints as importer
+from gnuradio.neuralfec.feedback.deepvlf import code as codec
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,8 +18,8 @@ import time
 
 import numpy as np
 from gnuradio.neuralfec import _kernels, provenance
-from gnuradio.neuralfec.feedback import belief_files
-from gnuradio.neuralfec.feedback.belief_codec import End
+from gnuradio.neuralfec.feedback.belief import model as belief_files
+from gnuradio.neuralfec.feedback.belief.digital import End
 
 
 def digest(end: End) -> bytes:

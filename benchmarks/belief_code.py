@@ -17,9 +17,11 @@ import time
 import numpy as np
 import torch
 from gnuradio.neuralfec import _kernels, provenance
-from gnuradio.neuralfec.feedback import belief_files, codec, evaluation, files
+from gnuradio.neuralfec.feedback import evaluation, files
+from gnuradio.neuralfec.feedback.belief import model as belief_files
+from gnuradio.neuralfec.feedback.deepvlf import code as codec
+from gnuradio.neuralfec.feedback.deepvlf.network import FeedbackCode, design
 from gnuradio.neuralfec.feedback.evaluation import Setting
-from gnuradio.neuralfec.feedback.network import FeedbackCode, design
 
 
 def main() -> None:

@@ -17,8 +17,10 @@ import math
 
 import numpy as np
 import torch
-from gnuradio.neuralfec.feedback import belief, belief_files, evaluation
-from gnuradio.neuralfec.feedback.belief_codec import BeliefCode
+from gnuradio.neuralfec.feedback import evaluation
+from gnuradio.neuralfec.feedback.belief import model as belief_files
+from gnuradio.neuralfec.feedback.belief import network as belief
+from gnuradio.neuralfec.feedback.belief.digital import BeliefCode
 
 
 def bin_probability(y: torch.Tensor, x: torch.Tensor, step: float, levels: int, deviation: float):

@@ -18,8 +18,9 @@ import time
 import numpy as np
 import torch
 from gnuradio.neuralfec import _kernels, provenance
-from gnuradio.neuralfec.feedback import codec, evaluation, files
-from gnuradio.neuralfec.feedback.network import FeedbackCode
+from gnuradio.neuralfec.feedback import evaluation, files
+from gnuradio.neuralfec.feedback.deepvlf import code as codec
+from gnuradio.neuralfec.feedback.deepvlf.network import FeedbackCode
 
 
 @torch.inference_mode()

@@ -9,8 +9,9 @@ import pytest
 from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec import _kernels, codes, models
 from gnuradio.neuralfec.decoders import ordered_statistics
-from gnuradio.neuralfec.feedback import codec, evaluation
+from gnuradio.neuralfec.feedback import evaluation
 from gnuradio.neuralfec.feedback import files as feedback_files
+from gnuradio.neuralfec.feedback.deepvlf import code as codec
 from gnuradio.neuralfec.phy.demapping import demap
 from gnuradio.neuralfec.quantization import LlrQuantizer
 

@@ -6,7 +6,7 @@ and the algorithms under them as subpackages (``neuralfec.phy``, ``neuralfec.cod
 
 Blocks load when they are asked for. The subpackages need numpy, and torch where there
 are networks, but no GNU Radio: a trainer runs from a source tree with
-``PYTHONPATH=python python -m neuralfec.feedback.training``.
+``PYTHONPATH=python python -m neuralfec.feedback.deepvlf.training``.
 
 Conventions everywhere: LLR = log P(b=1) - log P(b=0); Es = 1; N0 is the variance of the
 complex noise, both rails together; bits are uint8 0 or 1, most significant first.
@@ -46,9 +46,9 @@ _BLOCKS = {
     "osd_decoder": "neuralfec_python",
     "syndrome_decoder": "syndrome.blocks",
     "generic_osd_decoder": "neuralfec_python",
-    "deepvlf_transmitter": "feedback.blocks",
-    "deepvlf_receiver": "feedback.blocks",
-    "deepvlf_link": "feedback.blocks",
+    "feedback_transmitter": "feedback.blocks",
+    "feedback_receiver": "feedback.blocks",
+    "feedback_link": "feedback.blocks",
     "bcjr_decoder": "neuralfec_python",
     "generic_viterbi_decoder": "neuralfec_python",
     "rnn_decoder": "sequence.blocks",

@@ -11,14 +11,11 @@ import pytest
 import torch
 from feedback import belief_twin
 from gnuradio.neuralfec import _kernels
-from gnuradio.neuralfec.feedback import (
-    belief,
-    belief_files,
-    belief_training,
-    evaluation,
-    files,
-)
-from gnuradio.neuralfec.feedback.belief_codec import BeliefCode, BeliefDecoder, BeliefEncoder
+from gnuradio.neuralfec.feedback import evaluation, files
+from gnuradio.neuralfec.feedback.belief import model as belief_files
+from gnuradio.neuralfec.feedback.belief import network as belief
+from gnuradio.neuralfec.feedback.belief import training as belief_training
+from gnuradio.neuralfec.feedback.belief.digital import BeliefCode, BeliefDecoder, BeliefEncoder
 from gnuradio.neuralfec.feedback.evaluation import Setting
 from gnuradio.neuralfec.feedback.session import (
     Faults,

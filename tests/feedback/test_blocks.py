@@ -12,7 +12,7 @@ from gnuradio.neuralfec.feedback import blocks, evaluation, files
 from gnuradio.neuralfec.feedback.session import Message
 from gnuradio.neuralfec.python_block import PythonBlock
 
-LINK = Path(__file__).parents[2] / "apps" / "deepvlf_link.py"
+LINK = Path(__file__).parents[2] / "apps" / "feedback_link.py"
 
 
 MODEL = "feedback/belief-4bit-1dB"
@@ -28,10 +28,10 @@ class Inbox(PythonBlock, gr.basic_block):
 class Loop(gr.top_block):
     def __init__(self, faults, **options):
         super().__init__()
-        self.transmitter = neuralfec.deepvlf_transmitter(MODEL, timeout=0.05, **options)
-        self.receiver = neuralfec.deepvlf_receiver(MODEL)
-        self.forward = neuralfec.deepvlf_link(1.0, 1, *faults, longest_delay=0.1)
-        self.back = neuralfec.deepvlf_link(float("inf"), 2, *faults, longest_delay=0.1)
+        self.transmitter = neuralfec.feedback_transmitter(MODEL, timeout=0.05, **options)
+        self.receiver = neuralfec.feedback_receiver(MODEL)
+        self.forward = neuralfec.feedback_link(1.0, 1, *faults, longest_delay=0.1)
+        self.back = neuralfec.feedback_link(float("inf"), 2, *faults, longest_delay=0.1)
         self.outcomes, self.decoded, self.failed = Inbox(), Inbox(), Inbox()
         self.msg_connect(self.transmitter, "symbols", self.forward, "in")
         self.msg_connect(self.forward, "out", self.receiver, "symbols")
@@ -148,15 +148,15 @@ def test_messages_and_pdus_convert_both_ways():
 
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="capacity"):
-        neuralfec.deepvlf_transmitter(MODEL, capacity=0)
+        neuralfec.feedback_transmitter(MODEL, capacity=0)
     with pytest.raises(ValueError, match="idle"):
-        neuralfec.deepvlf_receiver(MODEL, idle=0)
+        neuralfec.feedback_receiver(MODEL, idle=0)
     with pytest.raises(ValueError, match="serves"):
-        neuralfec.deepvlf_receiver(MODEL, termination="transmitter")
+        neuralfec.feedback_receiver(MODEL, termination="transmitter")
     with pytest.raises(ValueError, match="shares"):
-        neuralfec.deepvlf_link(drop=1.0)
+        neuralfec.feedback_link(drop=1.0)
     with pytest.raises(ValueError, match="nan"):
-        neuralfec.deepvlf_link(float("nan"))
+        neuralfec.feedback_link(float("nan"))
 
 
 def test_a_file_goes_between_two_processes(tmp_path):

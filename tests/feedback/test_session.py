@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from feedback.toy import K, Q, ToyCode
-from gnuradio.neuralfec.feedback import codec, evaluation, session
+from gnuradio.neuralfec.feedback import evaluation, session
+from gnuradio.neuralfec.feedback.deepvlf import code as codec
+from gnuradio.neuralfec.feedback.deepvlf.network import FeedbackCode, design
 from gnuradio.neuralfec.feedback.evaluation import Setting
-from gnuradio.neuralfec.feedback.network import FeedbackCode, design
 from gnuradio.neuralfec.feedback.session import (
     DONE,
     FAILED,

@@ -8,7 +8,7 @@ Y. Ding and Y. Shao, "Deep Variable-Length Feedback Codes", arXiv:2602.07881.
 ``evaluation``  error rate, rounds, power of a code over simulated channels
 ``session``     many sessions over links that lose, double, delay and corrupt messages
 ``importer``    the authors' published checkpoints
-``training``    ``python -m neuralfec.feedback.training``
+``training``    ``python -m neuralfec.feedback.deepvlf.training``
 ``blocks``      the GNU Radio blocks
 
 SNR here is the literature's: 1 / sigma^2 for a real symbol of unit power.

@@ -126,7 +126,7 @@ def _load(
     return code, setting
 
 
-class deepvlf_transmitter(_Timed):
+class feedback_transmitter(_Timed):
     """Transmitter of a variable-length feedback code: messages in, symbols out.
 
     model: file, or name of a shipped one. termination: "receiver", "transmitter", "hybrid",
@@ -162,7 +162,7 @@ class deepvlf_transmitter(_Timed):
             max_repeats=max_repeats,
             max_records=capacity,
         )
-        super().__init__("deepvlf_transmitter", timeout / 4)
+        super().__init__("feedback_transmitter", timeout / 4)
         self.handle("pdus", self._submit)
         self.handle("feedback", self._feedback)
         for port in ("symbols", "outcomes"):
@@ -206,7 +206,7 @@ class deepvlf_transmitter(_Timed):
             )
 
 
-class deepvlf_receiver(_Timed):
+class feedback_receiver(_Timed):
     """Receiver of a variable-length feedback code: symbols in, decoded messages out.
 
     Arguments as the transmitter's; idle: seconds without news after which a session has failed.
@@ -228,7 +228,7 @@ class deepvlf_receiver(_Timed):
     ):
         code, setting = _load(model, termination, threshold, transmitter_threshold, snr_db)
         self.session = Receiver(code, setting, capacity=capacity, idle=idle, max_records=capacity)
-        super().__init__("deepvlf_receiver", min(idle / 4, 1.0))
+        super().__init__("feedback_receiver", min(idle / 4, 1.0))
         self.handle("symbols", self._symbols)
         for port in ("feedback", "pdus", "failures"):
             self.message_port_register_out(pmt.intern(port))
@@ -256,7 +256,7 @@ class deepvlf_receiver(_Timed):
                 self.message_port_pub(pmt.intern("pdus"), pmt.cons(meta, data))
 
 
-class deepvlf_link(_Timed):
+class feedback_link(_Timed):
     """A simulated link in one direction: noise on the samples, faults on the messages.
 
     snr_db: 1 / sigma^2 of a real symbol; infinite for no noise. drop, double, delay, corrupt:
@@ -282,7 +282,7 @@ class deepvlf_link(_Timed):
         faults = Faults(drop, double, delay, corrupt, latency=0.0, longest_delay=longest_delay)
         self.link = SimulatedLink(seed, 0.0, faults)
         self.set_snr_db(snr_db)
-        super().__init__("deepvlf_link", 0.02 if delay else 1.0)
+        super().__init__("feedback_link", 0.02 if delay else 1.0)
         self.handle("in", self._take)
         self.message_port_register_out(pmt.intern("out"))
 

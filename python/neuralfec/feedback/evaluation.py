@@ -14,7 +14,7 @@ import numpy as np
 
 from ..simulation import clopper_pearson
 from . import fading
-from .codec import Code
+from .deepvlf.code import Code
 
 TERMINATIONS = ("receiver", "transmitter", "hybrid", "none")
 CHANNELS = ("awgn", "tdl-c")

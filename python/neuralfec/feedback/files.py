@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 
 from .. import models
-from . import belief_files
-from .belief_codec import BeliefCode, log_odds
-from .codec import Code, Network, kernel_network, torch_network
+from .belief import model as belief_files
+from .belief.digital import BeliefCode, log_odds
+from .deepvlf.code import Code, Network, kernel_network, torch_network
+from .deepvlf.network import CodeParameters, FeedbackCode, GroupTransformer
 from .evaluation import Setting
-from .network import CodeParameters, FeedbackCode, GroupTransformer
 
 SYSTEM = "feedback"
 

@@ -43,7 +43,7 @@ from collections import Counter, deque
 
 import numpy as np
 
-from .codec import Code
+from .deepvlf.code import Code
 from .evaluation import Setting, check
 
 FORMAT = 1

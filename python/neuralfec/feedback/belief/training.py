@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Trains a belief-driven code: ``python -m neuralfec.feedback.belief_training``.
+"""Trains a belief-driven code: ``python -m neuralfec.feedback.belief.training``.
 
 Fresh rollouts of beliefs, differentiated through: the received symbol is drawn from its
 distribution under the belief, sum_i p_i N(x_i, sigma^2), whose gradient `received` carries
@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .belief import BeliefNetwork, BeliefParameters, log_odds, quantize, update
+from .network import BeliefNetwork, BeliefParameters, log_odds, quantize, update
 
 THRESHOLDS = (5.0, 17.0)
 MEASURED_THRESHOLDS = (6.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0)
@@ -210,7 +210,7 @@ class Trainer:
         self.generator = torch.Generator(arguments.device).manual_seed(arguments.seed)
         self.network = BeliefNetwork(p.patterns, p.hidden).to(arguments.device)
         if arguments.init:
-            from .belief_files import load_network
+            from .model import load_network
 
             self.network.load_state_dict(load_network(arguments.init)[0].state_dict())
         self.average = copy.deepcopy(self.network)
@@ -366,8 +366,8 @@ class Trainer:
         measured: dict,
     ) -> None:
         """Writes the model file with a card that tells of this training."""
-        from .. import models, provenance
-        from . import belief_files
+        from ... import models, provenance
+        from . import model as belief_files
 
         belief_files.save(
             file,

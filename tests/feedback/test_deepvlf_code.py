@@ -3,8 +3,8 @@ import pytest
 import torch
 from feedback import published
 from gnuradio.neuralfec.feedback import codec, evaluation, importer
+from gnuradio.neuralfec.feedback.deepvlf.network import CodeParameters, FeedbackCode, design
 from gnuradio.neuralfec.feedback.evaluation import Setting
-from gnuradio.neuralfec.feedback.network import CodeParameters, FeedbackCode, design
 
 
 def imported(tmp_path, kind, seed=0, **sizes):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from . import termination
+from . import stopping as termination
 from .network import CodeParameters, FeedbackCode, GroupTransformer
 
 # One network as a function: (blocks, Q, inputs) float32 and the round tau - 1 to
@@ -25,7 +25,7 @@ _STATISTICS = ("mean", "deviation", "weight", "received_deviation")
 
 def kernel_network(network: GroupTransformer) -> Network:
     """The network in the compiled kernel, several times as fast as torch on one core."""
-    from .. import _kernels
+    from ... import _kernels
 
     shape, state = network.shape, network.state_dict()
     affine = ("weight", "bias")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Trains feedback codes: DeepVLF-R, -T, hybrid, and the fixed-length GBAF as a baseline.
 
-    python -m neuralfec.feedback.training --scheme R --snr 3 --out r.pt
+    python -m neuralfec.feedback.deepvlf.training --scheme R --snr 3 --out r.pt
 
 Two phases as in Sec. V-A: first forward SNRs and thresholds are drawn at random and the
 rounds allowed grow, then the code is tuned to its operating point. What differs from the
@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import models, provenance
-from . import evaluation, fading, files
-from .codec import Code
+from ... import models, provenance
+from .. import evaluation, fading, files
+from .code import Code
 from .network import CodeParameters, FeedbackCode, design
 
 

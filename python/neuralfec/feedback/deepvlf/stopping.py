@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The transmitter's learned rule to stop: ``python -m neuralfec.feedback.termination``.
+"""The transmitter's learned rule to stop: ``python -m neuralfec.feedback.deepvlf.stopping``.
 
 DeepVLF-T stops when every belief, as it came back through noise, has its largest entry at the
 true pattern and above a fixed threshold (Definition 8); Sec. IV-B leaves a learned rule open.
@@ -82,7 +82,7 @@ def log_probability(network: TerminationNetwork, inputs: np.ndarray) -> np.ndarr
 def collect(code, setting, blocks: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Inputs (n, 7) and whether the decision was right, (n,), of all groups in all rounds of
     blocks that the fixed rule ends at setting.transmitter_threshold."""
-    from .evaluation import Population
+    from ..evaluation import Population
 
     population = Population(code, setting, blocks, rng)
     encoder, decoder = population.encoder, population.decoder
@@ -131,9 +131,9 @@ def train(
 
 
 def main(argv: list[str] | None = None) -> int:
-    from .. import models, provenance
-    from . import evaluation, files
-    from .codec import Code
+    from ... import models, provenance
+    from .. import evaluation, files
+    from .code import Code
     from .network import FeedbackCode
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])

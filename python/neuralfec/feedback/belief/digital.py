@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .belief import BeliefNetwork, BeliefParameters
-from .codec import Code
-from .evaluation import Setting
+from ..deepvlf.code import Code
+from ..evaluation import Setting
+from .network import BeliefNetwork, BeliefParameters
 
 
 def log_odds(gamma: float) -> float:
@@ -38,7 +38,7 @@ class BeliefCode:
     """
 
     def __init__(self, parameters: BeliefParameters, network: BeliefNetwork, threshold: float):
-        from .. import _kernels
+        from ... import _kernels
 
         p = parameters
         if not 0 < threshold < 36:
@@ -116,7 +116,7 @@ class BeliefCode:
 
     def table(self, capacity: int) -> Any:
         """Beliefs of `capacity` blocks."""
-        from .. import _kernels
+        from ... import _kernels
 
         p = self.parameters
         return _kernels.belief_table(p.patterns, p.groups, capacity)

@@ -5,8 +5,8 @@
 In one process, over simulated channels in both directions, or as two processes that are
 linked by ZeroMQ, each of which simulates the channel that it sends on:
 
-    apps/deepvlf_link.py --role rx --out copy.bin
-    apps/deepvlf_link.py --role tx --file some.bin --picture rounds.png
+    apps/feedback_link.py --role rx --out copy.bin
+    apps/feedback_link.py --role tx --file some.bin --picture rounds.png
 
 Each session carries K bits; its number tells their place in the file. Sessions that fail are
 sent again, a limited number of times. Told at the end: rounds, block error rate, rate, the
@@ -46,7 +46,7 @@ class Loop(gr.top_block):
     """Transmitter, receiver or both, and the simulated links."""
 
     def __init__(self, arguments: argparse.Namespace, setting: evaluation.Setting):
-        super().__init__("deepvlf_link")
+        super().__init__("feedback_link")
         code = {
             "model": arguments.model,
             "termination": arguments.termination or "",
@@ -57,16 +57,16 @@ class Loop(gr.top_block):
         back_snr = math.inf if setting.feedback_snr_db is None else setting.feedback_snr_db
         self.transmitter = self.receiver = None
         if arguments.role != "rx":
-            self.transmitter = neuralfec.deepvlf_transmitter(
+            self.transmitter = neuralfec.feedback_transmitter(
                 **code, capacity=arguments.capacity, timeout=arguments.timeout
             )
-            self.forward = neuralfec.deepvlf_link(setting.snr_db, arguments.seed, **faults)
+            self.forward = neuralfec.feedback_link(setting.snr_db, arguments.seed, **faults)
             self.outcomes = Inbox()
             self.msg_connect(self.transmitter, "symbols", self.forward, "in")
             self.msg_connect(self.transmitter, "outcomes", self.outcomes, "in")
         if arguments.role != "tx":
-            self.receiver = neuralfec.deepvlf_receiver(**code, capacity=2 * arguments.capacity)
-            self.back = neuralfec.deepvlf_link(back_snr, arguments.seed + 1, **faults)
+            self.receiver = neuralfec.feedback_receiver(**code, capacity=2 * arguments.capacity)
+            self.back = neuralfec.feedback_link(back_snr, arguments.seed + 1, **faults)
             self.decoded = Inbox()
             self.msg_connect(self.receiver, "feedback", self.back, "in")
             self.msg_connect(self.receiver, "pdus", self.decoded, "in")
@@ -201,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run(arguments)
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"deepvlf_link: {error}", file=sys.stderr)
+        print(f"feedback_link: {error}", file=sys.stderr)
         return 1
 
 

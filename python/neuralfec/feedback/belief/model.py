@@ -4,11 +4,11 @@
 import dataclasses
 import os
 
-from .. import models
-from .belief import CONDITIONS, BeliefNetwork, BeliefParameters
-from .belief_codec import BeliefCode
+from ... import models
+from .analog import TrackedCode
+from .digital import BeliefCode
+from .network import CONDITIONS, BeliefNetwork, BeliefParameters
 from .tracked import TrackedParameters
-from .tracked_codec import TrackedCode
 
 SYSTEM = "feedback"
 # Where a card keeps what both ends must agree on, by kind of code.

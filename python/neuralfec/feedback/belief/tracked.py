@@ -29,7 +29,7 @@ import math
 import torch
 from torch import Tensor
 
-from .belief import BeliefParameters, interpolated
+from .network import BeliefParameters, interpolated
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Figures 4 to 8 of the DeepVLF paper for any feedback codes, from stored counts.
 
-    deepvlf_curves.py measure belief --scheme "belief, 4 bits" --model MODEL --log-odds 8 10 12
-    deepvlf_curves.py symbols symbols --scheme "belief, 4 bits" --model MODEL
-    deepvlf_curves.py draw
+    feedback_curves.py measure belief --scheme "belief, 4 bits" --model MODEL --log-odds 8 10 12
+    feedback_curves.py symbols symbols --scheme "belief, 4 bits" --model MODEL
+    feedback_curves.py draw
 
-`measure` adds counts of each pair of SNR and threshold to results/deepvlf-NAME.csv; `symbols`
+`measure` adds counts of each pair of SNR and threshold to results/feedback-NAME.csv; `symbols`
 histograms of the first group's symbols by round and pattern; `draw` takes all that
-results/deepvlf-*.csv have. Filled markers are counted, with intervals of 95 %; open ones are
+results/feedback-*.csv have. Filled markers are counted, with intervals of 95 %; open ones are
 estimates by the receiver's posterior, for points with fewer than 20 errors; arrows are upper
 ends of intervals where no error was counted. Dotted lines are capacities.
 """
@@ -52,7 +52,7 @@ def thresholds(arguments: argparse.Namespace) -> list[float | None]:
 
 def csv_file(arguments: argparse.Namespace, name: str) -> Path:
     arguments.results.mkdir(parents=True, exist_ok=True)
-    return arguments.results / f"deepvlf-{name}.csv"
+    return arguments.results / f"feedback-{name}.csv"
 
 
 def measure(arguments: argparse.Namespace) -> None:
@@ -150,14 +150,14 @@ def draw(arguments: argparse.Namespace) -> None:
 
     everything: list[Point] = []
     histograms: list[list[str]] = []
-    for file in sorted(arguments.results.glob("deepvlf-*.csv")):
+    for file in sorted(arguments.results.glob("feedback-*.csv")):
         rows = symbol_rows(file)
         histograms += rows
         if not rows:
             everything += points.load(file)
     everything = points.combined(everything)
     if not everything and not histograms:
-        raise ValueError(f"no counts in {arguments.results}/deepvlf-*.csv")
+        raise ValueError(f"no counts in {arguments.results}/feedback-*.csv")
     names = list(dict.fromkeys(point.scheme for point in everything))
     style = {
         name: {"color": f"C{i % 10}", "marker": MARKERS[i % len(MARKERS)]}
@@ -179,7 +179,7 @@ def draw(arguments: argparse.Namespace) -> None:
         if figure is None:
             print(f"figure {number}: no counts")
             continue
-        file = arguments.figures / f"deepvlf-figure-{number}.png"
+        file = arguments.figures / f"feedback-figure-{number}.png"
         figure.savefig(file, dpi=90)
         pyplot.close(figure)
         print(file)
@@ -437,7 +437,7 @@ def parser() -> argparse.ArgumentParser:
     for run, blocks in ((measure, 20000), (symbols, 100_000)):
         command = commands.add_parser(run.__name__)
         command.set_defaults(run=run)
-        command.add_argument("name", help="of results/deepvlf-NAME.csv")
+        command.add_argument("name", help="of results/feedback-NAME.csv")
         command.add_argument("--scheme", required=True, help="its name in the legends")
         command.add_argument("--model", required=True, help="model file, or name of a shipped one")
         command.add_argument("--snr", type=float, nargs="+", help="forward SNR in dB")
@@ -469,7 +469,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except (ValueError, OSError) as error:
-        print(f"deepvlf_curves: {error}", file=sys.stderr)
+        print(f"feedback_curves: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from gnuradio.neuralfec.feedback import evaluation, fading, files, training
+from gnuradio.neuralfec.feedback import evaluation, fading, files
+from gnuradio.neuralfec.feedback.deepvlf import training
 from scipy.special import j0
 
 SMALL = [

@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .termination import TerminationNetwork
+from .stopping import TerminationNetwork
 
 ACTIVATIONS = ("relu", "gelu", "identity")
 

@@ -8,10 +8,10 @@ code at both ends; the posterior is the receiver's alone. See ``tracked`` for th
 import numpy as np
 import torch
 
-from . import codec
-from .belief import BeliefNetwork
-from .belief_codec import BeliefCode, BeliefDecoder, BeliefEncoder, End
-from .evaluation import Setting
+from ..deepvlf import code as codec
+from ..evaluation import Setting
+from .digital import BeliefCode, BeliefDecoder, BeliefEncoder, End
+from .network import BeliefNetwork
 from .tracked import TrackedParameters, choose
 
 

@@ -43,7 +43,7 @@ def test_import_and_evaluate(tmp_path, run, kind):
     assert len(card.measured["checkpoint_sha256"]) == 64
 
     status, said = run(
-        "deepvlf_evaluate", "--model", model, "--snr", 3, "--blocks", 300, "--json", out,
+        "feedback_evaluate", "--model", model, "--snr", 3, "--blocks", 300, "--json", out,
         "--feedback-snr", 20,
     )  # fmt: skip
     assert status == 0, said.err
@@ -68,7 +68,7 @@ def test_evaluate_says_what_is_wrong(tmp_path, run, arguments, reason):
     checkpoint, model = tmp_path / "c", tmp_path / "m.pt"
     torch.save(published.checkpoint("R", groups=4, rounds=6, width=16), checkpoint)
     run("import_deepvlf", checkpoint, "--snr", 1, "--blocks", 64, "--groups", 4, model)
-    status, said = run("deepvlf_evaluate", "--model", model, *arguments)
+    status, said = run("feedback_evaluate", "--model", model, *arguments)
     assert status == 1 and reason in said.err
 
 
@@ -76,7 +76,7 @@ def test_evaluate_a_belief_driven_code(tmp_path, run):
     out = tmp_path / "out.json"
     model = ["--model", "feedback/belief-4bit-1dB"]
     status, said = run(
-        "deepvlf_evaluate", *model, "--blocks", 300, "--log-odds", 9, "--json", out
+        "feedback_evaluate", *model, "--blocks", 300, "--log-odds", 9, "--json", out
     )  # fmt: skip
     assert status == 0, said.err
     assert "by the posterior" in said.out and "8 a symbol" in said.out
@@ -84,7 +84,7 @@ def test_evaluate_a_belief_driven_code(tmp_path, run):
     assert record["setting"]["threshold"] == pytest.approx(1 - 1 / (1 + math.exp(9)))
     assert record["feedback_bits"] == 8 * record["symbols"]
     assert record["rate"] == pytest.approx(300 * 48 / record["symbols"])
-    status, said = run("deepvlf_evaluate", *model, "--feedback-snr", 20)
+    status, said = run("feedback_evaluate", *model, "--feedback-snr", 20)
     assert status == 1 and "digital feedback" in said.err
 
 
@@ -109,16 +109,16 @@ def test_curves_are_drawn_from_stored_counts(tmp_path, run, monkeypatch):
         ["measure", "b", *theirs, "--channel", "tdl-c", "--snr", 3, "--threshold", 0.9],
         ["symbols", "symbols", *ours],
     ):
-        status, said = run("deepvlf_curves", *arguments)
+        status, said = run("feedback_curves", *arguments)
         assert status == 0, said.err
-    status, said = run("deepvlf_curves", "measure", "a", *ours, "--log-odds", 9)
+    status, said = run("feedback_curves", "measure", "a", *ours, "--log-odds", 9)
     assert status == 1 and "another seed" in said.err
-    status, said = run("deepvlf_curves", "draw")
+    status, said = run("feedback_curves", "draw")
     assert status == 0, said.err
     drawn = {file.name for file in (tmp_path / "docs/figures").iterdir()}
-    assert drawn == {f"deepvlf-figure-{number}.png" for number in (4, 5, 6, 7, 8)}
+    assert drawn == {f"feedback-figure-{number}.png" for number in (4, 5, 6, 7, 8)}
 
-    with open("results/deepvlf-symbols.csv") as file:
+    with open("results/feedback-symbols.csv") as file:
         rows = list(csv.DictReader(file))
     first = [row for row in rows if row["round"] == "1"]
     assert sum(int(row["count"]) for row in first) == 200
@@ -127,5 +127,5 @@ def test_curves_are_drawn_from_stored_counts(tmp_path, run, monkeypatch):
 
 
 def test_nothing_to_draw(tmp_path, run):
-    status, said = run("deepvlf_curves", "--results", tmp_path, "draw")
+    status, said = run("feedback_curves", "--results", tmp_path, "draw")
     assert status == 1 and "no counts" in said.err

@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments.batch,
         )
     except (ValueError, OSError) as error:
-        print(f"deepvlf_evaluate: {error}", file=sys.stderr)
+        print(f"feedback_evaluate: {error}", file=sys.stderr)
         return 1
     print(f"{card.name}: {setting.termination} termination, {files.describe(setting)}")
     for line in lines(result):

@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from gnuradio.neuralfec.feedback import evaluation, files, termination, training
-from gnuradio.neuralfec.feedback.termination import TerminationNetwork, Witness
+from gnuradio.neuralfec.feedback import evaluation, files
+from gnuradio.neuralfec.feedback.deepvlf import stopping as termination
+from gnuradio.neuralfec.feedback.deepvlf import training
+from gnuradio.neuralfec.feedback.deepvlf.stopping import TerminationNetwork, Witness
 
 
 @pytest.fixture(scope="module")

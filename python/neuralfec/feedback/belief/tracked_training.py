@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import evaluation
-from .belief import BeliefNetwork, log_odds, update
-from .belief_training import SPLIT, Rollout, Trainer, price, received
+from .. import evaluation
+from .network import BeliefNetwork, log_odds, update
 from .tracked import TrackedParameters, choose
+from .training import SPLIT, Rollout, Trainer, price, received
 
 MEASURED_THRESHOLDS = (5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
 
@@ -126,7 +126,7 @@ def measure(
     network: BeliefNetwork, p: TrackedParameters, threshold: float, blocks: int, seed: int
 ) -> dict:
     """``evaluation.evaluate`` over the channels that the code is made for."""
-    from .tracked_codec import TrackedCode
+    from .analog import TrackedCode
 
     code = TrackedCode(p, network, threshold)
     setting = evaluation.Setting(p.snr_db, p.feedback_snr_db, threshold=code.gamma)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from feedback import belief_twin
 from gnuradio.neuralfec.feedback import belief, belief_training, evaluation, files
-from gnuradio.neuralfec.feedback.belief_codec import BeliefCode
-from gnuradio.neuralfec.feedback.belief_files import load_network
+from gnuradio.neuralfec.feedback.belief.analog import TrackedCode
+from gnuradio.neuralfec.feedback.belief.digital import BeliefCode
+from gnuradio.neuralfec.feedback.belief.model import load_network
+from gnuradio.neuralfec.feedback.belief.tracked import TrackedParameters
+from gnuradio.neuralfec.feedback.belief.tracked_training import TrackedTrainer
 from gnuradio.neuralfec.feedback.session import Receiver, SimulatedLink, Transmitter, converse
-from gnuradio.neuralfec.feedback.tracked import TrackedParameters
-from gnuradio.neuralfec.feedback.tracked_codec import TrackedCode
-from gnuradio.neuralfec.feedback.tracked_training import TrackedTrainer
 from scipy.special import logsumexp, ndtr
 
 SHARED = "feedback/belief-4bit-1dB"
