@@ -126,7 +126,7 @@ ELSEWHERE = {
     "frame_sink": "tests/link",
 }
 NO_BLOCKS = ("generic_",)
-OF_MESSAGES = ("feedback_",)
+OF_MESSAGES = ("deepvlf_", "feedback_")
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 

@@ -46,6 +46,10 @@ _BLOCKS = {
     "osd_decoder": "neuralfec_python",
     "syndrome_decoder": "syndrome.blocks",
     "generic_osd_decoder": "neuralfec_python",
+    # Deprecated names, for one release.
+    "deepvlf_transmitter": "feedback.blocks",
+    "deepvlf_receiver": "feedback.blocks",
+    "deepvlf_link": "feedback.blocks",
     "feedback_transmitter": "feedback.blocks",
     "feedback_receiver": "feedback.blocks",
     "feedback_link": "feedback.blocks",

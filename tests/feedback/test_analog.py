@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from feedback import belief_twin
-from gnuradio.neuralfec.feedback import belief, belief_training, evaluation, files
+from gnuradio.neuralfec.feedback import evaluation, files
+from gnuradio.neuralfec.feedback.belief import network as belief
+from gnuradio.neuralfec.feedback.belief import training as belief_training
 from gnuradio.neuralfec.feedback.belief.analog import TrackedCode
 from gnuradio.neuralfec.feedback.belief.digital import BeliefCode
 from gnuradio.neuralfec.feedback.belief.model import load_network

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from feedback import published
-from gnuradio.neuralfec.feedback import codec, evaluation, importer
+from gnuradio.neuralfec.feedback import evaluation
+from gnuradio.neuralfec.feedback.deepvlf import checkpoints as importer
+from gnuradio.neuralfec.feedback.deepvlf import code as codec
 
 SHARED = Path(os.environ.get("NEURALFEC_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 CHECKPOINTS = SHARED / "checkpoints" / "deepvlf"

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 from feedback import published
-from gnuradio.neuralfec.feedback import codec, evaluation, importer
+from gnuradio.neuralfec.feedback import evaluation
+from gnuradio.neuralfec.feedback.deepvlf import checkpoints as importer
+from gnuradio.neuralfec.feedback.deepvlf import code as codec
 from gnuradio.neuralfec.feedback.deepvlf.network import CodeParameters, FeedbackCode, design
 from gnuradio.neuralfec.feedback.evaluation import Setting
 

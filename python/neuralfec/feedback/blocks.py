@@ -7,6 +7,7 @@ dictionary `control`, the bytes of the control part (see ``session``).
 
 import threading
 import time
+import warnings
 
 import numpy as np
 import pmt
@@ -300,3 +301,65 @@ class feedback_link(_Timed):
     def turn(self) -> None:
         for message in self.link.arrivals(time.monotonic()):
             self.message_port_pub(pmt.intern("out"), pdu_of(message))
+
+
+def _deprecated(old: str, new: str) -> None:
+    warnings.warn(
+        f"{old} is deprecated and goes with the next release: take {new}",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+
+
+def deepvlf_transmitter(
+    model: str = "feedback/belief-4bit-1dB",
+    termination: str = "",
+    threshold: float = 0.0,
+    transmitter_threshold: float = 0.0,
+    snr_db: float | None = None,
+    capacity: int = 256,
+    timeout: float = 0.5,
+    max_repeats: int = 10,
+) -> feedback_transmitter:
+    """Make a feedback_transmitter; deprecated. threshold is the probability gamma."""
+    _deprecated("deepvlf_transmitter", "feedback_transmitter")
+    return feedback_transmitter(
+        model,
+        termination,
+        threshold,
+        transmitter_threshold,
+        snr_db,
+        capacity,
+        timeout,
+        max_repeats,
+    )
+
+
+def deepvlf_receiver(
+    model: str = "feedback/belief-4bit-1dB",
+    termination: str = "",
+    threshold: float = 0.0,
+    transmitter_threshold: float = 0.0,
+    snr_db: float | None = None,
+    capacity: int = 1024,
+    idle: float = 60.0,
+) -> feedback_receiver:
+    """Make a feedback_receiver; deprecated. threshold is the probability gamma."""
+    _deprecated("deepvlf_receiver", "feedback_receiver")
+    return feedback_receiver(
+        model, termination, threshold, transmitter_threshold, snr_db, capacity, idle
+    )
+
+
+def deepvlf_link(
+    snr_db: float = 1.0,
+    seed: int = 0,
+    drop: float = 0.0,
+    double: float = 0.0,
+    delay: float = 0.0,
+    corrupt: float = 0.0,
+    longest_delay: float = 0.5,
+) -> feedback_link:
+    """Make a feedback_link; deprecated."""
+    _deprecated("deepvlf_link", "feedback_link")
+    return feedback_link(snr_db, seed, drop, double, delay, corrupt, longest_delay)
