@@ -119,7 +119,7 @@ def joint_posteriors(
     where a one is the likelier, by BCJR over the states of the code and of the pulses."""
     # Only here is torch needed.
     import torch
-    from gnuradio.neuralfec.sequence.training import Trellis
+    from gnuradio.neuralfec.sequence.trellis import Trellis
 
     trellis = Trellis([abs(g) for g in code.generators], code.feedback)
     steps, outputs = code.n // len(code.generators), len(code.generators)

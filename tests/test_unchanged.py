@@ -124,11 +124,12 @@ def train_sequence(channel, folder, patch):
     import torch
     from gnuradio.neuralfec.sequence import training
 
-    file = folder / "checkpoint"
-    arguments = "--code 7,5 --batch 2000 --hidden 10 --rate 2e-2 --steps 10 --seed 3 --channel"
-    training.main([*arguments.split(), channel, "--checkpoint", str(file)])
+    patch.setattr(training, "EVALUATION", {})
+    arguments = "--batch 2000 --hidden 10 --rate 2e-2 --steps 10 --seed 3 --channel"
+    training.main([str(folder / "m.pt"), *arguments.split(), channel])
     torch.set_flush_denormal(False)
-    return {"parameters": sample(torch.load(file, weights_only=True)["network"].values())}
+    state = torch.load(folder / "m.pt.checkpoint", weights_only=True)
+    return {"parameters": sample(state["done"]["training"]["parts"]["network"].values())}
 
 
 def train_quantizer(name, folder, patch):
