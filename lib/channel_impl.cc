@@ -78,8 +78,8 @@ public:
     {
         const auto* x = static_cast<const gr_complex*>(input_items[0]);
         auto* y = static_cast<gr_complex*>(output_items[0]);
-        auto* gains = output_items.size() > 1 ? static_cast<gr_complex*>(output_items[1])
-                                              : nullptr;
+        auto* gains =
+            output_items.size() > 1 ? static_cast<gr_complex*>(output_items[1]) : nullptr;
         const float amplitude = std::sqrt(d_noise_var);
         for (int i = 0; i < noutput_items; i++) {
             const gr_complex h = gain();

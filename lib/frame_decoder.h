@@ -91,9 +91,7 @@ class generic_frame_decoder : public counted_decoder
 {
 public:
     generic_frame_decoder(const char* name, Kernel kernel, unsigned codewords = 1)
-        : counted_decoder(name),
-          d_kernel(std::move(kernel)),
-          d_codewords(codewords)
+        : counted_decoder(name), d_kernel(std::move(kernel)), d_codewords(codewords)
     {
         if (codewords == 0)
             throw std::invalid_argument(std::string(name) +
@@ -113,11 +111,12 @@ public:
         if (!d_refused)
             d_codewords = frame_size / d_kernel.k();
         else if (d_bad_packets++ == 0)
-            d_logger->error("expected packets of a multiple of {:d} LLRs, {:d} message bits, "
-                            "got one of {:d} bits; it is dropped, and others like it",
-                            d_kernel.n(),
-                            d_kernel.k(),
-                            frame_size);
+            d_logger->error(
+                "expected packets of a multiple of {:d} LLRs, {:d} message bits, "
+                "got one of {:d} bits; it is dropped, and others like it",
+                d_kernel.n(),
+                d_kernel.k(),
+                frame_size);
         return !d_refused;
     }
     // GNU Radio 3.10 made the first argument const on the way; one of these overrides.

@@ -130,11 +130,11 @@ ldpc_decoder::sptr ldpc_decoder::make(const parity_check_code& code,
 }
 
 counted_decoder::sptr make_generic_ldpc_decoder(const parity_check_code& code,
-                                                         unsigned iterations,
-                                                         const std::string& rule,
-                                                         float scale,
-                                                         bool parity_stop,
-                                                         unsigned codewords)
+                                                unsigned iterations,
+                                                const std::string& rule,
+                                                float scale,
+                                                bool parity_stop,
+                                                unsigned codewords)
 {
     return std::make_shared<generic_ldpc_decoder>(
         make_kernel(code, iterations, rule, scale, parity_stop), codewords);

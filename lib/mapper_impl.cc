@@ -50,10 +50,11 @@ public:
                 continue;
             }
             d_bad_packets++;
-            d_logger->error("expected packet_len to be a multiple of {:d} bits, got {:s}; the "
-                            "symbols go on without it",
-                            d_bits,
-                            pmt::write_string(value));
+            d_logger->error(
+                "expected packet_len to be a multiple of {:d} bits, got {:s}; the "
+                "symbols go on without it",
+                d_bits,
+                pmt::write_string(value));
         }
         d_symbols += noutput_items;
         return noutput_items;

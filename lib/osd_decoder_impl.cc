@@ -15,11 +15,10 @@ osd_decoder::sptr osd_decoder::make(const std::vector<uint8_t>& generator,
         "osd_decoder", ordered_statistics(generator, pseudo_inverse, k, order));
 }
 
-counted_decoder::sptr
-make_generic_osd_decoder(const std::vector<uint8_t>& generator,
-                         const std::vector<uint8_t>& pseudo_inverse,
-                         unsigned k,
-                         unsigned order)
+counted_decoder::sptr make_generic_osd_decoder(const std::vector<uint8_t>& generator,
+                                               const std::vector<uint8_t>& pseudo_inverse,
+                                               unsigned k,
+                                               unsigned order)
 {
     return std::make_shared<generic_frame_decoder<ordered_statistics>>(
         "osd_decoder", ordered_statistics(generator, pseudo_inverse, k, order));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * Stream tags across a change of the item rate. GNU Radio moves a tag to its new place, but
- * the value of packet_len counts items and would stay that of the old rate.
+ * Stream tags across a change of the item rate. GNU Radio moves a tag to its new place,
+ * but the value of packet_len counts items and would stay that of the old rate.
  */
 #pragma once
 

@@ -84,9 +84,10 @@ public:
                 if (change_rate(tag, 1, d_kernel.bits_per_symbol()))
                     add_item_tag(0, tag);
                 else if (d_bad_packets++ == 0)
-                    d_logger->error("expected packet_len to be a number of symbols above 0, "
-                                    "got {:s}; the LLRs go on without it",
-                                    pmt::write_string(tag.value));
+                    d_logger->error(
+                        "expected packet_len to be a number of symbols above 0, "
+                        "got {:s}; the LLRs go on without it",
+                        pmt::write_string(tag.value));
             }
         }
         d_symbols += n;

@@ -39,6 +39,7 @@ void gf2_map::apply(span<const uint8_t> x, span<uint8_t> y) const
     for (std::size_t f = 0; f < frames; f++) {
         std::fill(sum.begin(), sum.end(), 0);
         for (std::size_t r = 0; r < d_rows; r++) {
+            // A mask, not a branch: bits cannot be predicted.
             const uint64_t mask = -uint64_t(x[f * d_rows + r] & 1);
             for (std::size_t w = 0; w < d_words; w++)
                 sum[w] ^= row(r)[w] & mask;

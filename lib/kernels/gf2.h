@@ -32,8 +32,11 @@ public:
     //! Column c of row r is bit c % 64 of word c / 64.
     const uint64_t* row(std::size_t r) const { return d_packed.data() + r * d_words; }
 
-    //! Maps frames of rows() bits to as many of columns() bits.
-    //! \throws std::invalid_argument for other sizes
+    /*!
+     * \param x F frames of rows() bits; the lowest bit of each byte counts
+     * \param y out, F frames of columns() bits
+     * \throws std::invalid_argument if a size does not fit
+     */
     void apply(span<const uint8_t> x, span<uint8_t> y) const;
 
 private:

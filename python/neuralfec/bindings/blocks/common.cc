@@ -31,7 +31,8 @@ void bind_common(py::module& m)
         },
         py::arg("block"),
         py::arg("port") = 0,
-        "Tell whether nothing more will be written to the input port of a running block.");
+        "Tell whether nothing more will be written to the input port of a running "
+        "block.");
     m.def(
         "input_available",
         [](gr::block& block, int port) {

@@ -26,7 +26,8 @@ void bind_mapper(py::module& m)
              "ValueError for anything else.")
         .def("stats",
              &mapper::stats,
-             "symbols; bad_packets: packet_len tags that were no whole number of symbols.");
+             "symbols; bad_packets: packet_len tags that were no whole number of "
+             "symbols.");
 }
 
 } // namespace gr::neuralfec
