@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec import _kernels, codes, decoders, provenance, python_block
-from gnuradio.neuralfec.decoders.ordered_statistics import block_arguments
 from gnuradio.neuralfec.syndrome.data import BicmChain
 from gnuradio.neuralfec.syndrome.form import systematic_form
 from gnuradio.neuralfec.syndrome.network import RecurrentEstimator, TransformerEstimator
@@ -100,11 +99,9 @@ def main() -> None:
             "fec.polar_decoder_sc_list L=8": lambda c=code, f=frozen: fec.extended_decoder(
                 fec.polar_decoder_sc_list.make(8, c.n, c.k, f, []), threading=None
             ),
-            "neuralfec.polar_decoder L=8": lambda c=code: neuralfec.polar_decoder(
-                **c.decoder_arguments(), list_size=8
-            ),
+            "neuralfec.polar_decoder L=8": lambda c=code: neuralfec.polar_decoder(c, list_size=8),
             f"neuralfec.osd_decoder {order}": lambda c=code, o=order: neuralfec.osd_decoder(
-                **block_arguments(c), order=o
+                c, order=o
             ),
             "neuralfec.syndrome_decoder": lambda s=spec: neuralfec.syndrome_decoder(s),
         } | {

@@ -81,8 +81,6 @@ def viterbi(code: codes.convolutional.ConvolutionalCode, runs: int) -> list[tupl
 
     def add(metric: str) -> None:
         kernel = convolutional.ViterbiDecoder(code, metric)
-        frames = {**code.decoder_arguments(), "metric": metric}
-        endless = {**code.stream_arguments(), "metric": metric}
         rows.append(
             (
                 f"ViterbiDecoder, {metric}, 256 frames a call",
@@ -92,13 +90,17 @@ def viterbi(code: codes.convolutional.ConvolutionalCode, runs: int) -> list[tupl
         rows.append(
             (
                 f"viterbi_decoder block, {metric}",
-                in_graph(lambda: neuralfec.viterbi_decoder(**frames), many, code.n, code.k, runs),
+                in_graph(
+                    lambda: neuralfec.viterbi_decoder(code, metric), many, code.n, code.k, runs
+                ),
             )
         )
         rows.append(
             (
                 f"viterbi_stream_decoder block, {metric}",
-                in_graph(lambda: neuralfec.viterbi_stream_decoder(**endless), many, 1, 1, runs),
+                in_graph(
+                    lambda: neuralfec.viterbi_stream_decoder(code, metric=metric), many, 1, 1, runs
+                ),
             )
         )
 
@@ -177,7 +179,7 @@ def main() -> None:
         return fec.decoder(fec.cc_decoder.make(k, 7, 2, [0o117, 0o155], 0, -1, ends), 1, 1)
 
     def generic() -> gr.block:
-        return fec.decoder(neuralfec.generic_viterbi_decoder(**code.decoder_arguments()), 4, 1)
+        return fec.decoder(neuralfec.generic_viterbi_decoder(code), 4, 1)
 
     reference = "gr-fec cc_decoder"
     rows = [(reference, in_graph(gr_fec, symbols, 1, 1, args.runs)), *viterbi(code, args.runs)]

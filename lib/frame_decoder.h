@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * Decoder kernels as blocks. A kernel has n(), k() and
- * decode(span<const float> llrs, span<uint8_t> messages), which takes whole frames and
- * returns how many LLRs were not finite.
+ * decode(span<const float> llrs, span<uint8_t> messages), or span<float>, which takes
+ * whole frames and returns how many LLRs were not finite.
  */
 #pragma once
 
@@ -22,8 +22,8 @@
 
 namespace gr::neuralfec {
 
-//! A vector item of n LLRs in, one of k bits out.
-template <typename Block, typename Kernel>
+//! A vector item of n LLRs in, one of k bits, or k LLRs if Out is float, out.
+template <typename Block, typename Kernel, typename Out = uint8_t>
 class frame_decoder : public Block
 {
 public:
@@ -31,7 +31,7 @@ public:
     frame_decoder(const char* name, Kernel kernel, std::size_t batch = 1)
         : gr::sync_block(name,
                          gr::io_signature::make(1, 1, sizeof(float) * kernel.n()),
-                         gr::io_signature::make(1, 1, kernel.k())),
+                         gr::io_signature::make(1, 1, sizeof(Out) * kernel.k())),
           d_kernel(std::move(kernel))
     {
         // Buffers are sized by this; start() lets single frames out.
@@ -61,7 +61,7 @@ public:
         d_bad_samples += d_kernel.decode(
             span<const float>(static_cast<const float*>(input_items[0]),
                               frames * d_kernel.n()),
-            span<uint8_t>(static_cast<uint8_t*>(output_items[0]), frames * d_kernel.k()));
+            span<Out>(static_cast<Out*>(output_items[0]), frames * d_kernel.k()));
         d_frames += frames;
         return noutput_items;
     }

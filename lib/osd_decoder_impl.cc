@@ -6,22 +6,26 @@
 
 namespace gr::neuralfec {
 
-osd_decoder::sptr osd_decoder::make(const std::vector<uint8_t>& generator,
-                                    const std::vector<uint8_t>& pseudo_inverse,
-                                    unsigned k,
-                                    unsigned order)
+namespace {
+
+ordered_statistics make_kernel(const linear_code& code, unsigned order)
 {
-    return gnuradio::make_block_sptr<frame_decoder<osd_decoder, ordered_statistics>>(
-        "osd_decoder", ordered_statistics(generator, pseudo_inverse, k, order));
+    return {code.generator, code.pseudo_inverse, code.k, order};
 }
 
-counted_decoder::sptr make_generic_osd_decoder(const std::vector<uint8_t>& generator,
-                                               const std::vector<uint8_t>& pseudo_inverse,
-                                               unsigned k,
-                                               unsigned order)
+} // namespace
+
+osd_decoder::sptr osd_decoder::make(const linear_code& code, unsigned order)
+{
+    return gnuradio::make_block_sptr<frame_decoder<osd_decoder, ordered_statistics>>(
+        "osd_decoder", make_kernel(code, order));
+}
+
+counted_decoder::sptr
+make_generic_osd_decoder(const linear_code& code, unsigned order, unsigned codewords)
 {
     return std::make_shared<generic_frame_decoder<ordered_statistics>>(
-        "osd_decoder", ordered_statistics(generator, pseudo_inverse, k, order));
+        "osd_decoder", make_kernel(code, order), codewords);
 }
 
 } // namespace gr::neuralfec

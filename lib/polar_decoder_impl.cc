@@ -6,32 +6,32 @@
 
 namespace gr::neuralfec {
 
-polar_decoder::sptr polar_decoder::make(unsigned n,
-                                        const std::vector<uint32_t>& information_set,
-                                        unsigned list_size,
-                                        bool exact,
-                                        unsigned crc_degree,
-                                        uint32_t crc_polynomial)
+namespace {
+
+successive_cancellation
+make_kernel(const polar_code& code, unsigned list_size, bool exact)
+{
+    return {
+        code.n, code.unfrozen, list_size, exact, code.crc_degree, code.crc_polynomial};
+}
+
+} // namespace
+
+polar_decoder::sptr
+polar_decoder::make(const polar_code& code, unsigned list_size, bool exact)
 {
     return gnuradio::make_block_sptr<
         frame_decoder<polar_decoder, successive_cancellation>>(
-        "polar_decoder",
-        successive_cancellation(
-            n, information_set, list_size, exact, crc_degree, crc_polynomial));
+        "polar_decoder", make_kernel(code, list_size, exact));
 }
 
-counted_decoder::sptr
-make_generic_polar_decoder(unsigned n,
-                           const std::vector<uint32_t>& information_set,
-                           unsigned list_size,
-                           bool exact,
-                           unsigned crc_degree,
-                           uint32_t crc_polynomial)
+counted_decoder::sptr make_generic_polar_decoder(const polar_code& code,
+                                                 unsigned list_size,
+                                                 bool exact,
+                                                 unsigned codewords)
 {
     return std::make_shared<generic_frame_decoder<successive_cancellation>>(
-        "polar_decoder",
-        successive_cancellation(
-            n, information_set, list_size, exact, crc_degree, crc_polynomial));
+        "polar_decoder", make_kernel(code, list_size, exact), codewords);
 }
 
 } // namespace gr::neuralfec

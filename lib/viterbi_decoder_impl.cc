@@ -13,17 +13,17 @@ namespace gr::neuralfec {
 
 namespace {
 
-viterbi_frame_kernel make_kernel(const std::vector<int>& generators,
-                                 unsigned feedback,
-                                 std::size_t k,
-                                 const std::string& end,
-                                 const std::vector<uint8_t>& puncture,
+convolutional_frame frame(const convolutional_trellis& trellis,
+                          const convolutional_code& code)
+{
+    return {trellis, code.k, termination_from_name(code.termination), code.puncture};
+}
+
+viterbi_frame_kernel make_kernel(const convolutional_code& code,
                                  const std::string& metric)
 {
-    const convolutional_trellis trellis(generators, feedback);
-    return {trellis,
-            {trellis, k, termination_from_name(end), puncture},
-            viterbi_metric_from_name(metric)};
+    const convolutional_trellis trellis(code.generators, code.feedback);
+    return {trellis, frame(trellis, code), viterbi_metric_from_name(metric)};
 }
 
 // Coded bits that are sent of each step of a puncturing pattern.
@@ -46,20 +46,18 @@ std::vector<std::size_t> sent_a_step(std::size_t outputs,
 class viterbi_stream_decoder_impl : public viterbi_stream_decoder
 {
 public:
-    viterbi_stream_decoder_impl(const std::vector<int>& generators,
-                                unsigned feedback,
-                                const std::vector<uint8_t>& puncture,
+    viterbi_stream_decoder_impl(const convolutional_code& code,
                                 std::size_t depth,
                                 std::size_t block,
                                 const std::string& metric)
         : gr::block("viterbi_stream_decoder",
                     gr::io_signature::make(1, 1, sizeof(float)),
                     gr::io_signature::make(1, 1, 1)),
-          d_trellis(generators, feedback),
-          d_puncture(puncture),
+          d_trellis(code.generators, code.feedback),
+          d_puncture(code.puncture),
           d_metric(viterbi_metric_from_name(metric)),
-          d_stream(d_trellis, puncture, depth, block, d_metric),
-          d_sent(sent_a_step(generators.size(), puncture))
+          d_stream(d_trellis, d_puncture, depth, block, d_metric),
+          d_sent(sent_a_step(code.generators.size(), code.puncture))
     {
         set_relative_rate(d_stream.block(), d_stream.received());
         // The windows' overlap stays in the buffer, and zeros are before the stream.
@@ -214,92 +212,40 @@ private:
     }
 };
 
-class bcjr_decoder_impl : public bcjr_decoder
-{
-public:
-    explicit bcjr_decoder_impl(bcjr_kernel kernel)
-        : gr::sync_block("bcjr_decoder",
-                         gr::io_signature::make(1, 1, sizeof(float) * kernel.n()),
-                         gr::io_signature::make(1, 1, sizeof(float) * kernel.k())),
-          d_kernel(std::move(kernel))
-    {
-    }
-
-    int work(int noutput_items,
-             gr_vector_const_void_star& input_items,
-             gr_vector_void_star& output_items) override
-    {
-        const std::size_t frames = noutput_items;
-        d_bad_samples += d_kernel.decode(
-            {static_cast<const float*>(input_items[0]), frames * d_kernel.n()},
-            {static_cast<float*>(output_items[0]), frames * d_kernel.k()});
-        d_frames += frames;
-        return noutput_items;
-    }
-
-    std::map<std::string, uint64_t> stats() const override
-    {
-        return {{"frames", d_frames}, {"bad_samples", d_bad_samples}};
-    }
-
-private:
-    const bcjr_kernel d_kernel;
-    std::atomic<uint64_t> d_frames{0};
-    std::atomic<uint64_t> d_bad_samples{0};
-};
-
 } // namespace
 
-viterbi_decoder::sptr viterbi_decoder::make(const std::vector<int>& generators,
-                                            unsigned feedback,
-                                            std::size_t k,
-                                            const std::string& termination,
-                                            const std::vector<uint8_t>& puncture,
+viterbi_decoder::sptr viterbi_decoder::make(const convolutional_code& code,
                                             const std::string& metric)
 {
     return gnuradio::make_block_sptr<
         frame_decoder<viterbi_decoder, viterbi_frame_kernel>>(
-        "viterbi_decoder",
-        make_kernel(generators, feedback, k, termination, puncture, metric),
-        64);
+        "viterbi_decoder", make_kernel(code, metric), 64);
 }
 
-counted_decoder::sptr make_generic_viterbi_decoder(const std::vector<int>& generators,
-                                                   unsigned feedback,
-                                                   std::size_t k,
-                                                   const std::string& termination,
-                                                   const std::vector<uint8_t>& puncture,
-                                                   const std::string& metric)
+counted_decoder::sptr make_generic_viterbi_decoder(const convolutional_code& code,
+                                                   const std::string& metric,
+                                                   unsigned codewords)
 {
     return std::make_shared<generic_frame_decoder<viterbi_frame_kernel>>(
-        "viterbi_decoder",
-        make_kernel(generators, feedback, k, termination, puncture, metric));
+        "viterbi_decoder", make_kernel(code, metric), codewords);
 }
 
-viterbi_stream_decoder::sptr
-viterbi_stream_decoder::make(const std::vector<int>& generators,
-                             unsigned feedback,
-                             const std::vector<uint8_t>& puncture,
-                             std::size_t depth,
-                             std::size_t block,
-                             const std::string& metric)
+viterbi_stream_decoder::sptr viterbi_stream_decoder::make(const convolutional_code& code,
+                                                          std::size_t depth,
+                                                          std::size_t block,
+                                                          const std::string& metric)
 {
     return gnuradio::make_block_sptr<viterbi_stream_decoder_impl>(
-        generators, feedback, puncture, depth, block, metric);
+        code, depth, block, metric);
 }
 
-bcjr_decoder::sptr bcjr_decoder::make(const std::vector<int>& generators,
-                                      unsigned feedback,
-                                      std::size_t k,
-                                      const std::string& termination,
-                                      const std::vector<uint8_t>& puncture,
+bcjr_decoder::sptr bcjr_decoder::make(const convolutional_code& code,
                                       const std::string& method)
 {
-    const convolutional_trellis trellis(generators, feedback);
-    return gnuradio::make_block_sptr<bcjr_decoder_impl>(
-        bcjr_kernel(trellis,
-                    {trellis, k, termination_from_name(termination), puncture},
-                    bcjr_method_from_name(method)));
+    const convolutional_trellis trellis(code.generators, code.feedback);
+    return gnuradio::make_block_sptr<frame_decoder<bcjr_decoder, bcjr_kernel, float>>(
+        "bcjr_decoder",
+        bcjr_kernel(trellis, frame(trellis, code), bcjr_method_from_name(method)));
 }
 
 } // namespace gr::neuralfec

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec import _kernels, codes, models
-from gnuradio.neuralfec.decoders import ordered_statistics
 from gnuradio.neuralfec.feedback import evaluation
 from gnuradio.neuralfec.feedback import files as feedback_files
 from gnuradio.neuralfec.feedback.deepvlf import code as codec
@@ -128,19 +127,12 @@ def test_a_stream_in_two_threads_is_refused_or_whole():
 
 
 def definitions():
-    """Decoders for gr-fec, by name: the code and what makes the object."""
-    conv = codes.code("conv:171,133:200:zero")
-    polar = codes.code("polar-nr:64,32")
-    ldpc = codes.code("wifi-648")
+    """Decoders for gr-fec, by name: the code, what makes the object, and options."""
     return {
-        "viterbi": (conv, neuralfec.generic_viterbi_decoder, conv.decoder_arguments()),
-        "polar": (polar, neuralfec.generic_polar_decoder, polar.decoder_arguments()),
-        "ldpc": (ldpc, neuralfec.generic_ldpc_decoder, {"code": ldpc}),
-        "osd": (
-            polar,
-            neuralfec.generic_osd_decoder,
-            ordered_statistics.block_arguments(polar) | {"order": 1},
-        ),
+        "viterbi": ("conv:171,133:200:zero", neuralfec.generic_viterbi_decoder, {}),
+        "polar": ("polar-nr:64,32", neuralfec.generic_polar_decoder, {}),
+        "ldpc": ("wifi-648", neuralfec.generic_ldpc_decoder, {}),
+        "osd": ("polar-nr:64,32", neuralfec.generic_osd_decoder, {"order": 1}),
     }
 
 
@@ -152,8 +144,9 @@ def test_every_generic_decoder_is_here():
 
 @pytest.mark.parametrize("name", ["viterbi", "polar", "ldpc", "osd"])
 def test_one_gr_fec_definition_in_two_blocks(name):
-    code, make, arguments = definitions()[name]
-    definition = make(**arguments)
+    spec, make, options = definitions()[name]
+    code = codes.code(spec)
+    definition = make(spec, **options)
     top = gr.top_block()
     sent, sinks = [], []
     for seed in (1, 2):

@@ -92,9 +92,8 @@ def test_block_and_generic_decoder():
     llrs[3, 3], llrs[7, 30] = np.nan, np.inf
     expected, stats = OrderedStatistics(the_code, 2).decode(llrs)
     assert stats == {"frames": 300, "bad_samples": 2}
-    arguments = ordered_statistics.block_arguments(the_code)
-    block = neuralfec.osd_decoder(**arguments, order=2)
-    generic = neuralfec.generic_osd_decoder(**arguments, order=2)
+    block = neuralfec.osd_decoder(the_code, order=2)
+    generic = neuralfec.generic_osd_decoder(the_code, order=2)
     assert fec.get_decoder_input_size(generic) == 31
     around = fec.extended_decoder(generic, threading=None)
     for decoder, n, k in ((block, 31, 16), (around, 1, 1)):

@@ -34,15 +34,14 @@ def test_frames(generators, termination):
     the_code = code(f"conv:{generators}:60:{termination}")
     _, llrs = noisy(the_code, 300, 1)
     llrs[3, 4] = np.nan
-    arguments = the_code.decoder_arguments()
     expected, _ = convolutional.ViterbiDecoder(the_code).decode(llrs)
-    viterbi = neuralfec.viterbi_decoder(**arguments)
+    viterbi = neuralfec.viterbi_decoder(the_code)
     assert np.array_equal(run(viterbi, llrs, the_code.n, 60), expected)
     assert viterbi.stats() == {"frames": 300, "bad_samples": 1}
-    generic = fec.decoder(neuralfec.generic_viterbi_decoder(**arguments), 4, 1)
+    generic = fec.decoder(neuralfec.generic_viterbi_decoder(the_code), 4, 1)
     assert np.array_equal(run(generic, llrs, 1, 1).reshape(-1, 60), expected)
     expected, _ = convolutional.BcjrDecoder(the_code).posteriors(llrs)
-    bcjr = neuralfec.bcjr_decoder(**arguments)
+    bcjr = neuralfec.bcjr_decoder(the_code.spec)
     found = run(bcjr, llrs, the_code.n, 60, out_type=np.float32)
     np.testing.assert_allclose(found, expected, atol=1e-3)
     assert bcjr.stats() == {"frames": 300, "bad_samples": 1}
@@ -100,7 +99,7 @@ def test_viterbi_stream():
     messages, llrs = noisy(the_code, 1, 3, sigma=0.4)
     results = []
     for buffer in (0, 700):
-        block = neuralfec.viterbi_stream_decoder(**the_code.stream_arguments(), block=300)
+        block = neuralfec.viterbi_stream_decoder(the_code, block=300)
         results.append(run(block, llrs, 1, 1, buffer).ravel())
         assert block.stats()["bits"] == len(results[-1])
     assert np.array_equal(*results)
@@ -128,20 +127,18 @@ def test_rnn_blocks():
 
 
 def test_refuses():
+    the_code = code("conv:7,5:10")
     for make in (neuralfec.viterbi_decoder, neuralfec.generic_viterbi_decoder):
-        for arguments in (
-            ([0o7, 0o5], 0, 0),
-            ([0o7, 0], 0, 10),
-            ([0o7, 0o5], 0o3, 10),
-            ([0o7, 0o5], 0, 10, "circular"),
-            ([0o7, 0o5], 0, 10, "none", [1, 1, 0]),
-            ([0o7, 0o5], 0, 10, "none", [], "int4"),
-        ):
+        for wrong in ("conv:7,0:10", "conv:7,5/3:10", "conv:7,5:10:circular", code("bch:31,16")):
             with pytest.raises(ValueError, match="expected"):
-                make(*arguments)
+                make(wrong)
+        with pytest.raises(ValueError, match="expected"):
+            make(the_code, metric="int4")
+    with pytest.raises(ValueError, match="at least 1 codeword"):
+        neuralfec.generic_viterbi_decoder(the_code, codewords=0)
     with pytest.raises(ValueError, match="integer"):
-        neuralfec.viterbi_stream_decoder([0o7, 0o5], 0, metric="float")
+        neuralfec.viterbi_stream_decoder(the_code, metric="float")
     with pytest.raises(ValueError, match="expected"):
-        neuralfec.bcjr_decoder([0o7, 0o5], 0, 10, method="map")
+        neuralfec.bcjr_decoder(the_code, method="map")
     with pytest.raises(ValueError, match="shipped"):
         neuralfec.rnn_decoder("conv:171,133")

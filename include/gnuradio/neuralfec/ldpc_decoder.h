@@ -2,26 +2,15 @@
 #pragma once
 
 #include <gnuradio/neuralfec/api.h>
+#include <gnuradio/neuralfec/codes.h>
 #include <gnuradio/neuralfec/counted_definition.h>
 #include <gnuradio/sync_block.h>
 
 #include <cstdint>
 #include <map>
 #include <string>
-#include <vector>
 
 namespace gr::neuralfec {
-
-/*! A systematic code as a decoder over its parity-check matrix sees it. */
-struct parity_check_code {
-    //! Bits of a codeword.
-    uint32_t n;
-    //! The check of each one in the parity-check matrix, ascending, and its bit.
-    std::vector<uint32_t> checks;
-    std::vector<uint32_t> bits;
-    //! Where the k message bits stand in a codeword.
-    std::vector<uint32_t> information_set;
-};
 
 /*!
  * \brief Belief propagation decoder of LDPC and other systematic linear codes.

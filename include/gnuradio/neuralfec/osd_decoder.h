@@ -2,13 +2,13 @@
 #pragma once
 
 #include <gnuradio/neuralfec/api.h>
+#include <gnuradio/neuralfec/codes.h>
 #include <gnuradio/neuralfec/counted_definition.h>
 #include <gnuradio/sync_block.h>
 
 #include <cstdint>
 #include <map>
 #include <string>
-#include <vector>
 
 namespace gr::neuralfec {
 
@@ -25,26 +25,21 @@ public:
     using sptr = std::shared_ptr<osd_decoder>;
 
     /*!
-     * \param generator G, k rows of n bits, one after the other
-     * \param pseudo_inverse n rows of k bits, G pseudo_inverse = I
-     * \param k message bits
+     * \param code the code
      * \param order how many of the most reliable positions are changed at most: 0 to 4
      * \throws std::invalid_argument
      */
-    static sptr make(const std::vector<uint8_t>& generator,
-                     const std::vector<uint8_t>& pseudo_inverse,
-                     unsigned k,
-                     unsigned order = 2);
+    static sptr make(const linear_code& code, unsigned order = 2);
 
     //! frames decoded; bad_samples: LLRs that were NaN or infinite and counted as 0.
     virtual std::map<std::string, uint64_t> stats() const = 0;
 };
 
-/*! The same decoder for gr-fec's deployments (fec.extended_decoder and the others). */
+/*!
+ * The same decoder for gr-fec's deployments (fec.extended_decoder and the others).
+ * \param codewords how many make a frame of gr-fec's
+ */
 NEURALFEC_API counted_decoder::sptr
-make_generic_osd_decoder(const std::vector<uint8_t>& generator,
-                         const std::vector<uint8_t>& pseudo_inverse,
-                         unsigned k,
-                         unsigned order = 2);
+make_generic_osd_decoder(const linear_code& code, unsigned order, unsigned codewords);
 
 } // namespace gr::neuralfec

@@ -3,13 +3,13 @@
 
 #include <gnuradio/block.h>
 #include <gnuradio/neuralfec/api.h>
+#include <gnuradio/neuralfec/codes.h>
 #include <gnuradio/neuralfec/counted_definition.h>
 #include <gnuradio/sync_block.h>
 
 #include <cstdint>
 #include <map>
 #include <string>
-#include <vector>
 
 namespace gr::neuralfec {
 
@@ -26,34 +26,24 @@ public:
     using sptr = std::shared_ptr<viterbi_decoder>;
 
     /*!
-     * \param generators octal numbers as integers, the newest bit most significant;
-     *        negative: the complement of that output is sent
-     * \param feedback likewise, of a recursive code; 0: none
-     * \param k message bits of a frame
-     * \param termination "none", "zero" or "tail-biting"
-     * \param puncture 1: sent, 0: not, repeating over the coded bits; empty: all are sent
+     * \param code the code and its frames
      * \param metric "int16", "int8" (coarser, faster) or "float" (slow, for reference)
      * \throws std::invalid_argument for anything else
      */
-    static sptr make(const std::vector<int>& generators,
-                     unsigned feedback,
-                     std::size_t k,
-                     const std::string& termination = "none",
-                     const std::vector<uint8_t>& puncture = {},
-                     const std::string& metric = "int16");
+    static sptr make(const convolutional_code& code, const std::string& metric = "int16");
 
     //! frames; bad_samples: LLRs that were NaN or infinite
     virtual std::map<std::string, uint64_t> stats() const = 0;
 };
 
-/*! The same decoder for gr-fec's deployments (fec.extended_decoder and the others). */
+/*!
+ * The same decoder for gr-fec's deployments (fec.extended_decoder and the others).
+ * \param codewords how many of the code's frames make a frame of gr-fec's
+ */
 NEURALFEC_API counted_decoder::sptr
-make_generic_viterbi_decoder(const std::vector<int>& generators,
-                             unsigned feedback,
-                             std::size_t k,
-                             const std::string& termination = "none",
-                             const std::vector<uint8_t>& puncture = {},
-                             const std::string& metric = "int16");
+make_generic_viterbi_decoder(const convolutional_code& code,
+                             const std::string& metric,
+                             unsigned codewords);
 
 /*!
  * \brief Viterbi decoder of an endless stream: LLRs in, message bits out.
@@ -73,15 +63,13 @@ public:
     using sptr = std::shared_ptr<viterbi_stream_decoder>;
 
     /*!
-     * \param generators, feedback, puncture as of viterbi_decoder
+     * \param code the code, of which k and termination do not matter
      * \param depth traceback depth in steps; 0: 12 per bit of memory
      * \param block message bits that come out together
      * \param metric "int16" or "int8"
      * \throws std::invalid_argument for anything else
      */
-    static sptr make(const std::vector<int>& generators,
-                     unsigned feedback,
-                     const std::vector<uint8_t>& puncture = {},
+    static sptr make(const convolutional_code& code,
                      std::size_t depth = 0,
                      std::size_t block = 2048,
                      const std::string& metric = "int16");
@@ -102,15 +90,11 @@ public:
     using sptr = std::shared_ptr<bcjr_decoder>;
 
     /*!
-     * \param generators, feedback, k, termination, puncture as of viterbi_decoder
+     * \param code the code and its frames
      * \param method "log-map", which asks for true LLRs, or "max-log"
      * \throws std::invalid_argument for anything else
      */
-    static sptr make(const std::vector<int>& generators,
-                     unsigned feedback,
-                     std::size_t k,
-                     const std::string& termination = "none",
-                     const std::vector<uint8_t>& puncture = {},
+    static sptr make(const convolutional_code& code,
                      const std::string& method = "log-map");
 
     //! frames; bad_samples: LLRs that were NaN or infinite

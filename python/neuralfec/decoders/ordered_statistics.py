@@ -46,15 +46,6 @@ class OrderedStatistics:
         return messages, {"frames": len(messages), "bad_samples": bad_samples}
 
 
-def block_arguments(code: LinearCode) -> dict[str, object]:
-    """What the block ``osd_decoder`` asks of a code, by keyword."""
-    return {
-        "generator": code.generator.ravel().tolist(),
-        "pseudo_inverse": code.pseudo_inverse.ravel().tolist(),
-        "k": code.k,
-    }
-
-
 def osd(argument: str, code: LinearCode) -> OrderedStatistics:
     """Spec ``osd:ORDER``."""
     if argument not in ("0", "1", "2", "3", "4"):

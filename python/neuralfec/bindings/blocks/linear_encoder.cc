@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include <gnuradio/neuralfec/linear_encoder.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
+#include "frame_decoder.h"
 
-namespace py = pybind11;
+#include <gnuradio/neuralfec/linear_encoder.h>
 
 namespace gr::neuralfec {
 
 static std::vector<uint8_t> generator(const py::object& code)
 {
     if (!py::hasattr(code, "generator"))
-        throw std::invalid_argument("expected a codes.LinearCode, got " +
-                                    py::repr(code).cast<std::string>());
+        throw not_a("a codes.LinearCode", code);
     return code.attr("generator").attr("ravel")().cast<std::vector<uint8_t>>();
 }
 
@@ -22,17 +19,19 @@ void bind_linear_encoder(py::module& m)
                gr::block,
                gr::basic_block,
                std::shared_ptr<linear_encoder>>(m, "linear_encoder")
-        .def(py::init([](const py::object& code) {
+        .def(py::init([](const py::object& object) {
+                 const py::object code = code_object(object);
                  const auto rows = generator(code);
                  return linear_encoder::make(code.attr("n").cast<unsigned>(), rows);
              }),
              py::arg("code"),
              "Encoder of binary linear block codes.\n\n"
              "k message bits, the lowest of each byte, a vector item in; n bits out.\n\n"
-             "code: a codes.LinearCode, for example codes.code('wifi-648').");
+             "code: a codes.LinearCode, or its spec, for example 'wifi-648'.");
     m.def(
         "generic_linear_encoder",
-        [](const py::object& code, unsigned codewords) {
+        [](const py::object& object, unsigned codewords) {
+            const py::object code = code_object(object);
             const auto rows = generator(code);
             return make_generic_linear_encoder(
                 code.attr("n").cast<unsigned>(), rows, codewords);
