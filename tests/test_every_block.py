@@ -91,10 +91,10 @@ CASES = {
     ),
     "mapper": Case(lambda: neuralfec.mapper("qam16"), [(BITS, 1)], [(SYMBOLS, 1)], bits=(0,)),
     "polar_decoder": Case(
-        lambda: neuralfec.polar_decoder(**polar().decoder_arguments()), [(LLRS, 64)], [(BITS, 32)]
+        lambda: neuralfec.polar_decoder("polar-nr:64,32"), [(LLRS, 64)], [(BITS, 32)]
     ),
     "osd_decoder": Case(
-        lambda: neuralfec.osd_decoder(**_osd_arguments(), order=1), [(LLRS, 64)], [(BITS, 32)]
+        lambda: neuralfec.osd_decoder("polar-nr:64,32", order=1), [(LLRS, 64)], [(BITS, 32)]
     ),
     "snapshot": Case(lambda: neuralfec.snapshot("float", 5000), [(LLRS, 1)], []),
     "soft_demapper": Case(
@@ -104,7 +104,7 @@ CASES = {
         lambda: neuralfec.syndrome_decoder("polar-nr:64,32"), [(LLRS, 64)], [(BITS, 32)]
     ),
     "bcjr_decoder": Case(
-        lambda: neuralfec.bcjr_decoder(**conv().decoder_arguments()), [(LLRS, 124)], [(LLRS, 60)]
+        lambda: neuralfec.bcjr_decoder(conv()), [(LLRS, 124)], [(LLRS, 60)]
     ),
     "rnn_decoder": Case(
         lambda: neuralfec.rnn_decoder("conv:7,5:60:zero"), [(LLRS, 124)], [(BITS, 60)]
@@ -113,10 +113,10 @@ CASES = {
         lambda: neuralfec.rnn_stream_decoder("conv:7,5", window=64), [(LLRS, 1)], [(BITS, 1)]
     ),
     "viterbi_decoder": Case(
-        lambda: neuralfec.viterbi_decoder(**conv().decoder_arguments()), [(LLRS, 124)], [(BITS, 60)]
+        lambda: neuralfec.viterbi_decoder(conv()), [(LLRS, 124)], [(BITS, 60)]
     ),
     "viterbi_stream_decoder": Case(
-        lambda: neuralfec.viterbi_stream_decoder([7, 5], 0, block=64), [(LLRS, 1)], [(BITS, 1)]
+        lambda: neuralfec.viterbi_stream_decoder("conv:7,5", block=64), [(LLRS, 1)], [(BITS, 1)]
     ),
 }  # fmt: skip
 
@@ -129,14 +129,6 @@ NO_BLOCKS = ("generic_",)
 OF_MESSAGES = ("deepvlf_", "feedback_")
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-
-
-def _osd_arguments():
-    try:
-        from gnuradio.neuralfec.codes import ordered_statistics
-    except ImportError:
-        from gnuradio.neuralfec.decoders import ordered_statistics
-    return ordered_statistics.block_arguments(polar())
 
 
 def test_every_block_has_its_line():
@@ -323,9 +315,9 @@ def stream_cases():
     code = codes.code("conv:7,5:700:zero")
     punctured = codes.code("conv:171,133@110110:700:zero")
     return [
-        pytest.param(lambda: neuralfec.viterbi_stream_decoder([7, 5], 0), code, id="viterbi"),
+        pytest.param(lambda: neuralfec.viterbi_stream_decoder("conv:7,5"), code, id="viterbi"),
         pytest.param(
-            lambda: neuralfec.viterbi_stream_decoder(**punctured.stream_arguments()),
+            lambda: neuralfec.viterbi_stream_decoder(punctured),
             punctured,
             id="viterbi, punctured",
         ),
@@ -454,9 +446,9 @@ def definitions():
     polar_code, conv_code = polar(), conv()
     return {
         "ldpc": (neuralfec.generic_ldpc_decoder(wifi()), wifi()),
-        "polar": (neuralfec.generic_polar_decoder(**polar_code.decoder_arguments()), polar_code),
-        "osd": (neuralfec.generic_osd_decoder(**_osd_arguments(), order=1), polar_code),
-        "viterbi": (neuralfec.generic_viterbi_decoder(**conv_code.decoder_arguments()), conv_code),
+        "polar": (neuralfec.generic_polar_decoder(polar_code), polar_code),
+        "osd": (neuralfec.generic_osd_decoder(polar_code, order=1), polar_code),
+        "viterbi": (neuralfec.generic_viterbi_decoder(conv_code), conv_code),
     }
 
 
