@@ -1,96 +1,59 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Error rates of the bit-interleaved coded link, exact and max-log demapping on the same noise.
+"""Count error rates of the bit-interleaved coded link, with exact and max-log demapping.
 
-Runs the chain of apps/bicm_link.py without GNU Radio: random messages, a code, a random
-interleaver, M-QAM or another constellation, a simulated channel with channel knowledge. Counts go
-to results/<name>.csv and add up from run to run; the figure is drawn from them.
+Runs the chain of bicm_link without GNU Radio: random messages, a code, a random interleaver, M-QAM
+or another constellation, a simulated channel with channel knowledge. Both ways of demapping see the
+same noise. Counts are stored by name and add up from run to run; the picture is drawn from them.
 """
+
+if __name__ == "__main__":
+    import _start  # noqa: F401
 
 import argparse
 import sys
 
-import numpy as np
-from gnuradio.neuralfec import _kernels
-from gnuradio.neuralfec.codes import code
-from gnuradio.neuralfec.decoders import decoder
-from gnuradio.neuralfec.phy import channel
-from gnuradio.neuralfec.phy.constellation import constellation, modulate
-from gnuradio.neuralfec.phy.demapping import demap
-from gnuradio.neuralfec.simulation import count_errors, figure, parse_snr, run, table
+from gnuradio.neuralfec import app, codes, decoders
+from gnuradio.neuralfec.phy.constellation import NAMES
+from gnuradio.neuralfec.quantization.link import StorageLink
+from gnuradio.neuralfec.simulation import figure, parse_snr, table
+from gnuradio.neuralfec.simulation.options import add_options, result_name, simulate
 from rich.console import Console
 
-METHODS = ("exact", "max-log")
 
-
-class Link:
-    """One chunk of frames on the same noise, demapped by each method. Picklable by its specs."""
-
-    def __init__(self, code_spec: str, decoder_spec: str, modulation: str, fading: str):
-        self.specs = (code_spec, decoder_spec, modulation, fading)
-        self.code = code(code_spec)
-        self.decoder = decoder(decoder_spec, self.code)
-        self.modulation = constellation(modulation)
-        self.channel = getattr(channel, fading)
-        if self.code.n % self.modulation.bits_per_symbol:
-            raise ValueError(
-                f"{self.code.n} code bits are not whole symbols of "
-                f"{self.modulation.bits_per_symbol} bits: choose another constellation"
-            )
-        self.order = _kernels.random_permutation(self.code.n, 1)
-
-    def __reduce__(self):
-        return Link, self.specs
-
-    def __call__(self, rng: np.random.Generator, snr_db: float, blocks: int) -> dict:
-        noise_var = 10 ** (-snr_db / 10)
-        messages = rng.integers(0, 2, (blocks, self.code.k), np.uint8)
-        sent = self.code.encode(messages)[:, self.order]
-        received, gains = self.channel(rng, modulate(sent, self.modulation), noise_var)
-        decided = {}
-        for method in METHODS:
-            demapped = demap(received.ravel(), self.modulation, noise_var, gains.ravel(), method)
-            llrs = np.empty((blocks, self.code.n), np.float32)
-            llrs[:, self.order] = demapped.reshape(blocks, -1)
-            decided[method] = self.decoder.decode(llrs)[0]
-        return count_errors(messages, decided)
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> app.Parser:
+    made = app.parser(
+        __doc__, "neuralfec curves bicm --snr 18:19:0.5 --errors 100 --picture bicm.png"
     )
-    parser.add_argument("--snr", default="17:19.5:0.5", help="Es/N0 in dB")
-    parser.add_argument("--constellation", default="qam256")
-    parser.add_argument("--channel", default="rayleigh", choices=["awgn", "rayleigh", "etu"])
-    parser.add_argument("--code", default="wifi-648")
-    parser.add_argument("--decoder", default="bp:50")
-    parser.add_argument("--errors", type=int, default=300, help="block errors a point")
-    parser.add_argument("--blocks", type=int, default=200_000, help="most blocks a point")
-    parser.add_argument("--workers", type=int, default=1, help="processes; -1: one a core")
-    parser.add_argument("--name", help="of the results, default from the settings")
-    parser.add_argument("--picture", help="PNG, PDF or SVG to draw")
-    args = parser.parse_args(argv)
-    try:
-        link = Link(args.code, args.decoder, args.constellation, args.channel)
-        name = args.name or f"bicm-{args.constellation}-{args.channel}"
-        results = run(
-            link,
-            parse_snr(args.snr),
-            name=name,
-            target_block_errors=args.errors,
-            max_blocks=args.blocks,
-            workers=args.workers,
-            parameters={
-                "code": args.code,
-                "decoder": args.decoder,
-                "constellation": args.constellation,
-                "channel": args.channel,
-            },
-        )
-    except (ValueError, OSError) as error:
-        print(f"bicm_curves: {error}", file=sys.stderr)
-        return 2
+    made.add_argument("--snr", default="17:19.5:0.5", help="Es/N0 in dB: a list or FROM:TO[:STEP]")
+    made.add_argument("--constellation", default="qam256", help=", ".join([*NAMES, "file:PATH"]))
+    made.add_argument(
+        "--channel", default="rayleigh", choices=["awgn", "rayleigh", "etu"], help="fading"
+    )
+    made.add_argument("--code", default="wifi-648", help=", ".join(codes.specs()))
+    made.add_argument("--decoder", default="bp:50", help=", ".join(decoders.specs()))
+    add_options(made, errors=300, blocks=200_000)
+    made.add_argument("--name", help="of the counts; made from code, decoder and the like if absent")
+    made.add_argument("--picture", type=app.OutputFile, help="PNG, PDF or SVG to draw")
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.picture:
+        app.check_picture(args.picture)
+    setting = {
+        "code": args.code,
+        "decoder": args.decoder,
+        "constellation": args.constellation,
+        "channel": args.channel,
+    }
+    results = simulate(
+        args,
+        StorageLink(**setting, schemes=("exact", "max-log")),
+        parse_snr(args.snr),
+        name=args.name or result_name("bicm", *setting.values()),
+        parameters=setting,
+    )
     console = Console()
     console.print(table(results))
     try:
@@ -103,13 +66,12 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         console.print(f"loss of max-log at BLER 1e-2: {error}", highlight=False)
     if args.picture:
-        figure(
-            [results],
-            args.picture,
-            title=f"{args.code}, {args.decoder}, {args.constellation}, {args.channel}",
-            snr_label="Es/N0 (dB)",
-        )
-    return 0
+        title = f"{args.code}, {args.decoder}, {args.constellation}, {args.channel}"
+        figure([results], args.picture.path, title=title, snr_label="Es/N0 (dB)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    return app.main(parser(), run, argv)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,17 @@ A frame that is not decoded stays in the soft buffer, and its next transmission 
 information, or all LLRs of a symbol in 15, 16 or 18 bits.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
-from gnuradio.neuralfec import simulation
-from gnuradio.neuralfec.codes import code
+from gnuradio.neuralfec import app, codes, decoders, simulation
 from gnuradio.neuralfec.models import read_card
 from gnuradio.neuralfec.quantization.link import HybridArqLink
+from gnuradio.neuralfec.simulation.options import add_options, simulate
 from matplotlib.figure import Figure
 
 SCHEMES = ("exact", "qam256-scalar-24bit", "qam256-18bit", "qam256-16bit", "qam256-15bit")
@@ -30,7 +32,7 @@ def buffer_bits(scheme: str, llrs: int) -> int:
     return parameters["bits"] * llrs // parameters["bits_per_symbol"]
 
 
-def draw(curves: dict[str, list[tuple[float, float]]], llrs: int, path: Path) -> None:
+def draw(curves: dict[str, list[tuple[float, float]]], llrs: int, path: str) -> None:
     """Throughput against SNR, and what a soft buffer of some size loses where it loses most."""
     figure = Figure(figsize=(9.6, 4.2), layout="constrained")
     against_snr, against_memory = figure.subplots(1, 2)
@@ -56,47 +58,41 @@ def draw(curves: dict[str, list[tuple[float, float]]], llrs: int, path: Path) ->
     figure.savefig(path, dpi=100)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> app.Parser:
+    made = app.parser(__doc__, "neuralfec curves harq --snr 16:18:1 --blocks 200 --picture harq.png")
+    made.add_argument(
+        "--snr", default="12:20:1", help="Es/N0 in dB of each transmission: a list or FROM:TO[:STEP]"
     )
-    parser.add_argument("--snr", default="12:20:1", help="Es/N0 in dB of each transmission")
-    parser.add_argument("--blocks", type=int, default=2000, help="frames a point")
-    parser.add_argument("--code", default="wifi-648")
-    parser.add_argument("--decoder", default="bp:50")
-    parser.add_argument("--channel", default="rayleigh", choices=["awgn", "rayleigh", "etu"])
-    parser.add_argument("--transmissions", type=int, default=4, help="of a frame at most")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--results", default="results", help="folder of the counts")
-    parser.add_argument("--plot", type=Path, help="picture to write")
-    args = parser.parse_args()
-    try:
-        if args.transmissions < 1:
-            raise ValueError(f"expected at least 1 transmission, got {args.transmissions}")
-        link = HybridArqLink(
-            code=args.code,
-            decoder=args.decoder,
-            channel=args.channel,
-            schemes=SCHEMES,
-            transmissions=args.transmissions,
-        )
-        results = simulation.run(
-            link,
-            simulation.parse_snr(args.snr),
-            name=RESULT,
-            target_block_errors=10**9,
-            max_blocks=args.blocks,
-            seed=args.seed,
-            workers=args.workers,
-            directory=args.results,
-            parameters=link.parameters(),
-        )
-    except ValueError as error:
-        print(f"harq_link: {error}", file=sys.stderr)
-        return 1
-    of_code = code(args.code)
-    symbols = of_code.n // 8
+    made.add_argument("--code", default="wifi-648", help=", ".join(codes.specs()))
+    made.add_argument("--decoder", default="bp:50", help=", ".join(decoders.specs()))
+    made.add_argument(
+        "--channel", default="rayleigh", choices=["awgn", "rayleigh", "etu"], help="fading"
+    )
+    made.add_argument("--transmissions", type=int, default=4, help="of a frame at most")
+    add_options(made, errors=10**9, blocks=2000, seed=1)
+    made.add_argument("--picture", type=app.OutputFile, help="PNG, PDF or SVG to draw")
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.transmissions < 1:
+        raise ValueError(f"expected at least 1 transmission, got {args.transmissions}")
+    if args.picture:
+        app.check_picture(args.picture)
+    code = codes.code(args.code)
+    if code.n % 8:
+        raise ValueError(f"expected codewords of whole 256-QAM symbols, got n = {code.n}")
+    link = HybridArqLink(
+        code=args.code,
+        decoder=args.decoder,
+        channel=args.channel,
+        schemes=SCHEMES,
+        transmissions=args.transmissions,
+    )
+    results = simulate(
+        args, link, simulation.parse_snr(args.snr), name=RESULT, parameters=link.parameters()
+    )
+    symbols = code.n // 8
     print(
         f"{'Es/N0 dB':>8}  {'storage':22}{'bits a frame':>13}{'sent a frame':>13}{'bit/symbol':>11}"
     )
@@ -105,15 +101,18 @@ def main() -> int:
         for scheme in SCHEMES:
             counts = results.counts(snr, scheme)
             good = counts["blocks"] - counts["block_errors"]
-            throughput = good * of_code.k / (counts["transmissions"] * symbols)
+            throughput = good * code.k / (counts["transmissions"] * symbols)
             curves.setdefault(scheme, []).append((snr, throughput))
             print(
-                f"{snr:8.2f}  {scheme:22}{buffer_bits(scheme, of_code.n):13}"
+                f"{snr:8.2f}  {scheme:22}{buffer_bits(scheme, code.n):13}"
                 f"{counts['transmissions'] / counts['blocks']:13.3f}{throughput:11.3f}"
             )
-    if args.plot:
-        draw(curves, of_code.n, args.plot)
-    return 0
+    if args.picture:
+        draw(curves, code.n, args.picture.path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return app.main(parser(), run, argv)
 
 
 if __name__ == "__main__":

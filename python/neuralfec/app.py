@@ -339,8 +339,10 @@ def _fail(made: argparse.ArgumentParser, error: BaseException, status: int) -> i
     if os.environ.get("NEURALFEC_TRACEBACK"):
         raise error
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, ImportError) and error.name == "torch":
+    if isinstance(error, ModuleNotFoundError) and error.name == "torch":
         text = f"this needs torch ({text}): make training, or pip install torch, brings it"
+    elif isinstance(error, ModuleNotFoundError):
+        text = f"this needs {error.name}: pip install {error.name} brings it"
     elif isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
     print(f"{made.prog}: error: {text}", file=sys.stderr)

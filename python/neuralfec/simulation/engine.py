@@ -149,6 +149,17 @@ class _Point:
     def finished(self) -> bool:
         return self.status in ("done", "limit")
 
+    @property
+    def missing_blocks(self) -> float:
+        """Blocks that this point is expected to need still."""
+        if self.finished:
+            return 0
+        most = self.max_blocks - self.blocks
+        if not self.block_errors:
+            return most
+        missing = self.target_block_errors - self.block_errors
+        return min(most, missing * self.blocks / self.block_errors)
+
     def tasks(self) -> Iterator[_Task]:
         """The chunks that this point is expected to need, in order."""
         blocks = self.blocks
@@ -286,10 +297,15 @@ def run(
         results = Results.load(name, directory)
     parameters = dict(parameters or {})
     if results.rows and results.about.get("parameters", {}) != parameters:
+        theirs = results.about.get("parameters", {})
+        other = [
+            f"{key} {theirs.get(key)!r}, not {parameters.get(key)!r}"
+            for key in dict.fromkeys([*theirs, *parameters])
+            if theirs.get(key) != parameters.get(key)
+        ]
         raise ValueError(
-            f"{name} holds counts of another experiment: its parameters are "
-            f"{results.about.get('parameters', {})}, asked for {parameters}; "
-            "choose another name or remove the files"
+            f"{name} holds counts of another experiment, with {'; '.join(other)}: "
+            "choose another name or another folder, or remove the files"
         )
     settings = {
         "seed": seed,

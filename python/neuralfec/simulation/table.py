@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..app import duration
 from .results import Estimate, Results
 
 if TYPE_CHECKING:
@@ -20,14 +21,16 @@ def table(results: Results, status: Mapping[float, str] | None = None) -> "Table
 
     status: a word for each SNR.
     """
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     status = status or {}
-    drawn = Table(title=results.name, title_justify="left")
+    drawn = Table(title=results.name, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     named = any(results.schemes)
     for heading in ("SNR dB", "scheme", "blocks", "errors", "BLER", "95 %", "BER", "95 %"):
         if named or heading != "scheme":
-            drawn.add_column(heading, justify="left" if heading == "scheme" else "right")
+            text = heading == "scheme"
+            drawn.add_column(heading, justify="left" if text else "right", no_wrap=not text)
     if status:
         drawn.add_column("status")
     measured = {snr for _, snr, _ in results.rows}
@@ -52,14 +55,20 @@ def table(results: Results, status: Mapping[float, str] | None = None) -> "Table
 
 
 def _cells(rate: Estimate) -> tuple[str, str]:
-    return f"{rate.value:.3g}", f"{rate.low:.2g} - {rate.high:.2g}"
+    return f"{rate.value:.3g}", f"{rate.low:.2g} to {rate.high:.2g}"
 
 
 @contextmanager
 def live_table(results: Results, points: list, quiet: bool | None) -> Iterator[Callable[[], None]]:
-    """A function that redraws the table on the terminal; without one it does nothing."""
-    if quiet or (quiet is None and not sys.stderr.isatty()):
+    """A function that redraws the table on the terminal; elsewhere it prints a line now and then.
+
+    points: `_Point` objects of the engine. quiet: show nothing.
+    """
+    if quiet:
         yield lambda: None
+        return
+    if quiet is None and not sys.stderr.isatty():
+        yield _lines(results, points)
         return
     from rich.console import Console
     from rich.live import Live
@@ -70,11 +79,45 @@ def live_table(results: Results, points: list, quiet: bool | None) -> Iterator[C
         elapsed = time.monotonic() - start
         drawn = table(results, {point.snr_db: point.status for point in points})
         speed = (_blocks(results) - before) / max(elapsed, 1e-9)
-        drawn.caption = f"{elapsed:.0f} s, {speed:.0f} blocks/s"
+        drawn.caption = f"{elapsed:.0f} s, {speed:.0f} blocks/s{_left(points, speed)}"
         return drawn
 
     with Live(draw(), console=Console(stderr=True), refresh_per_second=4) as live:
         yield lambda: live.update(draw())
+
+
+def _lines(results: Results, points: list) -> Callable[[], None]:
+    """A function that prints how far the simulation is, at most every ten seconds."""
+    start, before = time.monotonic(), _blocks(results)
+    shown = start
+
+    def line() -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < 10:
+            return
+        shown = now
+        speed = (_blocks(results) - before) / (now - start)
+        done = sum(point.finished for point in points)
+        running = next((point for point in points if point.status == "running"), None)
+        where = ""
+        if running:
+            where = f", {running.block_errors} errors in {running.blocks} at {running.snr_db:g} dB"
+        print(
+            f"{results.name}: {done} of {len(points)} points{where}, "
+            f"{speed:.0f} blocks/s{_left(points, speed)}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return line
+
+
+def _left(points: list, speed: float) -> str:
+    """How long the points that are not finished are expected to take."""
+    if speed <= 0:
+        return ""
+    return f", about {duration(sum(point.missing_blocks for point in points) / speed)} left"
 
 
 def _blocks(results: Results) -> float:
