@@ -33,7 +33,7 @@ def parser() -> app.Parser:
     made.add_argument("--code", default="wifi-648", help=", ".join(codes.specs()))
     made.add_argument("--decoder", default="bp:50", help=", ".join(decoders.specs()))
     add_options(made, errors=300, blocks=200_000)
-    made.add_argument("--name", help="of the counts; made from code, decoder and the like if absent")
+    made.add_argument("--name", help="of the counts; made from the options if absent")
     made.add_argument("--picture", type=app.OutputFile, help="PNG, PDF or SVG to draw")
     return made
 

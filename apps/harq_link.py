@@ -59,9 +59,13 @@ def draw(curves: dict[str, list[tuple[float, float]]], llrs: int, path: str) -> 
 
 
 def parser() -> app.Parser:
-    made = app.parser(__doc__, "neuralfec curves harq --snr 16:18:1 --blocks 200 --picture harq.png")
+    made = app.parser(
+        __doc__, "neuralfec curves harq --snr 16:18:1 --blocks 200 --picture harq.png"
+    )
     made.add_argument(
-        "--snr", default="12:20:1", help="Es/N0 in dB of each transmission: a list or FROM:TO[:STEP]"
+        "--snr",
+        default="12:20:1",
+        help="Es/N0 in dB of each transmission: a list or range",
     )
     made.add_argument("--code", default="wifi-648", help=", ".join(codes.specs()))
     made.add_argument("--decoder", default="bp:50", help=", ".join(decoders.specs()))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures 1, 3, 4, 5 and 6 of the LLR quantization papers, and one with interference.
+"""Draw figures 1, 3, 4, 5 and 6 of the LLR quantization papers, and one with interference.
 
     4   BLER of LDPC (648, 324), 256-QAM, i.i.d. Rayleigh fading
     5   the same over extended typical urban fading, models not trained for it
@@ -8,9 +8,13 @@
     published   figure 4 of the published autoencoder, trained here
     interference   64-QAM with a known interferer
 
-Curves are drawn from the counts in results/; --run adds counts first. Figures 1 (densities of
-soft bits at 18 dB) and 3 (the published latent and its codebook) are made on the spot.
+Curves are drawn from stored counts; --run adds counts first, and --results results takes those
+that come with the project's source. Figures 1 (densities of soft bits at 18 dB) and 3 (the
+published latent and its codebook) are made on the spot, and need torch.
 """
+
+if __name__ == "__main__":
+    import _start  # noqa: F401
 
 import argparse
 import sys
@@ -18,9 +22,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from gnuradio.neuralfec import models, simulation
+from gnuradio.neuralfec import app, models, simulation
 from gnuradio.neuralfec.quantization.link import StorageLink
 from gnuradio.neuralfec.quantization.quantizer import encode
+from gnuradio.neuralfec.simulation.options import add_options, simulate
 from matplotlib.figure import Figure
 
 OURS = (
@@ -66,7 +71,7 @@ CURVES = {
 }
 
 
-def densities(path: Path) -> None:
+def densities(path: str) -> None:
     """Figure 1: empirical densities of the first four soft bits."""
     # Needs torch, which the curves do not.
     from gnuradio.neuralfec.quantization.data import LlrSource
@@ -80,7 +85,7 @@ def densities(path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def latents(path: Path, model: str) -> None:
+def latents(path: str, model: str) -> None:
     """Figure 3: histograms of the published latent and its levels."""
     from gnuradio.neuralfec.quantization.data import LlrSource
 
@@ -105,18 +110,19 @@ def curves(
 ) -> simulation.Results:
     """Counts as they are stored, with --run after more were added."""
     if not args.run:
-        return simulation.Results.load(result, args.results)
+        try:
+            return simulation.Results.load(result, args.results)
+        except FileNotFoundError:
+            raise ValueError(
+                f"there are no counts {result} in {args.results}: --run makes counts"
+            ) from None
     if args.schemes:
         link = replace(link, schemes=tuple(args.schemes.split(",")))
-    return simulation.run(
+    return simulate(
+        args,
         link,
         simulation.parse_snr(args.snr or snr),
         name=result,
-        target_block_errors=args.errors,
-        max_blocks=args.blocks,
-        seed=args.seed,
-        workers=args.workers,
-        directory=args.results,
         parameters=link.parameters(),
     )
 
@@ -134,44 +140,48 @@ def print_losses(results: simulation.Results, target: float) -> None:
         )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> app.Parser:
+    made = app.parser(
+        __doc__,
+        "neuralfec curves quantization --figure 4 --run --snr 18.5:19:0.5 --blocks 1000 "
+        "--schemes exact,qam256-15bit --output figures",
     )
     choices = ["1", "3", *CURVES]
-    parser.add_argument("--figure", choices=choices, action="append", help="default: all")
-    parser.add_argument("--latent", default="qam256-paper-15bit", help="model of figure 3")
-    parser.add_argument("--run", action="store_true", help="add counts before drawing")
-    parser.add_argument("--snr", help='dB, "18:19:0.25"; default: the published range')
-    parser.add_argument("--schemes", help="in place of the figure's, comma-separated")
-    parser.add_argument("--blocks", type=int, default=30_000, help="codewords a point")
-    parser.add_argument("--errors", type=int, default=10**9, help="block errors that end a point")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--results", default="results", help="folder of the counts")
-    parser.add_argument("--target", type=float, default=1e-2, help="BLER of the losses printed")
-    parser.add_argument("--output", type=Path, default=Path("."), help="folder of the pictures")
-    args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
-    for name in args.figure or choices:
-        path = args.output / f"llr-quantization-figure-{name}.png"
-        if name in ("1", "3"):
-            try:
-                densities(path) if name == "1" else latents(path, args.latent)
-            except (FileNotFoundError, ValueError) as error:
-                print(f"llr_quantization: {error}", file=sys.stderr)
-                return 1
-            print(path)
-            continue
-        try:
-            results = curves(args, *CURVES[name])
-        except (FileNotFoundError, ValueError) as error:
-            print(f"llr_quantization: {error}; --run makes counts", file=sys.stderr)
-            return 1
-        simulation.figure([results], path, snr_label="Es/N0 (dB)")
-        print(path)
-        print_losses(results, args.target)
-    return 0
+    made.add_argument("--figure", choices=choices, action="append", help="which one; all if absent")
+    made.add_argument("--latent", default="qam256-paper-15bit", help="model of figure 3")
+    made.add_argument("--run", action="store_true", help="add counts before drawing")
+    made.add_argument("--snr", help='dB, "18:19:0.25"; the published range if absent')
+    made.add_argument("--schemes", help="in place of the figure's, comma-separated")
+    add_options(made, errors=10**9, blocks=30_000, seed=1)
+    made.add_argument("--target", type=float, default=1e-2, help="BLER of the losses printed")
+    made.add_argument(
+        "--output",
+        type=app.OutputFolder,
+        default=app.OutputFolder("."),
+        help="folder of the figures",
+    )
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    for figure in args.figure or ["1", "3", *CURVES]:
+        name = f"llr-quantization-figure-{figure}.png"
+        if figure in CURVES:
+            results = curves(args, *CURVES[figure])
+        with args.output.file(name) as path:
+            if figure == "1":
+                densities(path)
+            elif figure == "3":
+                latents(path, args.latent)
+            else:
+                simulation.figure([results], path, snr_label="Es/N0 (dB)")
+        print(Path(args.output, name))
+        if figure in CURVES:
+            print_losses(results, args.target)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return app.main(parser(), run, argv)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Curves of Viterbi, BCJR and the recurrent decoder: simulate, show, draw.
+"""Count error rates of Viterbi, BCJR and the recurrent decoder, show and draw them.
 
-    apps/sequence_decoding.py simulate awgn          # adds to results/sequence-awgn.csv
-    apps/sequence_decoding.py table awgn
-    apps/sequence_decoding.py draw --output figures  # all figures from what is stored
-
-SNR is 1 / sigma^2 of a real symbol of +-1, which is Eb/N0 at rate 1/2.
+`simulate` adds to the stored counts sequence-EXPERIMENT, `table` shows what is stored, `draw` makes
+the figures. --results results takes the counts that come with the project's source. SNR is
+1 / sigma^2 of a real symbol of +-1, which is Eb/N0 at rate 1/2.
 """
+
+if __name__ == "__main__":
+    import _start  # noqa: F401
 
 import argparse
 import json
@@ -16,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from gnuradio.neuralfec import _kernels, codes, decoders, simulation
+from gnuradio.neuralfec import _kernels, app, codes, decoders, simulation
 from gnuradio.neuralfec.phy.impulsive import Pulses, StudentT, gaussian_llrs
 from gnuradio.neuralfec.sequence.decoder import RnnDecoder
 from gnuradio.neuralfec.simulation.figure import draw as draw_error_rates
+from gnuradio.neuralfec.simulation.options import add_options, simulate
 from matplotlib.figure import Figure
 
 CHANNELS = {"pulses": Pulses(), "student-t": StudentT()}
@@ -214,17 +216,15 @@ class Link:
         return gaussian_llrs(y, noise_var)
 
 
-def simulate(name: str, args: argparse.Namespace) -> simulation.Results:
+def count(name: str, args: argparse.Namespace) -> simulation.Results:
     experiment = EXPERIMENTS[name]
-    return simulation.run(
+    return simulate(
+        args,
         Link(experiment),
         simulation.parse_snr(args.snr or experiment.snr_db),
         name=f"sequence-{name}",
-        target_block_errors=args.errors,
-        max_blocks=max(1, round(args.scale * experiment.max_bits / experiment.frame)),
+        blocks=args.blocks or max(1, experiment.max_bits // experiment.frame),
         chunk_blocks=max(1, experiment.chunk_bits // experiment.frame),
-        workers=args.workers,
-        directory=args.results,
         parameters={
             "code": experiment.code,
             "channel": repr(CHANNELS.get(experiment.channel, "awgn")),
@@ -240,32 +240,34 @@ def stored(name: str, args: argparse.Namespace) -> simulation.Results | None:
         return None
 
 
-def draw(args: argparse.Namespace) -> None:
-    folder = Path(args.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, experiment in EXPERIMENTS.items():
-        if results := stored(name, args):
-            if name == "overlap":
-                save(draw_overlap(results), folder / "sequence-overlap.png")
-            elif not name.startswith("length-"):
-                save(draw_rates(results, experiment), folder / f"sequence-{name}.png")
+def draw(names: list[str], args: argparse.Namespace) -> None:
+    """Draw the figures of the experiments that are stored."""
+    found = {name: results for name in names if (results := stored(name, args))}
+    if not found:
+        raise ValueError(
+            f"there are no counts of {app.shortened(names, 3)} in {args.results}: simulate first"
+        )
+    for name, results in found.items():
+        if name == "overlap":
+            save(draw_overlap(results), args.output, "sequence-overlap.png")
+        elif not name.startswith("length-"):
+            save(draw_rates(results, EXPERIMENTS[name]), args.output, f"sequence-{name}.png")
     lengths = {
-        k: results
-        for k in LENGTHS
-        if (results := stored("awgn" if k == 100 else f"length-{k}", args))
+        k: found[name] for k in LENGTHS if (name := "awgn" if k == 100 else f"length-{k}") in found
     }
-    if lengths:
-        save(draw_lengths(lengths), folder / "sequence-length.png")
+    if any(name.startswith("length-") for name in found):
+        save(draw_lengths(lengths), args.output, "sequence-length.png")
     speed = Path(args.results) / "sequence-speed.json"
-    if speed.exists():
+    if speed.exists() and not args.experiment:
         measured = json.loads(speed.read_text())
-        save(draw_speed(measured), folder / "sequence-speed.png")
-        save(draw_latency(measured), folder / "sequence-latency.png")
+        save(draw_speed(measured), args.output, "sequence-speed.png")
+        save(draw_latency(measured), args.output, "sequence-latency.png")
 
 
-def save(figure: Figure, file: Path) -> None:
-    figure.savefig(file, dpi=100)
-    print(file)
+def save(figure: Figure, folder: app.OutputFolder, name: str) -> None:
+    with folder.file(name) as path:
+        figure.savefig(path, dpi=100)
+    print(Path(folder, name))
 
 
 def draw_rates(results: simulation.Results, experiment: Experiment) -> Figure:
@@ -445,35 +447,53 @@ def ratios(results: simulation.Results) -> None:
             print(f"{snr:6g} dB  {scheme:30} {';  '.join(words)}")
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> app.Parser:
+    made = app.parser(
+        __doc__,
+        "neuralfec curves sequence simulate awgn --snr 2,4 --errors 100 --blocks 1000",
+        "neuralfec curves sequence table awgn",
+        "neuralfec curves sequence draw awgn --output figures",
     )
-    parser.add_argument("action", choices=("simulate", "table", "draw"))
-    parser.add_argument("experiment", nargs="*", help=f"of {', '.join(EXPERIMENTS)}; default all")
-    parser.add_argument("--snr", help="in dB: 0:6, 2,4; default: the experiment's")
-    parser.add_argument("--errors", type=int, default=4000, help="block errors that end a point")
-    parser.add_argument("--scale", type=float, default=1, help="times the most bits of a point")
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--results", default="results", help="folder of the counts")
-    parser.add_argument("--output", default="figures", help="folder of the figures")
-    args = parser.parse_args(argv)
-    unknown = set(args.experiment) - EXPERIMENTS.keys()
-    if unknown:
-        parser.error(f"expected experiments of {', '.join(EXPERIMENTS)}, got {unknown.pop()!r}")
+    made.add_argument(
+        "action", choices=("simulate", "table", "draw"), help="add counts, show them, draw them"
+    )
+    made.add_argument(
+        "experiment", nargs="*", metavar="EXPERIMENT", help=f"all, or of {', '.join(EXPERIMENTS)}"
+    )
+    made.add_argument("--snr", help="in dB: 0:6, 2,4; the experiment's if absent")
+    add_options(made, errors=4000, blocks=None)
+    made.add_argument(
+        "--output",
+        type=app.OutputFolder,
+        default=app.OutputFolder("figures"),
+        help="folder of the figures",
+    )
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    for name in args.experiment:
+        if name not in EXPERIMENTS:
+            raise ValueError(f"expected experiments of {', '.join(EXPERIMENTS)}, got {name!r}")
     names = args.experiment or list(EXPERIMENTS)
-    try:
-        if args.action == "draw":
-            draw(args)
-        for name in names if args.action != "draw" else ():
-            results = simulate(name, args) if args.action == "simulate" else stored(name, args)
-            if results:
-                print(name)
-                ratios(results)
-    except ValueError as error:
-        print(f"sequence_decoding: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if args.action == "draw":
+        draw(names, args)
+        return
+    found = False
+    for name in names:
+        results = count(name, args) if args.action == "simulate" else stored(name, args)
+        if results:
+            found = True
+            print(name)
+            ratios(results)
+    if not found:
+        raise ValueError(
+            f"there are no counts of {app.shortened(names, 3)} in {args.results}: simulate first"
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    return app.main(parser(), run, argv)
 
 
 if __name__ == "__main__":

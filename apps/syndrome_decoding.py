@@ -1,25 +1,26 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Error rates of decoders on one and the same bit-interleaved channel, as stored counts.
+"""Count error rates of decoders on one and the same bit-interleaved channel.
 
 Random interleaver per frame, Gray mapping, Gaussian noise, exact LLRs; Eb/N0 in dB of the
-message's bits. All decoders see the same LLRs. What each loses to the first one is printed
-in dB where the points span it. Running again adds to the counts; --figure draws what is there.
-
-    apps/syndrome_decoding.py --code polar-nr:64,32 --constellation qam16 --eb-n0 3:7 \\
-        --decoders "osd:2 osd:1 sc syndrome syndrome-osd:1" --ml-bound
+message's bits. All decoders see the same LLRs. What each loses to the first one is printed in dB
+where the points span it. Counts are stored by name and add up from run to run.
 """
+
+if __name__ == "__main__":
+    import _start  # noqa: F401
 
 import argparse
 import contextlib
 import itertools
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
-from gnuradio.neuralfec import codes, decoders, simulation
+from gnuradio.neuralfec import app, codes, decoders, simulation
 from gnuradio.neuralfec.decoders import ordered_statistics
+from gnuradio.neuralfec.phy.constellation import NAMES
+from gnuradio.neuralfec.simulation.options import add_options, result_name, simulate
 
 
 class Link:
@@ -27,12 +28,16 @@ class Link:
     only words that are likelier than the one sent count as errors."""
 
     def __init__(self, code: str, constellation: str, specs: list[str], bound: bool) -> None:
+        self.setting = code, constellation, specs, bound
         self.code = codes.code(code)
         self.constellation = constellation
         self.decoders = {spec: decoders.decoder(spec, self.code) for spec in specs}
         self.bound = bound
         self.seconds = dict.fromkeys(specs, 0.0)
         self.frames = 0
+
+    def __reduce__(self) -> tuple:
+        return Link, self.setting
 
     def __call__(self, rng: np.random.Generator, eb_n0_db: float, blocks: int) -> dict:
         # Needs torch, which figures of stored counts do not.
@@ -54,50 +59,53 @@ class Link:
         return simulation.count_errors(sent, decided)
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> app.Parser:
+    made = app.parser(
+        __doc__,
+        "neuralfec curves syndrome --eb-n0 4,5 --decoders 'osd:2 sc syndrome' --errors 50",
     )
-    parser.add_argument("--code", default="polar-nr:64,32", help=", ".join(codes.specs()))
-    parser.add_argument("--constellation", default="qam16")
-    parser.add_argument("--eb-n0", default="3:7", help="FROM:TO[:STEP] or a list, in dB")
-    parser.add_argument(
+    made.add_argument("--code", default="polar-nr:64,32", help=", ".join(codes.specs()))
+    made.add_argument("--constellation", default="qam16", help=", ".join([*NAMES, "file:PATH"]))
+    made.add_argument("--eb-n0", default="3:7", help="FROM:TO[:STEP] or a list, in dB")
+    made.add_argument(
         "--decoders",
         default="osd:2 osd:1 sc scl:8 syndrome syndrome-osd:1",
         help="specs, blank-separated: " + ", ".join(decoders.specs()),
     )
-    parser.add_argument("--ml-bound", action="store_true", help="by the first decoder")
-    parser.add_argument("--errors", type=int, default=100, help="block errors of each wanted")
-    parser.add_argument("--max-blocks", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--name", help="of the files in --directory")
-    parser.add_argument("--directory", default="results")
-    parser.add_argument("--figure", type=Path, help="PNG, PDF or SVG of the bit error rates")
-    arguments = parser.parse_args(argv)
-    default = f"syndrome-{arguments.code}-{arguments.constellation}"
-    name = arguments.name or default.replace(":", "-").replace(",", "-")
-    try:
-        specs = arguments.decoders.split()
-        link = Link(arguments.code, arguments.constellation, specs, arguments.ml_bound)
-        results = simulation.run(
-            link,
-            simulation.parse_snr(arguments.eb_n0),
-            name=name,
-            target_block_errors=arguments.errors,
-            max_blocks=arguments.max_blocks,
-            seed=arguments.seed,
-            directory=arguments.directory,
-            parameters={
-                "code": arguments.code,
-                "constellation": arguments.constellation,
-                "decoders": specs,
-                "ml_bound": arguments.ml_bound,
-                "snr": "Eb/N0",
-            },
-        )
-    except (ValueError, OSError) as error:
-        print(f"syndrome_decoding: {error}", file=sys.stderr)
-        return 1
+    made.add_argument(
+        "--ml-bound",
+        action="store_true",
+        help="also bound maximum likelihood's errors, by the first decoder",
+    )
+    add_options(made, errors=100, blocks=20_000)
+    made.add_argument("--name", help="of the counts; made from the options if absent")
+    made.add_argument(
+        "--picture", type=app.OutputFile, help="PNG, PDF or SVG of the bit error rates"
+    )
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.picture:
+        app.check_picture(args.picture)
+    specs = args.decoders.split()
+    if not specs:
+        raise ValueError(f"--decoders: expected some of {', '.join(decoders.specs())}, got none")
+    link = Link(args.code, args.constellation, specs, args.ml_bound)
+    bound = ["ml-bound"] * args.ml_bound
+    results = simulate(
+        args,
+        link,
+        simulation.parse_snr(args.eb_n0),
+        name=args.name or result_name("syndrome", args.code, args.constellation, *specs, *bound),
+        parameters={
+            "code": args.code,
+            "constellation": args.constellation,
+            "decoders": specs,
+            "ml_bound": args.ml_bound,
+            "snr": "Eb/N0",
+        },
+    )
     for scheme in results.schemes:
         for snr in results.snr_db(scheme):
             bler, ber = results.rate(snr, scheme, "bler"), results.rate(snr, scheme, "ber")
@@ -118,15 +126,15 @@ def main(argv: list[str] | None = None) -> int:
     if link.frames:
         for spec, seconds in link.seconds.items():
             print(f"{spec:16} {link.frames / max(seconds, 1e-9):10.0f} words/s, one thread")
-    if arguments.figure:
+    if args.picture:
+        title = f"{args.code}, {args.constellation}"
         simulation.figure(
-            [results],
-            arguments.figure,
-            metric="ber",
-            title=f"{arguments.code}, {arguments.constellation}",
-            snr_label="Eb/N0 (dB)",
+            [results], args.picture.path, metric="ber", title=title, snr_label="Eb/N0 (dB)"
         )
-    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return app.main(parser(), run, argv)
 
 
 if __name__ == "__main__":

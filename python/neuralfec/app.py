@@ -204,10 +204,16 @@ class OutputFolder(str):
         if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
             raise ValueError(f"{self}: cannot be written to: Permission denied in {path}")
 
-    def file(self, name: str) -> Path:
-        """Return the path of a file in the folder, which is made where it is missing."""
+    @contextlib.contextmanager
+    def file(self, name: str) -> Iterator[str]:
+        """Give the path to write a file of the folder at; it gets its name when that is done."""
         Path(self).mkdir(parents=True, exist_ok=True)
-        return Path(self, name)
+        output = OutputFile(os.path.join(self, name))
+        try:
+            yield output.path
+            output.keep()
+        finally:
+            output.discard()
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):

@@ -95,9 +95,8 @@ def test_bad_arguments(tmp_path, data, arguments, message):
 
 
 def test_curves_add_up_and_are_drawn(tmp_path):
-    (tmp_path / "results").mkdir()
-    settings = ("--snr", "17", "--errors", "20", "--name", "small", "--constellation", "qam16")
-    settings += ("--channel", "awgn", "--snr", "5")
+    settings = "--results results --errors 20 --name small --constellation qam16".split()
+    settings += "--channel awgn --snr 5".split()
     run = app("bicm_curves", *settings, "--picture", "small.png", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "small.png").stat().st_size > 5_000
@@ -108,4 +107,4 @@ def test_curves_add_up_and_are_drawn(tmp_path):
     run = app("bicm_curves", *settings, "--decoder", "bp:5", cwd=tmp_path)
     assert run.returncode == 2 and "another experiment" in run.stderr
     run = app("bicm_curves", "--constellation", "qam1024", cwd=tmp_path)
-    assert run.returncode == 2 and "not whole symbols" in run.stderr
+    assert run.returncode == 2 and "whole symbols of 10 bits" in run.stderr

@@ -101,16 +101,16 @@ def test_figures(tmp_path):
     assert (tmp_path / "llr-quantization-figure-1.png").stat().st_size > 10_000
     assert (tmp_path / "llr-quantization-rayleigh-ldpc.csv").exists()
     ran = app("llr_quantization", "--figure", "5", "--results", tmp_path, "--output", tmp_path)
-    assert ran.returncode == 1 and "--run makes counts" in ran.stderr
+    assert ran.returncode == 2 and "--run makes counts" in ran.stderr
 
 
 def test_harq(tmp_path):
     picture = tmp_path / "harq.png"
-    arguments = ["--snr", "18", "--blocks", "40", "--results", tmp_path, "--plot", picture]
+    arguments = ["--snr", "18", "--blocks", "40", "--results", tmp_path, "--picture", picture]
     ran = app("harq_link", *arguments)
     assert ran.returncode == 0, ran.stderr
     # 81 symbols of 15 bits against 648 floats.
     assert "20736" in ran.stdout and "1215" in ran.stdout
     assert picture.stat().st_size > 10_000
     ran = app("harq_link", "--transmissions", "0")
-    assert ran.returncode == 1 and "at least 1 transmission" in ran.stderr
+    assert ran.returncode == 2 and "at least 1 transmission" in ran.stderr

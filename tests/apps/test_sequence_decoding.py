@@ -21,14 +21,16 @@ def app():
 def test_simulate_table_and_draw(app, tmp_path, capsys):
     folders = ["--results", str(tmp_path), "--output", str(tmp_path / "figures")]
     for experiment in ("awgn", "length-1000"):
-        command = ["simulate", experiment, "--snr", "2", "--errors", "50", "--scale", "0.002"]
+        command = ["simulate", experiment, "--snr", "2", "--errors", "50", "--blocks", "120"]
         assert app.main([*command, *folders]) == 0
     assert "rnn" in capsys.readouterr().out
     assert app.main(["draw", *folders]) == 0
     drawn = {file.name for file in (tmp_path / "figures").iterdir()}
     assert drawn == {"sequence-awgn.png", "sequence-length.png"}
-    with pytest.raises(SystemExit):
-        app.main(["simulate", "nothing"])
+    assert app.main(["simulate", "nothing"]) == 2
+    for action in ("table", "draw"):
+        assert app.main([action, "pulses", *folders]) == 2
+        assert "simulate first" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("channel", [Pulses(), Pulses(0.2, 1, 4.0), StudentT(), StudentT(5.0)])

@@ -21,8 +21,8 @@ def test_counts_table_and_figure(tmp_path):
     figure = tmp_path / "curves.png"
     arguments = [
         *("--code", "polar-nr:16,8", "--constellation", "psk8", "--eb-n0", "2,4"),
-        *("--decoders", "osd:2 sc", "--ml-bound", "--errors", 20, "--max-blocks", 2000),
-        *("--directory", tmp_path, "--figure", figure),
+        *("--decoders", "osd:2 sc", "--ml-bound", "--errors", 20, "--blocks", 2000),
+        *("--results", tmp_path, "--picture", figure),
     ]
     done = app("syndrome_decoding.py", *arguments)
     assert done.returncode == 0, done.stderr
@@ -38,8 +38,8 @@ def test_counts_table_and_figure(tmp_path):
         errors = [int(rows[s, snr]["block_errors"]) for s in ("ml-bound", "osd:2", "sc")]
         assert errors == sorted(errors) and errors[2] >= 20
     assert "words/s" in done.stdout
-    failed = app("syndrome_decoding.py", "--decoders", "osd:9", "--directory", tmp_path)
-    assert failed.returncode == 1 and "osd" in failed.stderr
+    failed = app("syndrome_decoding.py", "--decoders", "osd:9", "--results", tmp_path)
+    assert failed.returncode == 2 and "osd" in failed.stderr
 
 
 @pytest.mark.parametrize("spec", ["polar-nr:64,32", "polar-rptu:128,64"])

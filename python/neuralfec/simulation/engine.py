@@ -214,7 +214,11 @@ def _executor(
         yield 1, lambda tasks: [task.run(link) for task in tasks]
         return
     import joblib
-    from joblib.externals import cloudpickle
+
+    try:
+        from joblib.externals import cloudpickle
+    except ImportError:  # Newer ones do not bring their own.
+        import cloudpickle
 
     pickled = cloudpickle.dumps(link)
     options = {}

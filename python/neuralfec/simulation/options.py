@@ -32,16 +32,17 @@ def result_name(*parts: str) -> str:
     return re.sub(r"[^\w.]+", "-", "-".join(parts)).strip("-")
 
 
-def add_options(made: argparse.ArgumentParser, *, errors: int, blocks: int, seed: int = 0) -> None:
+def add_options(
+    made: argparse.ArgumentParser, *, errors: int, blocks: int | None, seed: int = 0
+) -> None:
     """Add --errors, --blocks, --seed, --workers, --cluster, --results and --quiet.
 
     errors, blocks, seed : their defaults
     """
     made.add_argument("--errors", type=int, default=errors, help="block errors that end a point")
-    made.add_argument("--blocks", type=int, default=blocks, help="most blocks of a point")
-    made.add_argument(
-        "--seed", type=int, default=seed, help="another seed adds independent counts"
-    )
+    more = "" if blocks else "; the experiment's if absent"
+    made.add_argument("--blocks", type=int, default=blocks, help=f"most blocks of a point{more}")
+    made.add_argument("--seed", type=int, default=seed, help="another seed adds independent counts")
     made.add_argument(
         "--workers", type=int, default=1, help="processes on this machine; -1 for one a core"
     )

@@ -25,12 +25,20 @@ def table(results: Results, status: Mapping[float, str] | None = None) -> "Table
     from rich.table import Table
 
     status = status or {}
-    drawn = Table(title=results.name, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    drawn = Table(
+        title=results.name,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+    )
     named = any(results.schemes)
     for heading in ("SNR dB", "scheme", "blocks", "errors", "BLER", "95 %", "BER", "95 %"):
         if named or heading != "scheme":
             text = heading == "scheme"
-            drawn.add_column(heading, justify="left" if text else "right", no_wrap=not text)
+            drawn.add_column(
+                heading, justify="left" if text else "right", no_wrap=not text, overflow="fold"
+            )
     if status:
         drawn.add_column("status")
     measured = {snr for _, snr, _ in results.rows}
