@@ -21,6 +21,8 @@ def command() -> str:
         start = ["python", "-m", spec.name.removesuffix(".__main__")]
     else:
         script = Path(sys.argv[0] or "python")
+        if sys.argv[0].startswith("neuralfec "):
+            return shlex.join([*sys.argv[0].split(), *sys.argv[1:]])
         if script.is_absolute():
             here = script.is_relative_to(Path.cwd())
             script = script.relative_to(Path.cwd()) if here else Path(script.name)

@@ -21,14 +21,13 @@ def table(results: Results, status: Mapping[float, str] | None = None) -> "Table
 
     status: a word for each SNR.
     """
-    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     status = status or {}
     drawn = Table(
         title=results.name,
         title_justify="left",
-        box=SIMPLE_HEAD,
+        box=None,
         padding=(0, 1, 0, 0),
         show_edge=False,
     )

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""List models, show what a model's card says, or export a model for other programs.
+
+A model is a shipped name, such as quantization/qam256-15bit, or a file *.pt. Export writes ONNX
+(file.onnx, which needs torch and onnx) or NumPy arrays (file.npz).
+"""
+
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
+import argparse
+import os
+import sys
+
+from gnuradio.neuralfec import app, models
+
+
+def parser() -> app.Parser:
+    made = app.parser(
+        __doc__,
+        "neuralfec models list",
+        "neuralfec models show quantization/qam256-15bit",
+        "neuralfec models export quantization/qam256-15bit arrays.npz",
+    )
+    made.add_argument("action", choices=("list", "show", "export"), help="what to do")
+    made.add_argument("model", nargs="?", help="shipped name or file; of list, a system")
+    made.add_argument("output", nargs="?", type=app.OutputFile, help="*.onnx or *.npz")
+    made.add_argument("--method", default="forward", help="of the card's methods, for ONNX")
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.action == "list":
+        for name, card in models.list(args.model).items():
+            about = getattr(card, "description", "") or ""
+            print(f"{name:40} {about}".rstrip())
+        return
+    if args.model is None:
+        raise ValueError(f"{args.action}: expected a model; neuralfec models list names them")
+    if args.action == "show":
+        print(models.show(args.model))
+        return
+    if args.output is None or os.path.splitext(args.output)[1] not in (".onnx", ".npz"):
+        raise ValueError(f"export: expected a file *.onnx or *.npz to write, got {args.output}")
+    models.export(args.model, args.output.path, method=args.method)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return app.main(parser(), run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

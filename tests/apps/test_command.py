@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command `neuralfec`: every program by its name."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from gnuradio.neuralfec import command
+
+ROOT = Path(__file__).parents[2]
+COMMAND = Path(sys.prefix, "bin", "neuralfec")
+
+
+def neuralfec(*words, cwd=None):
+    # No PATH of a virtual environment: the command knows its Python.
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(cwd or "/nowhere")}
+    return subprocess.run(
+        [COMMAND, *words], capture_output=True, text=True, cwd=cwd, env=environment
+    )
+
+
+def test_every_program_is_a_subcommand():
+    files = {path.name for path in (ROOT / "apps").glob("[!_]*.py")}
+    assert {path.name for path in command.programs().values()} >= files
+    listed = neuralfec()
+    assert listed.returncode == 0
+    for name in command.programs():
+        assert f"  {name} " in listed.stdout
+
+
+def test_names_that_are_none(tmp_path):
+    done = neuralfec("dmap", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "demap" in done.stderr
+    assert "curves bicm" in neuralfec("curves", cwd=tmp_path).stdout
+    assert neuralfec("--version", cwd=tmp_path).stdout.startswith("gr-neuralfec ")
+
+
+def test_a_file_through_the_programs(tmp_path):
+    data = bytes(range(256)) * 10
+    (tmp_path / "file").write_bytes(data)
+    # What the README shows, with a channel that leaves no error.
+    for words in (
+        "encode --code wifi-648 --packed file code.u8",
+        "map --constellation qam16 --channel awgn --noise-var 0.02 --csi h.c64 code.u8 y.c64",
+        "demap --constellation qam16 --noise-var 0.02 --csi h.c64 y.c64 llrs.f32",
+        "decode --code wifi-648 --decoder bp:50 --packed llrs.f32 copy",
+    ):
+        done = neuralfec(*words.split(), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "copy").read_bytes()[: len(data)] == data
+
+
+@pytest.mark.parametrize("name", ["codes", "decoders", "constellations", "models list"])
+def test_lists(tmp_path, name):
+    done = neuralfec(*name.split(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 5
+
+
+def test_one_code_constellation_and_model(tmp_path):
+    told = neuralfec("codes", "polar-nr:64,32", cwd=tmp_path).stdout
+    assert "64 code bits, 32 message bits, rate 0.5" in told and "osd:ORDER" in told
+    points = neuralfec("constellations", "psk8", cwd=tmp_path).stdout
+    (tmp_path / "points").write_text(points)
+    again = neuralfec("constellations", "file:points", cwd=tmp_path)
+    assert again.stdout == points, again.stderr
+    assert "system: quantization" in neuralfec("models", "show", "quantization/qam256-15bit").stdout
+    done = neuralfec("models", "export", "quantization/qam256-15bit", "a.npz", cwd=tmp_path)
+    assert done.returncode == 0 and (tmp_path / "a.npz").stat().st_size > 1000, done.stderr
+
+
+def test_training_by_its_system(tmp_path):
+    pytest.importorskip("torch")
+    words = "train syndrome mine.pt --code polar-nr:16,8 --steps 2 --batch 4"
+    done = neuralfec(*words.split(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mine.pt").exists()
+    card = neuralfec("models", "show", str(tmp_path / "mine.pt")).stdout
+    assert words.removesuffix(" --batch 4") in card
