@@ -9,13 +9,13 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "python" / "neuralfec"
 
 # The first floor above the systems, which may ask for decoders by name.
-LINKS = {"links", "app", "diagnosis"}
+LINKS = {"links", "diagnosis"}
 # From the ground up. A room is a module or folder of the package; "blocks" is every module of
 # that name. A room imports itself and rooms of floors below. Rooms need not be there.
 FLOORS = [
     {"registry", "provenance", "vectors", "python_block"},
     {"codes", "phy", "models"},
-    {"decoders"},
+    {"decoders", "app"},
     {"simulation", "training", "framing", "link"},
     {"quantization", "sequence", "syndrome", "feedback"},
     LINKS,

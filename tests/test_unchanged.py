@@ -143,8 +143,8 @@ def train_quantizer(name, folder, patch):
     small = {"histogram_symbols": 200_000, "symbols": 50_000, "iterations": 2}
     patch.setattr(codebook, "design", lambda *a, **k: design(*a, **k, **small))
     patch.setattr(LlrSource, "llrs", lambda self, n: llrs(self, min(n, 20_000)))
-    arguments = [name, "--directory", str(folder), "--device", "cpu", "--steps", "8"]
-    training.main([*arguments, "--batch", "256", "--seed", "3"])
+    file = str(folder / f"{name}.pt")
+    training.main([file, "--steps", "8", "--batch", "256", "--seed", "3"])
     return {"parameters": sample(models.state_dict(folder / f"{name}.pt").values())}
 
 

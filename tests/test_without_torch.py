@@ -106,7 +106,8 @@ def test_every_block_is_made():
 def test_every_app_tells_its_options(app):
     if any(name in app.name for name in WITH_TORCH.split(" or ")):
         pytest.skip("needs torch still")
-    script = "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+    script = f"import runpy; sys.path.insert(0, {str(ROOT / 'apps')!r}); "
+    script += "runpy.run_path(sys.argv[0], run_name='__main__')"
     assert "usage" in run(f"sys.argv = [{str(app)!r}, '--help']; {script}")
 
 

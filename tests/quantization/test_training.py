@@ -2,15 +2,25 @@
 """Design and training, small."""
 
 import itertools
+import signal
 
 import numpy as np
 import pytest
 import torch
 from gnuradio.neuralfec import models
-from gnuradio.neuralfec.quantization import LlrQuantizer, codebook, scalar, training
+from gnuradio.neuralfec.quantization import (
+    LlrQuantizer,
+    autoencoder,
+    codebook,
+    gain_cells,
+    scalar,
+    stages,
+    training,
+)
 from gnuradio.neuralfec.quantization.data import LlrSource
 from gnuradio.neuralfec.quantization.data import divergence as torch_divergence
 from gnuradio.neuralfec.quantization.network import BranchedAutoencoder, GainCellQuantizer
+from gnuradio.neuralfec.training import Run
 from quantization.oracle import divergence, exact_llrs
 
 
@@ -110,8 +120,8 @@ def test_soft_cost_becomes_the_quantizer_s(book):
     cell, level = module.cells(latent)
     rails = module.table[module.starts[cell][:, None] + level]
     hard = (torch.nn.functional.softplus(rails) - p * rails).sum((1, 2))
-    torch.testing.assert_close(training.soft_cost(module, latent, p, 1e-7), hard)
-    training.soft_cost(module, latent, p, 1.0).sum().backward()
+    torch.testing.assert_close(gain_cells.soft_cost(module, latent, p, 1e-7), hard)
+    gain_cells.soft_cost(module, latent, p, 1.0).sum().backward()
     assert latent.grad.abs().sum() > 0
 
 
@@ -131,7 +141,7 @@ def test_table_fits_network_and_search(book):
         ]
 
     before = of_both()
-    training.fit_table(module, llrs)
+    gain_cells.fit_table(module, llrs)
     after = of_both()
     assert after[1] < before[1]
     assert sum(after) < sum(before)
@@ -139,7 +149,7 @@ def test_table_fits_network_and_search(book):
 
 def test_weighted_loss():
     """Equation (12) by hand."""
-    loss = training.sample_weighted_loss(torch.tensor([0.5]), torch.tensor([-0.25]))
+    loss = autoencoder.sample_weighted_loss(torch.tensor([0.5]), torch.tensor([-0.25]))
     assert loss.item() == pytest.approx(0.75**2 / (0.25 + 1e-6))
 
 
@@ -163,39 +173,68 @@ def test_even_split():
         ("qam16-scalar-8bit", []),
     ],
 )
-def test_training_from_the_command_line(tmp_path, name, more, monkeypatch):
+def test_training_from_the_command_line(tmp_path, name, more, monkeypatch, capsys):
     coarsen(monkeypatch)
     design = codebook.design
     monkeypatch.setattr(codebook, "design", lambda *a, **k: design(*a, **k, **SMALL))
     # As many symbols as a test has time for.
     llrs = LlrSource.llrs
     monkeypatch.setattr(LlrSource, "llrs", lambda self, n: llrs(self, min(n, 20_000)))
-    common = [name, "--directory", str(tmp_path), "--device", "cpu", "--steps", "8"]
-    common += ["--batch", "256", "--checkpoint", str(tmp_path / "checkpoint"), *more]
+    file = tmp_path / f"{name}.pt"
+    common = [str(file), "--steps", "8", "--batch", "256", *more]
     if "scalar" not in name:
-        assert training.main([*common, "--seconds", "0"]) == 75
-        assert not (tmp_path / f"{name}.pt").exists()
+        assert training.main([*common, "--minutes", "0"]) == 75
+        assert not file.exists()
     assert training.main(common) == 0
-    quantizer = LlrQuantizer(tmp_path / f"{name}.pt", bits_per_symbol=4)
+    quantizer = LlrQuantizer(file, bits_per_symbol=4)
     assert quantizer.reconstruct(exact_llrs(2, 10.0, 64)).shape == (64, 4)
     if name == "qam16-6bit":
-        further = tmp_path / "further"
-        further.mkdir()
-        start = ["--from", str(tmp_path / f"{name}.pt"), "--directory", str(further)]
-        assert training.main([name, "--device", "cpu", "--steps", "2", *more, *start]) == 0
-        before, after = (models.state_dict(place / f"{name}.pt") for place in (tmp_path, further))
+        further = tmp_path / "further.pt"
+        start = ["--init", str(file), "--steps", "2", *more]
+        assert training.main([str(further), "--name", name, *start]) == 0
+        before, after = models.state_dict(file), models.state_dict(further)
         assert torch.equal(before["levels"], after["levels"])
         assert not torch.equal(before["encoder.0.weight"], after["encoder.0.weight"])
-        assert models.read_card(further / f"{name}.pt").training.steps == 4 * 8 + 3 * 2
-        with pytest.raises(ValueError, match="bits"):
-            training.main(["qam16-7bit", "--device", "cpu", *start])
+        assert models.read_card(further).training.steps == 4 * 8 + 3 * 2
+        assert training.main([str(tmp_path / "qam16-7bit.pt"), *start]) == 2
+        assert "bits" in capsys.readouterr().err
+        assert training.main([str(tmp_path / "qam17-7bit.pt")]) == 2
+        assert "expected a name such as qam256-15bit" in capsys.readouterr().err
 
 
-def test_clipped_gradient():
+@pytest.mark.parametrize("name", ["qam16-6bit", "qam16-paper-6bit"])
+def test_ends_as_if_it_had_not_been_interrupted(tmp_path, monkeypatch, name):
+    """In the middle of a stage."""
+    coarsen(monkeypatch)
+    design, llrs, step = codebook.design, LlrSource.llrs, torch.optim.Adam.step
+    monkeypatch.setattr(codebook, "design", lambda *a, **k: design(*a, **k, **SMALL))
+    monkeypatch.setattr(LlrSource, "llrs", lambda self, n: llrs(self, min(n, 5_000)))
+    calls = []
+
+    def interrupt(*arguments, **more):
+        calls.append(arguments)
+        if len(calls) == 11:
+            signal.raise_signal(signal.SIGINT)
+        return step(*arguments, **more)
+
+    common = ["--name", name, "--steps", "8", "--batch", "64", "--hidden", "8"]
+    whole, pieces = tmp_path / "whole.pt", tmp_path / "pieces.pt"
+    assert training.main([str(whole), *common]) == 0
+    monkeypatch.setattr(torch.optim.Adam, "step", interrupt)
+    assert training.main([str(pieces), *common]) == 75
+    assert training.main([str(pieces), *common]) == 0
+    expected = models.state_dict(whole)
+    for key, tensor in models.state_dict(pieces).items():
+        assert torch.equal(tensor, expected[key]), key
+
+
+def test_clipped_gradient(tmp_path):
     """Steps of plain gradient descent are no longer than rate x clip."""
     module = torch.nn.Linear(1, 1, bias=False)
     start = module.weight.item()
     descent = [torch.optim.SGD(module.parameters(), 0.5)]
-    session = training.Session(None, 60, "cpu")
-    session.train("one", module, descent, 1, lambda _: 1e6 * module.weight.sum(), clip=0.25)
+    run = Run(tmp_path / "checkpoint", {})
+    stages.train_stage(
+        run, "one", module, descent, 1, lambda _: 1e6 * module.weight.sum(), clip=0.25
+    )
     assert module.weight.item() == pytest.approx(start - 0.125, abs=1e-5)

@@ -15,9 +15,11 @@ STEPS = 12
 def train(options, on_step=lambda step: None):
     """Two stages of a toy regression, on random data; writes the average as text."""
     torch.manual_seed(options.seed)
+    # Making it draws numbers that a resumed run must not miss.
     network = torch.nn.Linear(3, 1)
     generator = torch.Generator().manual_seed(options.seed)
-    run = training.Run.of(options, generators={"data": generator})
+    generators = {"data": generator, "torch": training.default_generator("cpu")}
+    run = training.Run.of(options, generators=generators)
     target = run.keep("target", lambda: torch.rand(3, generator=generator))
     average = training.averaged(network, 0.9)
     for stage, rate in (("first", options.rate), ("second", options.rate / 2)):
@@ -26,6 +28,7 @@ def train(options, on_step=lambda step: None):
         for step in run.steps(options.steps, parts, stage):
             on_step((stage, step))
             x = torch.randn(options.batch, 3, generator=generator)
+            x += 0.1 * torch.randn_like(x)
             loss = (network(x)[:, 0] - x @ target).square().mean()
             optimizer.zero_grad()
             loss.backward()

@@ -34,21 +34,21 @@ class LlrSource:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        self._generator = torch.Generator(self.device).manual_seed(self.seed)
+        self.generator = torch.Generator(self.device).manual_seed(self.seed)
 
     def _complex_normal(self, count: int) -> torch.Tensor:
         return torch.randn(
-            count, generator=self._generator, device=self.device, dtype=torch.complex64
+            count, generator=self.generator, device=self.device, dtype=torch.complex64
         )
 
     def _points(self, spec: str, count: int) -> torch.Tensor:
         points = torch.tensor(constellation(spec).points, device=self.device)
-        drawn = torch.randint(len(points), (count,), generator=self._generator, device=self.device)
+        drawn = torch.randint(len(points), (count,), generator=self.generator, device=self.device)
         return points[drawn]
 
     def _chunk(self, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         low, high = self.snr_db
-        uniform = torch.rand(count, generator=self._generator, device=self.device)
+        uniform = torch.rand(count, generator=self.generator, device=self.device)
         noise_var = 10 ** (-(low + (high - low) * uniform) / 10)
         h = self._complex_normal(count)
         y = h * self._points(self.spec, count) + noise_var.sqrt() * self._complex_normal(count)

@@ -16,6 +16,6 @@ A trainer brings its network, its data, its loss and its schedule:
 """
 
 from .options import Stopped, main, parser
-from .run import Run, averaged, start_from
+from .run import Run, averaged, default_generator, start_from
 
-__all__ = ["Run", "Stopped", "averaged", "main", "parser", "start_from"]
+__all__ = ["Run", "Stopped", "averaged", "default_generator", "main", "parser", "start_from"]

@@ -66,6 +66,14 @@ def averaged(network: nn.Module, decay: float = 0.999) -> AveragedModel:
     return average
 
 
+def default_generator(device: str) -> torch.Generator:
+    """Return the generator that torch draws from on a device where none is named."""
+    if torch.device(device).type == "cpu":
+        return torch.default_generator
+    torch.cuda.init()
+    return torch.cuda.default_generators[torch.cuda.current_device()]
+
+
 def start_from(network: nn.Module, model: str | os.PathLike, expect: Mapping[str, Any]) -> None:
     """Give a network the parameters of a model file or a shipped model.
 
@@ -117,8 +125,10 @@ class Run:
         self._began = time.monotonic()
         self._end = math.inf if minutes is None else self._began + 60 * minutes
         self._state: dict[str, Any] = {"done": {}, "kept": {}, "steps": 0, "seconds": 0.0}
+        self._state["current"] = None
         self._figures: dict[str, float] = {}
         self._stage, self._count, self._step, self._interrupted = "", 0, 0, False
+        self._resumed: str | None = None
         if self.checkpoint.exists():
             self._load()
         elif finish:
@@ -192,6 +202,10 @@ class Run:
                 part.load_state_dict(at["parts"][name])
             if 0 < at["step"] < count:
                 print(f"{self.checkpoint}: goes on from step {at['step']} of {count}", flush=True)
+        if stage == self._resumed:
+            self._restore_generators()
+        elif at["parts"] is None:
+            self.save(stage, parts)
         self._figures.clear()
         with self._listening():
             while at["step"] < count and not self.finish:
@@ -203,13 +217,17 @@ class Run:
                 yield at["step"]
                 at["step"] += 1
                 self._state["steps"] += 1
-                if time.monotonic() - self._saved > _SAVE:
+                if at["step"] == count or time.monotonic() - self._saved > _SAVE:
                     self.save(stage, parts)
-        self.save(stage, parts)
 
-    def report(self, **figures: float) -> None:
-        """Note figures of a step; a line with their running means is printed now and then."""
+    def report(self, **figures: float | Callable[[], float]) -> None:
+        """Note figures of a step; a line with their running means is printed now and then.
+
+        A figure that is a function is called for a line alone.
+        """
         for name, value in figures.items():
+            if callable(value):
+                continue
             before = self._figures.get(name)
             self._figures[name] = value if before is None else before + 0.02 * (value - before)
         now = time.monotonic()
@@ -217,7 +235,8 @@ class Run:
         if now - self._reported < _REPORT and left and not first:
             return
         self._reported = now
-        text = "  ".join(f"{name} {value:.5g}" for name, value in self._figures.items())
+        asked = {name: value() for name, value in figures.items() if callable(value)}
+        text = "  ".join(f"{name} {value:.5g}" for name, value in (self._figures | asked).items())
         if first:
             # The first step of a call takes longer than others and tells nothing of them.
             self._timed = now
@@ -234,6 +253,7 @@ class Run:
     def save(self, stage: str | None = None, parts: Mapping[str, Stateful] | None = None) -> None:
         """Write the checkpoint, whole or not at all."""
         if stage is not None and parts is not None:
+            self._state["current"] = stage
             self._state["done"][stage]["parts"] = {
                 name: part.state_dict() for name, part in parts.items()
             }
@@ -271,9 +291,13 @@ class Run:
                 f"{self.checkpoint} is of another training, with {'; '.join(wrong)}: give the "
                 "options it was started with, or another --checkpoint"
             )
-        self._state = state
+        self._state, self._resumed = state, state["current"]
+
+    def _restore_generators(self) -> None:
+        """Let the generators go on; not before the stage, as making its parts draws numbers."""
+        self._resumed = None
         for name, generator in self.generators.items():
-            device, numbers = state["generators"][name]
+            device, numbers = self._state["generators"][name]
             if device == generator.device.type:
                 generator.set_state(numbers.cpu())
             else:
