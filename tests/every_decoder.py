@@ -19,6 +19,7 @@ VARIANTS = [
     ("viterbi:float", "conv:7,5:60:zero"),
     ("bcjr", "conv:7,5:60:tail-biting"),
     ("bcjr:max-log", "conv:171,133:200:zero"),
+    ("bcjr-burst:3", "conv:171,133@110110:300:none"),
     ("rnn", "conv:7,5:700:none"),
     ("rnn", "conv:7,5:60:tail-biting"),
     ("bp:20", "polar-nr:64,32"),

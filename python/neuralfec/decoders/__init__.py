@@ -39,6 +39,7 @@ REGISTRY = Registry(
         "min-sum": (".belief_propagation", "min_sum", "[:ITERATIONS[,SCALE]]"),
         "viterbi": (".convolutional", "viterbi", "[:int8]"),
         "bcjr": (".convolutional", "bcjr", "[:max-log]"),
+        "bcjr-burst": (".burst", "bcjr_burst", "[:STATES]"),
         "rnn": ("..sequence.decoder", "rnn", "[:MODEL]"),
         "sc": (".successive_cancellation", "sc", "[:exact]"),
         "scl": (".successive_cancellation", "scl", ":L[,exact]"),

@@ -10,6 +10,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <stdexcept>
+#include <string>
+
 namespace gr::neuralfec {
 
 namespace py = pybind11;
@@ -28,6 +31,42 @@ template <typename T>
 span<T> mutable_view(array<T>& a)
 {
     return {a.mutable_data(), static_cast<std::size_t>(a.size())};
+}
+
+//! The number of frames of `length` values; std::invalid_argument for another shape.
+template <typename T>
+std::size_t frames_of(const array<T>& a, std::size_t length, const char* what)
+{
+    if (a.ndim() != 2 || a.shape(1) != py::ssize_t(length))
+        throw std::invalid_argument(std::string("expected ") + what +
+                                    " of shape (frames, " + std::to_string(length) + ")");
+    return a.shape(0);
+}
+
+/*!
+ * Results (F, k) of decode(llrs, results) for LLRs (F, n), and what it returns: how many
+ * LLRs were not finite.
+ */
+template <typename Out, typename Kernel, typename Decode>
+py::tuple decode_frames(const Kernel& kernel, const array<float>& llrs, Decode decode)
+{
+    array<Out> decided({frames_of(llrs, kernel.n(), "LLRs"), kernel.k()});
+    const auto in = view(llrs);
+    const auto out = mutable_view(decided);
+    std::size_t not_finite;
+    {
+        py::gil_scoped_release release;
+        not_finite = decode(in, out);
+    }
+    return py::make_tuple(decided, not_finite);
+}
+
+template <typename Kernel, typename Out>
+py::tuple decode_frames(const Kernel& kernel, const array<float>& llrs)
+{
+    return decode_frames<Out>(kernel, llrs, [&](span<const float> in, span<Out> out) {
+        return kernel.decode(in, out);
+    });
 }
 
 } // namespace gr::neuralfec

@@ -44,11 +44,7 @@ void bind_belief_propagation(py::module& m)
         .def(
             "decode",
             [](const bp& self, const array<float>& llrs, bool want_posteriors) {
-                if (llrs.ndim() != 2 || std::size_t(llrs.shape(1)) != self.n())
-                    throw std::invalid_argument(
-                        "expected LLRs of shape (F, " + std::to_string(self.n()) +
-                        "), got " + py::str(llrs.attr("shape")).cast<std::string>());
-                const py::ssize_t frames = llrs.shape(0);
+                const py::ssize_t frames = frames_of(llrs, self.n(), "LLRs");
                 array<uint8_t> bits({frames, py::ssize_t(self.k())});
                 array<uint32_t> iterations(frames);
                 array<uint8_t> converged(frames);

@@ -11,24 +11,6 @@ namespace gr::neuralfec {
 
 namespace {
 
-// (frames, n) of any frames; one that is not is told before the sizes are.
-template <typename Kernel, typename Out>
-py::tuple decode_frames(const Kernel& kernel, const array<float>& llrs)
-{
-    if (llrs.ndim() != 2 || llrs.shape(1) != py::ssize_t(kernel.n()))
-        throw std::invalid_argument("expected LLRs of shape (frames, " +
-                                    std::to_string(kernel.n()) + ")");
-    array<Out> decided({std::size_t(llrs.shape(0)), kernel.k()});
-    const auto in = view(llrs);
-    const auto out = mutable_view(decided);
-    uint64_t not_finite;
-    {
-        py::gil_scoped_release release;
-        not_finite = kernel.decode(in, out);
-    }
-    return py::make_tuple(decided, not_finite);
-}
-
 // Keeps what the kernel has not consumed: a stream is one thread's at a time.
 class viterbi_stream
 {

@@ -15,6 +15,7 @@ void bind_polar(pybind11::module& m);
 void bind_ordered_statistics(pybind11::module& m);
 void bind_cancellation_network(pybind11::module& m);
 void bind_convolutional(pybind11::module& m);
+void bind_burst_bcjr(pybind11::module& m);
 void bind_recurrent(pybind11::module& m);
 } // namespace gr::neuralfec
 
@@ -42,5 +43,6 @@ PYBIND11_MODULE(_kernels, m)
     bind_ordered_statistics(m);
     bind_cancellation_network(m);
     bind_convolutional(m);
+    bind_burst_bcjr(m);
     bind_recurrent(m);
 }

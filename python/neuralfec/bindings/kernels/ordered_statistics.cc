@@ -7,19 +7,6 @@
 
 namespace gr::neuralfec {
 
-namespace {
-
-template <typename T>
-std::size_t frames_of(const array<T>& a, std::size_t length, const char* what)
-{
-    if (a.ndim() != 2 || a.shape(1) != py::ssize_t(length))
-        throw std::invalid_argument(std::string("expected ") + what +
-                                    " of shape (frames, " + std::to_string(length) + ")");
-    return a.shape(0);
-}
-
-} // namespace
-
 void bind_ordered_statistics(py::module& m)
 {
     py::class_<gf2_map>(m, "Gf2Map")
@@ -63,20 +50,16 @@ void bind_ordered_statistics(py::module& m)
                const array<float>& llrs,
                const std::optional<array<float>>& improved,
                float reach) {
-                const std::size_t frames = frames_of(llrs, self.n(), "LLRs");
                 if (improved)
                     frames_of(*improved, self.n(), "improved LLRs");
-                array<uint8_t> messages({frames, self.k()});
-                const auto in = view(llrs);
-                const auto order = improved ? view(*improved) : in;
-                const auto out = mutable_view(messages);
-                std::size_t not_finite;
-                {
-                    py::gil_scoped_release release;
-                    not_finite = improved ? self.decode_reordered(in, order, reach, out)
-                                          : self.decode(in, out);
-                }
-                return py::make_tuple(messages, not_finite);
+                if (improved && improved->shape(0) != llrs.shape(0))
+                    throw std::invalid_argument("expected as many improved LLRs");
+                return decode_frames<uint8_t>(
+                    self, llrs, [&](span<const float> in, span<uint8_t> out) {
+                        return improved ? self.decode_reordered(
+                                              in, view(*improved), reach, out)
+                                        : self.decode(in, out);
+                    });
             },
             py::arg("llrs"),
             py::arg("improved") = py::none(),
