@@ -14,8 +14,8 @@ import argparse
 import sys
 
 from gnuradio.neuralfec import app, codes, decoders
+from gnuradio.neuralfec.links.bicm import StorageLink
 from gnuradio.neuralfec.phy.constellation import NAMES
-from gnuradio.neuralfec.quantization.link import StorageLink
 from gnuradio.neuralfec.simulation import figure, parse_snr, table
 from gnuradio.neuralfec.simulation.options import add_options, result_name, simulate
 from rich.console import Console

@@ -15,8 +15,8 @@ import sys
 
 import numpy as np
 from gnuradio.neuralfec import app, codes, decoders, simulation
+from gnuradio.neuralfec.links.bicm import HybridArqLink
 from gnuradio.neuralfec.models import read_card
-from gnuradio.neuralfec.quantization.link import HybridArqLink
 from gnuradio.neuralfec.simulation.options import add_options, simulate
 from matplotlib.figure import Figure
 

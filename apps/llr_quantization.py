@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from gnuradio.neuralfec import app, models, simulation
-from gnuradio.neuralfec.quantization.link import StorageLink
+from gnuradio.neuralfec.links.bicm import StorageLink
 from gnuradio.neuralfec.quantization.quantizer import encode
 from gnuradio.neuralfec.simulation.options import add_options, simulate
 from matplotlib.figure import Figure

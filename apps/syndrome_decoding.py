@@ -14,49 +14,11 @@ import argparse
 import contextlib
 import itertools
 import sys
-import time
 
-import numpy as np
 from gnuradio.neuralfec import app, codes, decoders, simulation
-from gnuradio.neuralfec.decoders import ordered_statistics
+from gnuradio.neuralfec.links.bicm import DecoderLink
 from gnuradio.neuralfec.phy.constellation import NAMES
 from gnuradio.neuralfec.simulation.options import add_options, result_name, simulate
-
-
-class Link:
-    """Counts of all decoders. With bound, the first one also bounds maximum likelihood:
-    only words that are likelier than the one sent count as errors."""
-
-    def __init__(self, code: str, constellation: str, specs: list[str], bound: bool) -> None:
-        self.setting = code, constellation, specs, bound
-        self.code = codes.code(code)
-        self.constellation = constellation
-        self.decoders = {spec: decoders.decoder(spec, self.code) for spec in specs}
-        self.bound = bound
-        self.seconds = dict.fromkeys(specs, 0.0)
-        self.frames = 0
-
-    def __reduce__(self) -> tuple:
-        return Link, self.setting
-
-    def __call__(self, rng: np.random.Generator, eb_n0_db: float, blocks: int) -> dict:
-        # Needs torch, which figures of stored counts do not.
-        from gnuradio.neuralfec.syndrome.data import BicmChain
-
-        chain = BicmChain(self.code, self.constellation, seed=int(rng.integers(2**62)))
-        batch = chain(eb_n0_db, blocks)
-        sent, llrs = batch.messages.numpy().astype(np.uint8), batch.llrs.numpy()
-        decided = {}
-        for spec, decoder in self.decoders.items():
-            start = time.thread_time()
-            decided[spec], _ = decoder.decode(llrs)
-            self.seconds[spec] += time.thread_time() - start
-        self.frames += blocks
-        if self.bound:
-            best = next(iter(decided.values()))
-            surely = ordered_statistics.surely_wrong(self.code, sent, best, llrs)
-            decided["ml-bound"] = np.where(surely[:, None], best, sent)
-        return simulation.count_errors(sent, decided)
 
 
 def parser() -> app.Parser:
@@ -91,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     specs = args.decoders.split()
     if not specs:
         raise ValueError(f"--decoders: expected some of {', '.join(decoders.specs())}, got none")
-    link = Link(args.code, args.constellation, specs, args.ml_bound)
+    link = DecoderLink(args.code, args.constellation, specs, args.ml_bound)
     bound = ["ml-bound"] * args.ml_bound
     results = simulate(
         args,

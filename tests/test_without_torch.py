@@ -26,6 +26,7 @@ CODES = {
     "min-sum": "wifi-648",
     "viterbi": "conv:7,5:60",
     "bcjr": "conv:7,5:60",
+    "bcjr-burst": "conv:7,5:60",
     "rnn": "conv:7,5:60",
     "syndrome": "polar-nr:64,32",
     "syndrome-osd:0": "polar-nr:64,32",

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from gnuradio.neuralfec.quantization.link import HybridArqLink, StorageLink
+from gnuradio.neuralfec.links.bicm import HybridArqLink, StorageLink
 
 
 def test_storage_loses_little_and_in_order():

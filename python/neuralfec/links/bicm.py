@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Links of `simulation.run` that decode the same noise with LLRs stored in several ways.
+"""Links of bit-interleaved coded modulation, whose schemes decode the same noise.
 
-A scheme is "exact" (float32 LLRs), "max-log", or a model of `LlrQuantizer`, with "/fast" behind
-its name for the network's codeword in place of the nearest one.
+Where LLRs are stored, a scheme is "exact" (float32 LLRs), "max-log", or a model of
+`LlrQuantizer`, with "/fast" behind its name for the network's codeword in place of the nearest
+one. Where decoders are compared, a scheme is a decoder's spec.
 """
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _kernels
-from ..codes import code
+from ..codes import code as make_code
 from ..decoders import decoder
+from ..decoders.ordered_statistics import surely_wrong
 from ..phy import channel
-from ..phy.constellation import constellation, modulate
+from ..phy.constellation import constellation as make_constellation
+from ..phy.constellation import modulate
 from ..phy.demapping import demap
+from ..quantization import LlrQuantizer
 from ..simulation import count_errors
-from .quantizer import LlrQuantizer
 
 
 @dataclass
@@ -52,7 +57,7 @@ class _Link:
 
     @cached_property
     def _code(self) -> Any:
-        return code(self.code)
+        return make_code(self.code)
 
     @cached_property
     def _decoder(self) -> Any:
@@ -73,7 +78,7 @@ class _Link:
 
     def _draw(self, rng: np.random.Generator, blocks: int) -> tuple[NDArray, NDArray]:
         """Messages (blocks, k) and symbols (blocks, n / K)."""
-        bits_per_symbol = constellation(self.constellation).bits_per_symbol
+        bits_per_symbol = make_constellation(self.constellation).bits_per_symbol
         if self._code.n % bits_per_symbol:
             raise ValueError(
                 f"expected codewords of whole symbols of {bits_per_symbol} bits, "
@@ -91,7 +96,7 @@ class _Link:
         y, h = getattr(channel, self.channel)(rng, symbols, noise_var)
         known = {}
         if self.interferer is not None:
-            points = constellation(self.interferer).points
+            points = make_constellation(self.interferer).points
             gain = channel.complex_normal(rng, y.shape, 10 ** (self.interference_db / 10))
             y = y + gain * points[rng.integers(len(points), size=y.shape)]
             known = {"interferer_csi": gain[None], "interferer": self.interferer}
@@ -162,3 +167,59 @@ class HybridArqLink(_Link):
             decided[scheme] = bits
         counts = count_errors(messages, decided)
         return {scheme: counts[scheme] | {"transmissions": sent[scheme]} for scheme in counts}
+
+
+class DecoderLink:
+    """Decoders on the same exact LLRs, with a fresh random interleaver for each frame.
+
+    Random bits fill the last symbol; the noise is Gaussian, the SNR Eb/N0 of the message's bits.
+
+    Parameters
+    ----------
+    code, constellation : specs
+    decoders : specs of the schemes
+    bound : also count the scheme "ml-bound", which bounds maximum likelihood's errors from
+        below: only those of the first decoder's words count that are likelier than the one sent
+
+    `seconds` and `frames` tell how long each decoder took in this process.
+    """
+
+    def __init__(
+        self, code: str, constellation: str, decoders: Sequence[str], bound: bool = False
+    ) -> None:
+        self._setting = code, constellation, tuple(decoders), bound
+        self._code = make_code(code)
+        self._constellation = make_constellation(constellation)
+        self._decoders = {spec: decoder(spec, self._code) for spec in decoders}
+        self._bound = bound
+        self.seconds = dict.fromkeys(decoders, 0.0)
+        self.frames = 0
+
+    def __reduce__(self) -> tuple:
+        return DecoderLink, self._setting
+
+    def __call__(self, rng: np.random.Generator, eb_n0_db: float, blocks: int) -> dict:
+        """Count frames at an Eb/N0 in dB, by scheme."""
+        n, k, bits = self._code.n, self._code.k, self._constellation.bits_per_symbol
+        sent = rng.integers(0, 2, (blocks, k), dtype=np.uint8)
+        codewords = self._code.encode(sent)
+        order = rng.random((blocks, n)).argsort(1)
+        padding = rng.integers(0, 2, (blocks, -n % bits), dtype=np.uint8)
+        interleaved = np.take_along_axis(codewords, order, 1)
+        symbols = modulate(np.concatenate([interleaved, padding], 1), self._constellation)
+        noise_var = 10 ** (-eb_n0_db / 10) * n / (k * bits)
+        received, _ = channel.awgn(rng, symbols, noise_var)
+        demapped = demap(received, self._constellation, noise_var).reshape(blocks, -1)[:, :n]
+        llrs = np.empty((blocks, n), dtype=np.float32)
+        np.put_along_axis(llrs, order, demapped, 1)
+        decided = {}
+        for spec, scheme in self._decoders.items():
+            start = time.thread_time()
+            decided[spec], _ = scheme.decode(llrs)
+            self.seconds[spec] += time.thread_time() - start
+        self.frames += blocks
+        if self._bound:
+            best = next(iter(decided.values()))
+            surely = surely_wrong(self._code, sent, best, llrs)
+            decided["ml-bound"] = np.where(surely[:, None], best, sent)
+        return count_errors(sent, decided)
