@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Matrices over the field of two elements, as uint8 arrays of 0 and 1."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,21 +42,36 @@ def product(a: Bits, b: Bits) -> Bits:
     return (ones.astype(np.int32) & 1).astype(np.uint8)
 
 
-def row_reduce(matrix: Bits, columns: Iterable[int] | None = None) -> tuple[Bits, NDArray[np.intp]]:
-    """Reduced row echelon form by Gauss-Jordan elimination.
-
-    ``columns``: the order in which columns are tried as pivots (default: left to right).
-
-    Returns the rank nonzero rows and their pivots: reduced[i, pivots[i]] is the only one
-    in column pivots[i].
-    """
+def pack(matrix: Bits) -> Bits:
+    """Return the rows with 8 columns a byte, column c in bit 7 - c % 8 of byte c // 8, in whole
+    64-bit words: uint8 (rows, ceil(n / 64) 8)."""
     rows, n = matrix.shape
-    # 64 columns a word; column c is bit 7 - c % 8 of byte c // 8.
     packed = np.zeros((rows, -(-n // 64) * 8), dtype=np.uint8)
     packed[:, : -(-n // 8)] = np.packbits(matrix, axis=1)
+    return packed
+
+
+def eliminate(
+    packed: Bits,
+    columns: Iterable[int],
+    *,
+    upwards: bool = True,
+    progress: Callable[[float], None] = lambda share: None,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Bring a packed matrix to reduced row echelon form, in place.
+
+    ``columns``: those that are tried as pivots, in this order. ``upwards``: rows above a pivot are
+    cleared in its column, too; without, it is an echelon form, in half the time.
+    ``progress`` is told the share of rows done.
+
+    Returns the pivots, row by row, and the number that each row had before: those rows are a
+    basis of the row space where all columns are tried.
+    """
     words = packed.view(np.uint64)
+    rows = packed.shape[0]
+    origins = np.arange(rows)
     pivots: list[int] = []
-    for column in range(n) if columns is None else columns:
+    for column in columns:
         rank = len(pivots)
         if rank == rows:
             break
@@ -65,12 +80,28 @@ def row_reduce(matrix: Bits, columns: Iterable[int] | None = None) -> tuple[Bits
         if below.size == 0:
             continue
         pivot = rank + below[0]
-        ones = np.flatnonzero(bit)
+        ones = np.flatnonzero(bit) if upwards else rank + below
         words[ones[ones != pivot]] ^= words[pivot]
         words[[rank, pivot]] = words[[pivot, rank]]
+        origins[[rank, pivot]] = origins[[pivot, rank]]
         pivots.append(int(column))
+        progress(len(pivots) / rows)
+    return np.array(pivots, dtype=np.intp), origins[: len(pivots)]
+
+
+def row_reduce(matrix: Bits, columns: Iterable[int] | None = None) -> tuple[Bits, NDArray[np.intp]]:
+    """Reduced row echelon form by Gauss-Jordan elimination.
+
+    ``columns``: the order in which columns are tried as pivots (default: left to right).
+
+    Returns the rank nonzero rows and their pivots: reduced[i, pivots[i]] is the only one
+    in column pivots[i].
+    """
+    n = matrix.shape[1]
+    packed = pack(matrix)
+    pivots, _ = eliminate(packed, range(n) if columns is None else columns)
     reduced = np.unpackbits(packed[: len(pivots)], axis=1, count=n)
-    return reduced, np.array(pivots, dtype=np.intp)
+    return reduced, pivots
 
 
 def null_space(matrix: Bits, columns: Iterable[int] | None = None) -> tuple[Bits, NDArray[np.intp]]:
