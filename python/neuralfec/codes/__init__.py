@@ -16,13 +16,16 @@ REGISTRY = Registry(
     __name__,
     {
         **{f"wifi-{which}": (".ldpc", "wifi", "", which) for which in _WIFI},
-        "alist": (".alist", "from_file", ":FILE"),
+        "alist": (".files", "alist", ":FILE[@WORD]"),
         "conv": (".convolutional", "from_spec", ":G,G[/F][@PUNCTURE][:K[:TERMINATION]]"),
         "polar-nr": (".polar", "nr", ":N,K[,CRC]"),
         "polar-rptu": (".polar", "rptu", ":128,64"),
         "rm": (".polar", "reed_muller", ":R,M"),
         "bch": (".bch", "bch", ":N,K"),
-        "mat": (".mat", "from_file", ":FILE"),
+        "qc": (".files", "qc", ":FILE[@WORD]"),
+        "mat": (".files", "mat", ":FILE[@WORD]"),
+        "matrix": (".files", "matrix", ":FILE[@WORD]"),
+        "generator": (".files", "generator", ":FILE"),
     },
 )
 

@@ -10,64 +10,115 @@ The lines of a file, all numbers blank-separated integers, indices from 1:
 5. n lines: the rows of the ones in each column;
 6. m lines: the columns of the ones in each row.
 
-A list shorter than the largest weight may be filled with zeros or end early.
+A list shorter than the largest weight may be filled with zeros or end early. From # to the end of
+a line is a comment, and a line with nothing else is as if it were not there.
 
 Source: D. J. C. MacKay, "Alist format", inference.org.uk/mackay/codes/alist.html
 """
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from . import gf2
 from .gf2 import Bits
-from .linear import LinearCode
-
-
-def from_file(path: str | Path) -> LinearCode:
-    """The code of an alist file, systematic with the message bits as far in front as can be."""
-    return LinearCode(read(path), name=f"alist:{path}")
+from .sparse import Ones
 
 
 def read(path: str | Path) -> Bits:
-    """The parity-check matrix, uint8 (m, n), of an alist file.
+    """Return the parity-check matrix, uint8 (m, n), of an alist file; errors as of `read_ones`."""
+    return read_ones(path).dense()
+
+
+def read_ones(path: str | Path) -> Ones:
+    """Return the ones of the parity-check matrix of an alist file.
 
     ValueError naming the line, what was expected and what came, for anything that does
     not fit together; OSError where the file cannot be read.
     """
     try:
-        text = Path(path).read_text(encoding="ascii")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected a text file of integers, got other bytes") from error
+    found = None if "#" in text else _read_regular(text)
+    return _read_lines(path, text) if found is None else found
+
+
+def _read_regular(text: str) -> Ones | None:
+    """The matrix of a text whose lists are all filled with zeros, or all end early; None for one
+    that is to be read line by line, for what is wrong with it, too."""
+    with warnings.catch_warnings():
+        # Text that holds other than numbers ends the array with a warning.
+        warnings.simplefilter("error", DeprecationWarning)
+        try:
+            numbers = np.fromstring(text, dtype=np.int64, sep=" ")
+        except (DeprecationWarning, ValueError):
+            return None
+    if numbers.size < 4 or numbers[:2].min() < 1 or numbers.size < 4 + numbers[:2].sum():
+        return None
+    n, m, *largest = numbers[:4].tolist()
+    weights = numbers[4 : 4 + n], numbers[4 + n : 4 + n + m]
+    if min(part.min() for part in weights) < 0 or [part.max() for part in weights] != largest:
+        return None
+    lists, total = numbers[4 + n + m :], weights[0].sum()
+    if weights[1].sum() != total:
+        return None
+    if lists.size == n * largest[0] + m * largest[1]:
+        ones = []
+        parts = np.split(lists, [n * largest[0]])
+        for part, count, weight in zip(parts, weights, largest, strict=True):
+            table = part.reshape(count.size, weight)
+            inside = np.arange(weight) < count[:, None]
+            if table[~inside].any():
+                return None
+            ones.append(table[inside])
+    elif lists.size == 2 * total:
+        ones = np.split(lists, 2)
+    else:
+        return None
+    if any(part.size and part.min() < 1 for part in ones) or total == 0:
+        return None
+    if ones[0].max() > m or ones[1].max() > n:
+        return None
+    by_column = Ones.at(ones[0] - 1, np.repeat(np.arange(n), weights[0]), (m, n))
+    by_row = Ones.at(np.repeat(np.arange(m), weights[1]), ones[1] - 1, (m, n))
+    place = by_column.rows.astype(np.int64) * n + by_column.columns
+    if (np.diff(place) == 0).any() or not np.array_equal(by_column.columns, by_row.columns):
+        return None
+    return by_column if np.array_equal(by_column.rows, by_row.rows) else None
+
+
+def _read_lines(path: str | Path, text: str) -> Ones:
     lines = _Lines(path, text)
     n, m = lines.integers("the columns n and rows m", 2, 1)
     column_max, row_max = lines.integers("the largest column and row weight", 2, 0)
     column_weights = lines.weights("column", n, column_max, m)
     row_weights = lines.weights("row", m, row_max, n)
 
-    matrix = np.zeros((m, n), dtype=np.uint8)
+    columns_of: list[list[int]] = [[] for _ in range(m)]
     for column, weight in enumerate(column_weights):
-        matrix[lines.ones(f"column {column + 1}", weight, column_max, m), column] = 1
+        for row in lines.ones(f"column {column + 1}", weight, column_max, m):
+            columns_of[row].append(column)
     for row, weight in enumerate(row_weights):
         ones = lines.ones(f"row {row + 1}", weight, row_max, n)
-        by_columns = np.flatnonzero(matrix[row])
-        if not np.array_equal(np.sort(ones), by_columns):
+        if sorted(ones) != columns_of[row]:
             lines.fail(
-                f"row {row + 1} with ones in columns {_from_one(by_columns)}, "
+                f"row {row + 1} with ones in columns {_from_one(columns_of[row])}, "
                 "as the column lists have it",
                 str(_from_one(ones)),
             )
     lines.end()
-    return matrix
+    rows = np.repeat(np.arange(m), [len(ones) for ones in columns_of])
+    return Ones.at(rows, [column for ones in columns_of for column in ones], (m, n))
 
 
-def write(path: str | Path, parity_check: ArrayLike) -> None:
-    """Writes a parity-check matrix, (m, n), as an alist file with zero-filled lists."""
-    matrix = gf2.as_bits(parity_check, "parity-check matrix")
-    by_column = [np.flatnonzero(column) + 1 for column in matrix.T]
-    by_row = [np.flatnonzero(row) + 1 for row in matrix]
+def write(path: str | Path, parity_check: Any) -> None:
+    """Write a parity-check matrix, (m, n), as an alist file with zero-filled lists."""
+    matrix = Ones.of(parity_check, "parity-check matrix")
+    by_column = [ones + 1 for ones in matrix.transposed().lists()]
+    by_row = [ones + 1 for ones in matrix.lists()]
     largest = [max(len(ones) for ones in lists) for lists in (by_column, by_row)]
     lines = [matrix.shape[::-1], largest]
     lines += [[len(ones) for ones in lists] for lists in (by_column, by_row)]
@@ -93,10 +144,14 @@ class _Lines:
         raise ValueError(f"{self._path}, line {self._number}: expected {expected}, got {got}")
 
     def _next(self, expected: str) -> list[int]:
-        self._number += 1
-        line = next(self._lines, None)
-        if line is None:
-            self.fail(expected, "the end of the file")
+        while True:
+            self._number += 1
+            line = next(self._lines, None)
+            if line is None:
+                self.fail(expected, "the end of the file")
+            line, comment, _ = line.partition("#")
+            if line.strip() or not comment:
+                break
         try:
             return [int(word) for word in line.split()]
         except ValueError:
@@ -138,5 +193,5 @@ class _Lines:
     def end(self) -> None:
         for line in self._lines:
             self._number += 1
-            if line.strip():
+            if line.partition("#")[0].strip():
                 self.fail("the end of the file", repr(line.strip()[:60]))

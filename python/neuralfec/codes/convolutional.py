@@ -148,7 +148,7 @@ class ConvolutionalCode:
         if self.termination == "zero":
             w = np.pad(w, ((0, 0), (0, self.memory)))
         coded = np.stack([_filter(w, self._taps(g)) for g in self.generators], axis=-1)
-        return (coded ^ self._inverted).reshape(len(u), -1)[:, self.kept]
+        return (coded ^ self._inverted).reshape(len(u), self.kept.size)[:, self.kept]
 
     def depuncture(self, llrs: ArrayLike) -> np.ndarray:
         """Return LLRs (F, n) as float32 (F, steps, n_0), 0 where no bit was sent.

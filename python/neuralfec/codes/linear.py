@@ -27,9 +27,9 @@ class LinearCode:
     message : "first": as far to the front as H allows, so in the first k bits where the last
         n - k columns of H are independent. "last": in the last k bits where the first n - k
         columns are independent, else where GNU Radio's ``fec.ldpc_encoder`` puts it.
-        "systematic": the check bits are those for which H can be solved by substitution with
-        the fewer guesses, the last or the first n - k, as parts of H are triangular or
-        staircases; where both are alike it is "last".
+        "systematic": "first" where the last n - k columns of H are, but for a few, triangular,
+        a staircase for instance, and the first ones are not: H is made for check bits that
+        stand behind the message. "last" elsewhere.
 
     Attributes: ``n``, ``k``, ``ones`` (H as `sparse.Ones`), ``information_set`` (k positions, such
     that G restricted to them is invertible; the message's own positions where the code is
@@ -163,9 +163,12 @@ class LinearCode:
 
     @cached_property
     def _encoder(self) -> Any:
-        from .. import _kernels
-
-        return _kernels.XorEncoder(**self.encoding_program()._asdict())
+        found = self.encoding_program()
+        try:
+            from .. import _kernels
+        except ImportError:  # Where networks are trained from the source tree alone.
+            return sparse.PlainEncoder(found)
+        return _kernels.XorEncoder(**found._asdict())
 
     def encode(self, messages: ArrayLike) -> Bits:
         """Encode messages.
@@ -212,7 +215,7 @@ def _place(
             len(sparse.order(matrix, columns).guessed)
             for columns in (np.arange(n)[-m:], np.arange(n)[:m])
         )
-        message = "first" if back < front else "last"
+        message = "first" if 2 * back <= front and front else "last"
     forwards = np.arange(n)
     if message == "first":
         given = sparse.equations(matrix, forwards[::-1], progress)

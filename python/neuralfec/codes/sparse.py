@@ -285,6 +285,22 @@ class Program(NamedTuple):
     sent: NDArray[np.intp]
 
 
+class PlainEncoder:
+    """The kernel ``XorEncoder`` in NumPy."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def encode(self, messages: Bits) -> Bits:
+        """Return the codewords, uint8 (F, n), of messages (F, k)."""
+        p = self._program
+        memory = np.zeros((p.places, -(-len(messages) // 8)), dtype=np.uint8)
+        memory[p.message] = np.packbits(messages.T, axis=1)
+        for target, begin, end in zip(p.targets, p.begins[:-1], p.begins[1:], strict=True):
+            memory[target] = np.bitwise_xor.reduce(memory[p.sources[begin:end]], axis=0)
+        return np.unpackbits(memory[p.sent], axis=1, count=len(messages)).T.copy()
+
+
 def program(steps: Sequence[tuple[ArrayLike, Ones]], **places: Any) -> Program:
     """Make a program of groups of steps.
 

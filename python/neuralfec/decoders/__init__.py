@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..codes.rate_matching import RateMatchedCode
 from ..registry import Registry
 
 
@@ -27,6 +28,18 @@ class Decoder(Protocol):
         happened: at least ``frames`` and ``bad_samples``, LLRs not finite that counted as 0.
         """
         ...
+
+
+class RateMatchedDecoder:
+    """A decoder of the mother code that takes the LLRs of the bits that are sent."""
+
+    def __init__(self, decoder: Decoder, code: RateMatchedCode) -> None:
+        self._decoder, self._code = decoder, code
+        self.n, self.k = code.n, code.k
+
+    def decode(self, llrs: NDArray[np.float32]) -> tuple[NDArray[np.uint8], dict[str, int | float]]:
+        """Decode LLRs (F, n) to messages uint8 (F, k); stats are the decoder's."""
+        return self._decoder.decode(self._code.expand(llrs))
 
 
 # A new decoder is one line: name: (module, factory of the text and the code, what may stand
@@ -58,6 +71,10 @@ def specs() -> list[str]:
 def decoder(spec: str, code: Any) -> Decoder:
     """Make the decoder that a spec names, for a code of `codes.code`.
 
-    ValueError for another spec, with the known ones, and for a code it does not decode.
+    A code of which some bits are not sent, or are sent twice, is decoded by what decodes its
+    mother code. ValueError for another spec, with the known ones, and for a code it does not
+    decode.
     """
+    if isinstance(code, RateMatchedCode):
+        return RateMatchedDecoder(REGISTRY.make(spec, code.mother), code)
     return REGISTRY.make(spec, code)

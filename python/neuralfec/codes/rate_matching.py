@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Codes of which some bits are not sent, are known, or are sent more than once."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import gf2
+from .gf2 import Bits
+from .sparse import Program
+
+# LLR of a bit that is known to be 0.
+KNOWN_ZERO = -np.inf
+
+
+class RateMatchedCode:
+    """The words that are sent of a mother code.
+
+    Parameters
+    ----------
+    mother : a `LinearCode`, which decoders decode
+    sent : positions in the mother's codeword of the n bits that are sent, in their order; one
+        that stands twice is sent twice, one that is left out is punctured
+    shortened : positions of mother bits that are always 0, by the mother's frozen bits or because
+        the message says so, and not sent
+    name : the code's spec
+
+    Attributes: ``n``, ``k``, ``mother``, ``sent``, ``name``.
+    """
+
+    def __init__(
+        self, mother: Any, sent: ArrayLike, *, shortened: ArrayLike = (), name: str = ""
+    ) -> None:
+        self.mother, self.name = mother, name
+        self.sent = np.array(sent, dtype=np.intp)
+        self.shortened = np.array(shortened, dtype=np.intp)
+        self.n, self.k = self.sent.size, mother.k
+        if self.n < self.k:
+            raise ValueError(f"expected at least {self.k} bits to be sent, got {self.n}")
+        _, self._places, counts = np.unique(self.sent, return_inverse=True, return_counts=True)
+        self._repeated = bool((counts > 1).any())
+        for array in (self.sent, self.shortened):
+            array.flags.writeable = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} ({self.n}, {self.k})>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_encoder"}
+
+    def encoding_program(self) -> Program:
+        """Return the exclusive ors that encode, for the kernel ``XorEncoder``."""
+        whole = self.mother.encoding_program()
+        return whole._replace(sent=whole.sent[self.sent])
+
+    @cached_property
+    def _encoder(self) -> Any:
+        from .. import _kernels
+
+        return _kernels.XorEncoder(**self.encoding_program()._asdict())
+
+    def encode(self, messages: ArrayLike) -> Bits:
+        """Encode messages.
+
+        Parameters
+        ----------
+        messages : (F, k) or one message (k,), 0 and 1
+
+        Returns
+        -------
+        The bits sent, uint8 (F, n), or (n,) for one message. ValueError for another shape or
+        other values.
+        """
+        words = self._encoder.encode(gf2.as_frames(messages, self.k, "messages"))
+        return words[0] if np.ndim(messages) == 1 else words
+
+    def expand(self, llrs: ArrayLike) -> NDArray[np.float32]:
+        """Return what LLRs (F, n) of sent bits tell of the mother's bits: float32 (F, N).
+
+        Those of a bit that is sent more than once add up; 0 where nothing is known; minus infinity
+        where a bit is known to be 0. ValueError for another shape.
+        """
+        llrs = np.asarray(llrs, dtype=np.float32)
+        if llrs.ndim != 2 or llrs.shape[1] != self.n:
+            raise ValueError(f"expected LLRs of shape (frames, {self.n}), got {llrs.shape}")
+        whole = np.zeros((len(llrs), self.mother.n), dtype=np.float32)
+        if self._repeated:
+            np.add.at(whole, (slice(None), self.sent), llrs)
+        else:
+            whole[:, self.sent] = llrs
+        whole[:, self.shortened] = KNOWN_ZERO
+        return whole
