@@ -29,6 +29,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -441,7 +442,7 @@ def _inputs(value: Any) -> Iterator[str]:
         yield text
         return
     after = text.partition(":")[2]
-    for path in (text, after, after.rpartition("@")[0]):
+    for path in (text, after, *re.split("@(?:generator=)?", after)):
         if path and os.path.isfile(path):
             yield path
 

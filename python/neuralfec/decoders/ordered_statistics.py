@@ -24,6 +24,11 @@ class OrderedStatistics:
 
         if not isinstance(code, LinearCode):
             raise ValueError(f"expected a binary linear block code, got {code!r}")
+        # Before a generator matrix of a long code is made.
+        if max(code.k, code.n - code.k) > 1024:
+            raise ValueError(
+                f"expected a code of at most 1024 message bits and 1024 check bits, got {code!r}"
+            )
         self.n, self.k = code.n, code.k
         self._kernel = _kernels.OrderedStatistics(code.generator, code.pseudo_inverse, order)
 
