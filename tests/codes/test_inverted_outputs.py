@@ -65,14 +65,13 @@ def test_frames(inverted, plain, termination):
             of_inverted.decode(turned(inverted, llrs))[0], of_plain.decode(llrs)[0]
         ), spec
     assert tried >= 5
-    arguments = inverted.decoder_arguments()
     expected = decoders.decoder("viterbi", plain).decode(llrs)[0].ravel()
     of_inverted = turned(inverted, llrs)
-    block = neuralfec.viterbi_decoder(**arguments)
+    block = neuralfec.viterbi_decoder(inverted)
     assert np.array_equal(through(block, of_inverted, "fb", inverted.n, 61), expected)
-    door = fec.decoder(neuralfec.generic_viterbi_decoder(**arguments), 4, 1)
+    door = fec.decoder(neuralfec.generic_viterbi_decoder(inverted), 4, 1)
     assert np.array_equal(through(door, of_inverted, "fb"), expected)
-    block = neuralfec.bcjr_decoder(**arguments)
+    block = neuralfec.bcjr_decoder(inverted)
     expected = decoders.decoder("bcjr", plain).decode(llrs)[0].ravel()
     assert np.array_equal(through(block, of_inverted, "ff", inverted.n, 61) > 0, expected)
 
@@ -82,7 +81,7 @@ def test_streams(inverted, plain):
     inverted = codes.code(f"conv:{inverted}:6000")
     plain = codes.code(f"conv:{plain}:6000")
     _, llrs = noisy(plain, 1)
-    streams = [lambda c: neuralfec.viterbi_stream_decoder(**c.stream_arguments(), block=512)]
+    streams = [lambda c: neuralfec.viterbi_stream_decoder(c, block=512)]
     if inverted.spec.startswith("conv:-7,-5:"):
         streams.append(lambda c: sequence_blocks.rnn_stream_decoder(c.spec))
     for make in streams:

@@ -53,8 +53,9 @@ inline void from_python(const py::object& code, parity_check_code& out)
 
 inline void from_python(const py::object& code, linear_code& out)
 {
-    if (!py::hasattr(code, "generator") || !py::hasattr(code, "pseudo_inverse"))
-        throw not_a("a codes.LinearCode", code);
+    // The matrices of a long code are not made only to be refused.
+    if (!py::hasattr(code, "information_set") || attribute<std::size_t>(code, "k") > 1024)
+        throw not_a("a codes.LinearCode of at most 1024 message bits", code);
     auto flat = [&](const char* matrix) {
         return code.attr(matrix).attr("ravel")().cast<std::vector<uint8_t>>();
     };
