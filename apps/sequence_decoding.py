@@ -75,9 +75,26 @@ EXPERIMENTS = {
     "overlap": Experiment("conv:7,5:20000", overlapping(), "0,2,4", max_bits=2_000_000),
     "pulses": Experiment(
         "conv:7,5:100:zero",
-        impulsive("sign", "sequence/conv-7-5-pulses"),
+        (
+            *impulsive("sign", "sequence/conv-7-5-pulses"),
+            ("bcjr-burst, learns the noise", "gaussian", "bcjr-burst"),
+        ),
         "0:16",
         "pulses",
+    ),
+    # The fast ones alone, counted longer.
+    "bursts": Experiment(
+        "conv:7,5:100:zero",
+        (
+            ("viterbi", "gaussian", "viterbi"),
+            ("viterbi, right model", "model", "viterbi"),
+            ("bcjr-burst", "gaussian", "bcjr-burst"),
+            ("bcjr-burst, 3 states", "gaussian", "bcjr-burst:3"),
+            ("bcjr-burst, frame by frame", "gaussian", "bcjr-burst, frame by frame"),
+        ),
+        "4:8",
+        "pulses",
+        max_bits=2_000_000,
     ),
     "student-t": Experiment("conv:7,5:100:zero", impulsive("bcjr"), "-3:5", "student-t"),
 } | {

@@ -32,7 +32,7 @@ os.environ |= {
 import numpy as np
 from gnuradio import blocks, digital, fec, gr, neuralfec, trellis
 from gnuradio.neuralfec import _kernels, codes, provenance
-from gnuradio.neuralfec.decoders import convolutional
+from gnuradio.neuralfec.decoders import burst, convolutional
 from gnuradio.neuralfec.sequence import decoder
 
 
@@ -208,6 +208,11 @@ def main() -> None:
     for method in ("log-map", "max-log"):
         bcjr = convolutional.BcjrDecoder(code, method)
         rows.append((f"BcjrDecoder, {method}", called(bcjr.posteriors, values, k, args.runs)))
+    many = np.tile(values, (4, 1))
+    learning = burst.BurstBcjrDecoder(code)
+    rows.append(
+        ("BurstBcjrDecoder, 1024 frames a call", called(learning.decode, many, k, args.runs))
+    )
     rnn = decoder.RnnDecoder(code)
     rows.append(("RnnDecoder, 32 frames a call", called(rnn.decode, values[:32], k, args.runs)))
     stream = values[:64]

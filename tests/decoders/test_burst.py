@@ -57,7 +57,7 @@ def test_it_loses_nothing_over_white_noise():
 def test_posteriors_are_those_of_the_plain_joint_recursion(length):
     """With the right chain, against the trainer's: written by other hands, in torch."""
     torch = pytest.importorskip("torch")
-    from gnuradio.neuralfec.sequence.training import Trellis
+    from gnuradio.neuralfec.sequence.trellis import Trellis
 
     pulses, code = Pulses(0.1, length, 6.0), codes.code("conv:7,5:30")
     _, y = received(code, 3, 40, 3, pulses)

@@ -54,6 +54,18 @@ class Sign:
         return (llrs > 0).astype(np.uint8), {}
 
 
+class FrameByFrame:
+    """A decoder that is given each frame alone."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.n, self.k = decoder.n, decoder.k
+        self._decoder = decoder
+
+    def decode(self, llrs: np.ndarray) -> tuple[np.ndarray, dict]:
+        """Decode LLRs (F, n) to messages uint8 (F, k)."""
+        return np.concatenate([self._decoder.decode(llr[None])[0] for llr in llrs]), {}
+
+
 def joint_posteriors(
     code: ConvolutionalCode, pulses: Pulses, y: np.ndarray, noise_var: float
 ) -> np.ndarray:
@@ -92,10 +104,14 @@ def make_decoder(spec: str, code: ConvolutionalCode) -> Decoder:
     """Make the decoder of a scheme: a spec of `decoders.decoder`, or one of this link alone.
 
     "sign" decides from LLRs of the message; "viterbi, overlap 16" and "rnn, overlap 16" decode
-    in windows of WINDOW bits, and "rnn, overlap whole" the frame as one.
+    in windows of WINDOW bits, and "rnn, overlap whole" the frame as one; any decoder's spec and
+    ", frame by frame" gives it a frame a call.
     """
     if spec == "sign":
         return Sign(code)
+    spec, alone, _ = spec.partition(", frame by frame")
+    if alone:
+        return FrameByFrame(decoder(spec, code))
     kind, _, overlap = spec.partition(", overlap ")
     if overlap == "whole" and kind == "rnn":
         return RnnDecoder(code, window=code.k)

@@ -15,7 +15,7 @@ def rates(results: Results, title: str) -> Figure:
     """Draw BER and BLER against SNR; of viterbi, bcjr and rnn alone their ratios, too."""
     metrics = ("ber", "bler")
     plain = results.schemes == ["viterbi", "bcjr", "rnn"]
-    figure = Figure(figsize=(13 if plain else 10, 4.5), layout="constrained")
+    figure = Figure(figsize=(13 if plain else 12, 4.5), layout="constrained")
     panels = figure.subplots(1, 3 if plain else 2)
     for axes, metric in zip(panels, metrics, strict=False):
         draw(axes, [results], metric=metric)
@@ -36,6 +36,10 @@ def rates(results: Results, title: str) -> Figure:
         panels[2].set_ylabel("over Viterbi's")
         panels[2].grid(True, alpha=0.3)
         panels[2].legend()
+    else:
+        # Beside the panels: in them it would hide curves.
+        panels[0].get_legend().remove()
+        panels[1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
     for axes in panels:
         axes.set_xlabel("1 / sigma² of a real symbol (dB)")
     figure.suptitle(title)
