@@ -5,22 +5,26 @@
 ``evaluation.simulate`` as they are. `<name>.json` tells by which commands.
 """
 
-import csv
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from .. import provenance
-from ..simulation import Estimate, clopper_pearson
+from ..simulation import Estimate, clopper_pearson, counts
 from .evaluation import Setting
 
-_SETTING = tuple(field.name for field in dataclasses.fields(Setting))
-_KEY = ("scheme", "model", *_SETTING, "seed")
-_SHAPE = ("groups", "group_bits")
 _WORDS = ("scheme", "model", "termination", "channel")
+_KEY = ("scheme", "model", *(field.name for field in dataclasses.fields(Setting)), "seed")
+
+
+def _value(text: str) -> float | None:
+    return counts.number(text) if text else None
+
+
+_COLUMNS = {name: str if name in _WORDS else _value for name in (*_KEY, "groups", "group_bits")}
+_REQUIRED = ("blocks", "block_errors")
 
 
 @dataclasses.dataclass
@@ -88,30 +92,20 @@ def capacity(snr_db: float) -> float:
 
 
 def load(file: str | os.PathLike) -> list[Point]:
-    """The points of a CSV file; ValueError for one of something else."""
+    """Read the points of a CSV file; ValueError for one of something else."""
     points = []
-    with open(file, newline="") as stream:
-        reader = csv.DictReader(stream, strict=True)
-        missing = {*_KEY, *_SHAPE, "blocks", "block_errors"} - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(f"{file}: not counts of feedback codes, no column {sorted(missing)}")
-        for row in reader:
-            try:
-                values = {
-                    column: text if column in _WORDS else _number(text)
-                    for column, text in row.items()
-                    if text
-                }
-                setting = Setting(**{name: values.pop(name, None) for name in _SETTING})
-                named = {name: values.pop(name) for name in ("scheme", "model", "seed", *_SHAPE)}
-                points.append(Point(**named, setting=setting, counts=values))
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise ValueError(f"{file}, line {reader.line_num}: {error}") from error
+    for line, (key, of) in enumerate(counts.load(file, _COLUMNS, _REQUIRED).items(), 2):
+        scheme, model, *setting, seed, groups, group_bits = key
+        try:
+            made = Setting(*setting)
+        except ValueError as error:
+            raise ValueError(f"{file}, line {line}: {error}") from error
+        points.append(Point(scheme, model, made, seed, groups, group_bits, of))
     return points
 
 
 def add(file: str | os.PathLike, fresh: Iterable[Point]) -> None:
-    """Puts points and this process's record into a CSV file and its JSON.
+    """Put points and this process's record into a CSV file and its JSON.
 
     ValueError for a point that is there already: the same noise would count twice.
     """
@@ -123,25 +117,15 @@ def add(file: str | os.PathLike, fresh: Iterable[Point]) -> None:
             raise ValueError(f"{file} has {point.key} already; take another seed")
         keys.add(point.key)
         points.append(point)
-    columns = list(dict.fromkeys(name for point in points for name in point.counts))
-    part = file.with_suffix(".part")
-    with open(part, "w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*_KEY, *_SHAPE, *columns])
-        for point in points:
-            counts = [point.counts.get(name, "") for name in columns]
-            key = ["" if value is None else value for value in point.key]
-            writer.writerow([*key, point.groups, point.group_bits, *counts])
-    part.replace(file)
+    rows = {(*point.key, point.groups, point.group_bits): point.counts for point in points}
+    counts.save(file, tuple(_COLUMNS), rows)
     note_run(file)
 
 
 def note_run(file: Path) -> None:
-    """Puts this process's record into the JSON beside a CSV file."""
-    about = file.with_suffix(".json")
-    runs = json.loads(about.read_text())["runs"] if about.exists() else []
-    record = {"runs": [*runs, provenance.record()]}
-    about.write_text(json.dumps(record, indent=2) + "\n")
+    """Put this process's record into the JSON beside a CSV file."""
+    runs = counts.about(file).get("runs", [])
+    counts.save_about(file, {"runs": [*runs, provenance.record()]})
 
 
 def combined(points: Iterable[Point]) -> list[Point]:
@@ -152,10 +136,5 @@ def combined(points: Iterable[Point]) -> list[Point]:
         if known is None:
             found[point.key[:-1]] = dataclasses.replace(point, counts=dict(point.counts))
         else:
-            for name, value in point.counts.items():
-                known.counts[name] = known.counts.get(name, 0) + value
+            counts.add(known.counts, point.counts)
     return list(found.values())
-
-
-def _number(text: str) -> int | float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)

@@ -5,9 +5,6 @@
 run needs. `<name>.json` tells how the counts were made.
 """
 
-import csv
-import io
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -17,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import counts
+
 REQUIRED = ("blocks", "block_errors", "bits", "bit_errors")
 CONFIDENCE = 0.95
-_KEY = ("scheme", "snr_db", "seed")
+_KEY = {"scheme": str, "snr_db": float, "seed": int}
 
 Row = tuple[str, float, int]
 
@@ -96,58 +95,15 @@ class Results:
 
         FileNotFoundError where there is none, ValueError for a file that is not of counts.
         """
-        csv_file, json_file = cls.files(name, directory)
-        rows: dict[Row, dict[str, float]] = {}
-        with open(csv_file, newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = {*_KEY, "chunks", *REQUIRED} - set(reader.fieldnames or ())
-            if missing:
-                raise ValueError(
-                    f"{csv_file}: not counts of a simulation, no column {sorted(missing)}"
-                )
-            for record in reader:
-                try:
-                    key = (record.pop("scheme"), float(record.pop("snr_db")), int(record["seed"]))
-                    del record["seed"]
-                    rows[key] = {column: _number(text) for column, text in record.items() if text}
-                    _check(rows[key], f"row of {key}")
-                except (ValueError, TypeError, AttributeError) as error:
-                    raise ValueError(f"{csv_file}, line {reader.line_num}: {error}") from None
-        about = json.loads(json_file.read_text()) if json_file.exists() else {}
-        return cls(name, rows, about)
+        file, _ = cls.files(name, directory)
+        rows = counts.load(file, _KEY, ("chunks", *REQUIRED), _check)
+        return cls(name, rows, counts.about(file))
 
     def save(self, directory: str | os.PathLike = "results") -> None:
         """Write both files; each is whole at every moment, before, during and after."""
-        csv_file, json_file = self.files(self.name, directory)
-        columns = dict.fromkeys(["chunks", *REQUIRED])
-        for counts in self.rows.values():
-            columns.update(dict.fromkeys(counts))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [*_KEY, *columns], lineterminator="\n")
-        writer.writeheader()
-        for key, counts in self.rows.items():
-            writer.writerow(dict(zip(_KEY, key, strict=True)) | counts)
-        csv_file.parent.mkdir(parents=True, exist_ok=True)
-        _replace(csv_file, text.getvalue())
-        _replace(json_file, json.dumps(self.about, indent=2) + "\n")
-
-    def merge(self, other: "Results") -> "Results":
-        """Counts of both, for two runs of one experiment with different seeds.
-
-        ValueError where the experiments' parameters differ, or where both hold counts of
-        the same seed at the same SNR: the same noise would count twice.
-        """
-        mine, theirs = (result.about.get("parameters", {}) for result in (self, other))
-        if mine != theirs:
-            raise ValueError(f"not the same experiment: parameters {mine} and {theirs}")
-        twice = self.rows.keys() & other.rows.keys()
-        if twice:
-            scheme, snr_db, seed = min(twice)
-            raise ValueError(
-                f"both hold seed {seed} at {snr_db} dB ({scheme}): its noise would count twice"
-            )
-        about = self.about | {"runs": self.about.get("runs", []) + other.about.get("runs", [])}
-        return Results(self.name, self.rows | other.rows, about)
+        file, _ = self.files(self.name, directory)
+        counts.save(file, tuple(_KEY), self.rows, ("chunks", *REQUIRED))
+        counts.save_about(file, self.about)
 
     @property
     def schemes(self) -> list[str]:
@@ -161,9 +117,9 @@ class Results:
     def counts(self, snr_db: float, scheme: str | None = None) -> dict[str, float]:
         """Counts at one SNR, summed over seeds. The scheme may be left out where there is one."""
         wanted, total = self._scheme(scheme), dict.fromkeys(REQUIRED, 0)
-        for (name, snr, _), counts in self.rows.items():
+        for (name, snr, _), row in self.rows.items():
             if name == wanted and snr == snr_key(snr_db):
-                total = {key: total.get(key, 0) + counts.get(key, 0) for key in total | counts}
+                counts.add(total, row)
         return total
 
     def rate(self, snr_db: float, scheme: str | None = None, metric: str = "bler") -> Estimate:
@@ -278,24 +234,11 @@ def _check(counts: dict[str, float], what: str) -> dict[str, float]:
     return counts
 
 
-def _number(text: str) -> float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
-
-
 def _normal(value: float, variance: float) -> Estimate:
     from scipy.special import ndtri
 
     half = float(ndtri((1 + CONFIDENCE) / 2)) * math.sqrt(max(variance, 0.0))
     return Estimate(value, value - half, value + half)
-
-
-def _replace(file: Path, text: str) -> None:
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        part.write_text(text)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def labels(results: Sequence[Results]) -> dict[tuple[int, str], str]:
