@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures 4 to 8 of the DeepVLF paper for any feedback codes, from stored counts.
+"""Count and draw figures 4 to 8 of the DeepVLF paper for any feedback codes.
 
-    feedback_curves.py measure belief --scheme "belief, 4 bits" --model MODEL --log-odds 8 10 12
-    feedback_curves.py symbols symbols --scheme "belief, 4 bits" --model MODEL
-    feedback_curves.py draw
-
-`measure` adds counts of each pair of SNR and threshold to results/feedback-NAME.csv; `symbols`
-histograms of the first group's symbols by round and pattern; `draw` takes all that
-results/feedback-*.csv have. Filled markers are counted, with intervals of 95 %; open ones are
-estimates by the receiver's posterior, for points with fewer than 20 errors; arrows are upper
-ends of intervals where no error was counted. Dotted lines are capacities.
+`measure` adds counts of each pair of SNR and threshold to feedback-NAME.csv in the folder of the
+counts; `symbols` histograms of the first group's symbols by round and pattern; `draw` takes all
+that its feedback-*.csv have. --results results takes the counts of the project's source. Filled
+markers are counted, with intervals of 95 %; open ones are estimates by the receiver's posterior,
+for points with fewer than 20 errors; arrows are upper ends of intervals where no error was counted.
+Dotted lines are capacities.
 """
+
+if __name__ == "__main__":
+    import _start  # noqa: F401
 
 import argparse
 import csv
@@ -22,8 +22,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+from gnuradio.neuralfec import app
 from gnuradio.neuralfec.feedback import evaluation, files, points
 from gnuradio.neuralfec.feedback.points import Point, capacity
+from gnuradio.neuralfec.simulation.options import add_results
 
 ROUNDS = (1, 2, 4, 6)
 EDGES = np.linspace(-5, 5, 201)
@@ -56,6 +58,7 @@ def csv_file(arguments: argparse.Namespace, name: str) -> Path:
 
 
 def measure(arguments: argparse.Namespace) -> None:
+    """Add counts of each SNR and threshold."""
     for snr_db in arguments.snr or [None]:
         for threshold in thresholds(arguments):
             code, setting, card = load(arguments, snr_db, threshold)
@@ -81,10 +84,19 @@ def count(code, setting: evaluation.Setting, arguments: argparse.Namespace) -> d
     """Counts until there are enough errors or blocks."""
     rng = np.random.default_rng(arguments.seed)
     total = {"blocks": 0, "block_errors": 0}
-    while total["blocks"] < arguments.blocks and total["block_errors"] < arguments.errors:
-        size = min(arguments.batch, arguments.blocks - total["blocks"])
-        counts = evaluation.simulate(code, setting, size, rng)
-        total = {name: total.get(name, 0) + value for name, value in counts.items()}
+    with app.Progress(1, "points", arguments.quiet) as progress:
+        while total["blocks"] < arguments.blocks and total["block_errors"] < arguments.errors:
+            size = min(arguments.batch, arguments.blocks - total["blocks"])
+            try:
+                counts = evaluation.simulate(code, setting, size, rng)
+            except KeyboardInterrupt:
+                raise app.Interrupted(
+                    f"points that are told are in {csv_file(arguments, arguments.name)}"
+                ) from None
+            total = {name: total.get(name, 0) + value for name, value in counts.items()}
+            wrong = f"{total['block_errors']} of {total['blocks']} blocks wrong"
+            done = max(total["blocks"] / arguments.blocks, total["block_errors"] / arguments.errors)
+            progress.update(done, wrong)
     return total
 
 
@@ -102,8 +114,9 @@ def told(point: Point) -> str:
 
 
 def symbols(arguments: argparse.Namespace) -> None:
-    """Histograms of the first group's symbols, given its pattern, that the others and the
-    noise vary."""
+    """Add histograms of the first group's symbols.
+
+    Its pattern is given, the others and the noise vary."""
     snr_db = arguments.snr[0] if arguments.snr else None
     code, setting, _ = load(arguments, snr_db, thresholds(arguments)[0])
     rng = np.random.default_rng(arguments.seed)
@@ -165,7 +178,6 @@ def draw(arguments: argparse.Namespace) -> None:
     }
     awgn = [point for point in everything if point.setting.channel == "awgn"]
     faded = [point for point in everything if point.setting.channel != "awgn"]
-    arguments.figures.mkdir(parents=True, exist_ok=True)
     for number, make in (
         (4, lambda: differential(pyplot, awgn, style)),
         (5, lambda: fixed_snr(pyplot, awgn, style)),
@@ -179,10 +191,11 @@ def draw(arguments: argparse.Namespace) -> None:
         if figure is None:
             print(f"figure {number}: no counts")
             continue
-        file = arguments.figures / f"feedback-figure-{number}.png"
-        figure.savefig(file, dpi=90)
+        name = f"feedback-figure-{number}.png"
+        with arguments.figures.file(name) as path:
+            figure.savefig(path, dpi=90)
         pyplot.close(figure)
-        print(file)
+        print(Path(arguments.figures, name))
 
 
 def noisy(point: Point) -> bool:
@@ -428,28 +441,36 @@ def progress(pyplot, results: Path):
     return figure
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> app.Parser:
+    made = app.parser(
+        __doc__,
+        "neuralfec curves feedback measure belief --scheme 'belief, 4 bits' "
+        "--model feedback/belief-4bit-1dB --log-odds 6 8 --blocks 4000",
+        "neuralfec curves feedback draw --figures figures",
     )
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of counts")
-    commands = parser.add_subparsers(required=True)
-    for run, blocks in ((measure, 20000), (symbols, 100_000)):
-        command = commands.add_parser(run.__name__)
-        command.set_defaults(run=run)
-        command.add_argument("name", help="of results/feedback-NAME.csv")
+    commands = made.add_subparsers(required=True, dest="action", metavar="ACTION")
+    for name, work, blocks in (("measure", measure, 20000), ("symbols", symbols, 100_000)):
+        command = commands.add_parser(
+            name, help=(work.__doc__ or "").split("\n")[0], formatter_class=app.Formatter
+        )
+        command.set_defaults(work=work)
+        command.add_argument("name", help="of the counts, feedback-NAME.csv")
         command.add_argument("--scheme", required=True, help="its name in the legends")
         command.add_argument("--model", required=True, help="model file, or name of a shipped one")
         command.add_argument("--snr", type=float, nargs="+", help="forward SNR in dB")
         command.add_argument("--feedback-snr", type=float, help="in dB; inf: noiseless")
-        command.add_argument("--termination", choices=evaluation.TERMINATIONS)
+        command.add_argument(
+            "--termination", choices=evaluation.TERMINATIONS, help="who ends a block"
+        )
         command.add_argument("--threshold", type=float, nargs="+", help="gamma of the receiver")
         command.add_argument("--log-odds", type=float, nargs="+", help="log(gamma / (1 - gamma))")
-        command.add_argument("--transmitter-threshold", type=float)
-        command.add_argument("--channel", choices=evaluation.CHANNELS)
-        command.add_argument("--blocks", type=int, default=blocks, help="at most")
-        command.add_argument("--batch", type=int, default=2048)
-        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--transmitter-threshold", type=float, help="of its check")
+        command.add_argument("--channel", choices=evaluation.CHANNELS, help="noise or fading")
+        command.add_argument("--blocks", type=int, default=blocks, help="most blocks of a point")
+        command.add_argument("--batch", type=int, default=2048, help="blocks at once")
+        command.add_argument("--seed", type=int, default=0, help="of messages and noise")
+        add_results(command)
+        app.add_quiet(command)
     commands.choices["measure"].add_argument(
         "--errors", type=int, default=200, help="wrong blocks to stop at"
     )
@@ -458,20 +479,27 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         help="normalise the power anew over these blocks: DeepVLF's thresholds change it",
     )
-    command = commands.add_parser("draw")
-    command.set_defaults(run=draw)
-    command.add_argument("--figures", type=Path, default=Path("docs/figures"), help="folder")
-    return parser
+    command = commands.add_parser("draw", help="draw what is stored", formatter_class=app.Formatter)
+    command.set_defaults(work=draw)
+    command.add_argument(
+        "--figures",
+        type=app.OutputFolder,
+        default=app.OutputFolder("figures"),
+        help="folder of the figures",
+    )
+    add_results(command)
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    if getattr(args, "batch", 1) < 1 or getattr(args, "blocks", 1) < 1:
+        raise ValueError("--batch and --blocks: expected at least 1")
+    args.results = Path(args.results)
+    args.work(args)
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = parser().parse_args(argv)
-    try:
-        arguments.run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"feedback_curves: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return app.main(parser(), run, argv)
 
 
 if __name__ == "__main__":

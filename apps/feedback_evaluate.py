@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measures a feedback code: error rate, rounds, rate and the power really sent.
+"""Measure a feedback code: error rate, rounds, rate and the power really sent.
 
 Simulated real AWGN channels in both directions; blocks that are finished leave the batch.
 SNRs are 1 / sigma^2 of a real symbol. What the model's card says stands for what is not
@@ -9,75 +9,101 @@ own posterior, which reaches rates that counting cannot, and the two must agree 
 exist.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 import dataclasses
-import json
 import math
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
-from gnuradio.neuralfec import provenance
+from gnuradio.neuralfec import app, provenance
 from gnuradio.neuralfec.feedback import evaluation, files
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="model file, or name of a shipped one")
-    parser.add_argument("--snr", type=float, help="forward SNR in dB")
-    parser.add_argument(
+def parser() -> app.Parser:
+    made = app.parser(
+        __doc__,
+        "neuralfec feedback-evaluate --model feedback/belief-4bit-1dB --blocks 4000 --json a.json",
+    )
+    made.add_argument("--model", required=True, help="model file, or name of a shipped one")
+    made.add_argument("--snr", type=float, help="forward SNR in dB; the card's if absent")
+    made.add_argument(
         "--feedback-snr", type=float, help="feedback SNR in dB; inf or absent: noiseless"
     )
-    parser.add_argument("--termination", choices=evaluation.TERMINATIONS)
-    threshold = parser.add_mutually_exclusive_group()
+    made.add_argument(
+        "--termination",
+        choices=evaluation.TERMINATIONS,
+        help="who ends a block",
+    )
+    threshold = made.add_mutually_exclusive_group()
     threshold.add_argument("--threshold", type=float, help="gamma of the receiver")
     threshold.add_argument("--log-odds", type=float, help="the same as log(gamma / (1 - gamma))")
-    parser.add_argument("--transmitter-threshold", type=float, help="of the transmitter's check")
-    parser.add_argument("--channel", choices=evaluation.CHANNELS)
-    parser.add_argument("--blocks", type=int, default=20000)
-    parser.add_argument("--batch", type=int, default=2048)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write all figures here")
-    arguments = parser.parse_args(argv)
-    if arguments.log_odds is not None:
-        arguments.threshold = 1 / (1 + math.exp(-arguments.log_odds))
-    try:
-        code, made_for, card = files.load(
-            arguments.model, threshold=arguments.threshold, snr_db=arguments.snr
-        )
-        setting = evaluation.override(
-            made_for,
-            feedback_snr_db=arguments.feedback_snr,
-            termination=arguments.termination,
-            threshold=arguments.threshold,
-            transmitter_threshold=arguments.transmitter_threshold,
-            channel=arguments.channel,
-        )
-        start = time.monotonic()
-        result = evaluation.evaluate(
-            code,
-            setting,
-            arguments.blocks,
-            np.random.default_rng(arguments.seed),
-            arguments.batch,
-        )
-    except (ValueError, OSError) as error:
-        print(f"feedback_evaluate: {error}", file=sys.stderr)
-        return 1
-    print(f"{card.name}: {setting.termination} termination, {files.describe(setting)}")
-    for line in lines(result):
-        print(line)
-    print(f"{result['blocks'] / (time.monotonic() - start):.0f} blocks/s")
-    if arguments.json:
-        record = {
-            "model": card.name,
-            "setting": dataclasses.asdict(setting),
-            **result,
-            "made_by": provenance.record(),
-        }
-        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
-    return 0
+    made.add_argument("--transmitter-threshold", type=float, help="of the transmitter's check")
+    made.add_argument(
+        "--channel", choices=evaluation.CHANNELS, help="noise alone or fading; the card's if absent"
+    )
+    made.add_argument("--blocks", type=int, default=20000, help="how many to send")
+    made.add_argument("--batch", type=int, default=2048, help="blocks at once")
+    made.add_argument("--seed", type=int, default=0, help="of messages and noise")
+    made.add_argument("--json", type=app.OutputFile, help="write all figures here")
+    app.add_quiet(made)
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.log_odds is not None:
+        args.threshold = 1 / (1 + math.exp(-args.log_odds))
+    if args.batch < 1:
+        raise ValueError(f"--batch: expected at least 1, got {args.batch}")
+    code, made_for, card = files.load(args.model, threshold=args.threshold, snr_db=args.snr)
+    setting = evaluation.override(
+        made_for,
+        feedback_snr_db=args.feedback_snr,
+        termination=args.termination,
+        threshold=args.threshold,
+        transmitter_threshold=args.transmitter_threshold,
+        channel=args.channel,
+    )
+    rng = np.random.default_rng(args.seed)
+    total: dict = {}
+
+    def simulate(size: int) -> dict:
+        counts = evaluation.simulate(code, setting, size, rng)
+        for name, value in counts.items():
+            total[name] = total.get(name, 0) + value
+        wrong = f"{total['block_errors']} of {total['blocks']} wrong"
+        progress.update(total["blocks"], wrong)
+        return counts
+
+    interrupted = False
+    with app.Progress(args.blocks, "blocks", args.quiet) as progress:
+        try:
+            evaluation.sum_batches(simulate, args.blocks, args.batch)
+        except KeyboardInterrupt:
+            interrupted = True
+    if total:
+        result = evaluation.report(code, setting, total)
+        print(f"{card.name}: {setting.termination} termination, {files.describe(setting)}")
+        for line in lines(result):
+            print(line)
+        print(f"{result['blocks'] / progress.seconds:.0f} blocks/s")
+        if args.json:
+            args.json.write_json(
+                {
+                    "model": card.name,
+                    "setting": dataclasses.asdict(setting),
+                    **result,
+                    "made_by": provenance.record(),
+                }
+            )
+    if interrupted:
+        raise app.Interrupted(f"{total.get('blocks', 0)} of {args.blocks} blocks are counted")
+
+
+def main(argv: list[str] | None = None) -> int:
+    return app.main(parser(), run, argv)
 
 
 def lines(result: dict) -> list[str]:

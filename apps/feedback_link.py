@@ -1,30 +1,33 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sends a file over a variable-length feedback code.
+"""Send a file over a variable-length feedback code.
 
 In one process, over simulated channels in both directions, or as two processes that are
 linked by ZeroMQ, each of which simulates the channel that it sends on:
 
-    apps/feedback_link.py --role rx --out copy.bin
-    apps/feedback_link.py --role tx --file some.bin --picture rounds.png
+    neuralfec feedback-link --role rx --out copy.bin
+    neuralfec feedback-link --role tx --file some.bin --picture rounds.png
 
 Each session carries K bits; its number tells their place in the file. Sessions that fail are
 sent again, a limited number of times. Told at the end: rounds, block error rate, rate, the
 power really sent, what the return link carried, and the channel's capacity.
 """
 
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
 import argparse
 import hashlib
-import json
 import math
 import sys
+import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pmt
+import zmq
 from gnuradio import gr, neuralfec, zeromq
-from gnuradio.neuralfec import provenance, vectors
+from gnuradio.neuralfec import app, provenance, vectors
 from gnuradio.neuralfec.feedback import evaluation, files
 from gnuradio.neuralfec.python_block import PythonBlock
 from gnuradio.neuralfec.simulation import clopper_pearson
@@ -141,6 +144,11 @@ class Sender:
         self.turn += 1
         return False
 
+    def state(self) -> tuple[int, str]:
+        """Blocks that are delivered, and how many of all."""
+        done = len(self.messages) - len(self.missing) - len(self.waiting)
+        return done, f"{done} of {len(self.messages)} blocks"
+
     def results(self, setting: evaluation.Setting) -> dict:
         columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
         sessions, symbols = len(columns["rounds"]), float(columns["symbols"].sum())
@@ -187,6 +195,16 @@ class Collector:
             self.parts[meta["session"] % PASS] = packed
         return 0 in self.parts and len(self.parts) == self.count()
 
+    def state(self) -> tuple[int, str]:
+        """Blocks that are here, and how many of all."""
+        return len(self.parts), f"of {self.count()}" if 0 in self.parts else ""
+
+    def part(self) -> bytes:
+        """The data's beginning, as far as it is whole."""
+        whole = next(place for place in range(len(self.parts) + 1) if place not in self.parts)
+        length = int.from_bytes(self.parts[0], "big") if whole else 0
+        return b"".join(self.parts[place] for place in range(1, whole))[:length]
+
     def count(self) -> int:
         size = len(self.parts[0])
         return 1 - -int.from_bytes(self.parts[0], "big") // size
@@ -194,15 +212,6 @@ class Collector:
     def data(self) -> bytes:
         length = int.from_bytes(self.parts[0], "big")
         return b"".join(self.parts[i] for i in range(1, self.count()))[:length]
-
-
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser().parse_args(argv)
-    try:
-        return run(arguments)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"feedback_link: {error}", file=sys.stderr)
-        return 1
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -225,17 +234,24 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.file is None
             else arguments.file.read_bytes()
         )
+        if not data:
+            raise ValueError(f"{arguments.file or '--bytes'}: there is nothing to send")
+    if arguments.picture:
+        app.check_picture(arguments.picture)
     loop = Loop(arguments, setting)
     sender = Sender(loop, data, arguments.passes) if loop.transmitter else None
     collector = Collector(loop) if loop.receiver else None
     start = heard = time.monotonic()
     before: object = None
     whole = sent = False
+    total = len(sender.messages) if sender else None
+    progress = app.Progress(total, "blocks", arguments.quiet)
     loop.start()
     try:
         while not ((sender is None or sent) and (collector is None or whole or sent)):
             time.sleep(0.02)
             loop.check()
+            progress.update(*(sender or collector).state())
             sent = sender is not None and sender.step()
             whole = collector is not None and collector.step()
             news = (loop.transmitter or loop.receiver).stats().get("messages")
@@ -247,9 +263,23 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.role == "rx":
             # The last answers may be asked for once more.
             time.sleep(arguments.linger)
+    except KeyboardInterrupt:
+        there = collector.part() if collector else b""
+        if there and arguments.out:
+            arguments.out.write_bytes(there)
+        raise app.Interrupted(
+            f"{(sender or collector).state()[0]} blocks are through, "
+            f"{len(there)} bytes from the file's start"
+        ) from None
     finally:
+        progress.clear()
+        over = threading.Event()
+        if arguments.role != "both" and not (sent or whole):
+            address = arguments.forward if arguments.role == "tx" else arguments.back
+            threading.Thread(target=take, args=(address, over), daemon=True).start()
         loop.stop()
         loop.wait()
+        over.set()
     result = {"model": card.name, "role": arguments.role, "seconds": seconds}
     status = 0
     if sender is not None:
@@ -279,11 +309,19 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.out:
                 arguments.out.write_bytes(received)
     if arguments.json:
-        record = {**result, "made_by": provenance.record()}
-        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+        arguments.json.write_json({**result, "made_by": provenance.record()})
     if arguments.picture and sender is not None:
-        draw(arguments.picture, result)
+        draw(arguments.picture.path, result)
     return status
+
+
+def take(address: str, over: threading.Event) -> None:
+    """Take what a sink still holds: without a peer its send does not return, nor does the graph."""
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        socket.connect(address)
+        while not over.is_set():
+            if socket.poll(50):
+                socket.recv()
 
 
 def tell(result: dict, seconds: float) -> None:
@@ -305,7 +343,7 @@ def tell(result: dict, seconds: float) -> None:
             print(f"{rounds:6d} {count:8d} {'#' * round(50 * count / most)}")
 
 
-def draw(file: Path, result: dict) -> None:
+def draw(file: str, result: dict) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -322,34 +360,48 @@ def draw(file: Path, result: dict) -> None:
     figure.savefig(file, dpi=120)
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> app.Parser:
+    made = app.parser(
+        __doc__, "neuralfec feedback-link --file file.bin --out copy.bin --json link.json"
     )
-    parser.add_argument("--role", choices=["both", "tx", "rx"], default="both")
-    parser.add_argument("--file", type=Path, help="to send; random bytes if absent")
-    parser.add_argument("--bytes", type=int, default=6000, help="how many of them (%(default)s)")
-    parser.add_argument("--out", type=Path, help="where to write what was received")
-    parser.add_argument("--model", default="feedback/belief-4bit-1dB", help="file or shipped name")
-    parser.add_argument("--snr", type=float, help="forward SNR in dB, 1/sigma^2")
-    parser.add_argument("--feedback-snr", type=float, help="feedback SNR in dB, inf: noiseless")
-    parser.add_argument("--termination", choices=evaluation.TERMINATIONS)
-    parser.add_argument("--threshold", type=float, help="gamma of the receiver")
+    made.add_argument(
+        "--role",
+        choices=["both", "tx", "rx"],
+        default="both",
+        help="the two ends in one process, or one of them",
+    )
+    made.add_argument("--file", type=app.InputFile, help="to send; random bytes if absent")
+    made.add_argument("--bytes", type=int, default=6000, help="how many of them")
+    made.add_argument("--out", type=app.OutputFile, help="where to write what was received")
+    made.add_argument("--model", default="feedback/belief-4bit-1dB", help="file or shipped name")
+    made.add_argument("--snr", type=float, help="forward SNR in dB, 1/sigma^2")
+    made.add_argument("--feedback-snr", type=float, help="feedback SNR in dB, inf: noiseless")
+    made.add_argument(
+        "--termination",
+        choices=evaluation.TERMINATIONS,
+        help="who ends a block",
+    )
+    made.add_argument("--threshold", type=float, help="gamma of the receiver")
     for fault in ("drop", "double", "delay", "corrupt"):
-        parser.add_argument(
+        made.add_argument(
             f"--{fault}", type=float, default=0.0, help="share of messages the links do this to"
         )
-    parser.add_argument("--capacity", type=int, default=256, help="sessions in flight")
-    parser.add_argument("--timeout", type=float, default=0.5, help="seconds to a repeat, at least")
-    parser.add_argument("--passes", type=int, default=3, help="attempts at a block")
-    parser.add_argument("--patience", type=float, default=30.0, help="seconds without a message")
-    parser.add_argument("--linger", type=float, default=2.0, help="seconds rx stays at the end")
-    parser.add_argument("--forward", default="tcp://127.0.0.1:5555", help="address tx binds")
-    parser.add_argument("--back", default="tcp://127.0.0.1:5556", help="address rx binds")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--picture", type=Path, help="histogram of the rounds, *.png")
-    parser.add_argument("--json", type=Path, help="write all figures here")
-    return parser
+    made.add_argument("--capacity", type=int, default=256, help="sessions in flight")
+    made.add_argument("--timeout", type=float, default=0.5, help="seconds to a repeat, at least")
+    made.add_argument("--passes", type=int, default=3, help="attempts at a block")
+    made.add_argument("--patience", type=float, default=30.0, help="seconds without a message")
+    made.add_argument("--linger", type=float, default=2.0, help="seconds rx stays at the end")
+    made.add_argument("--forward", default="tcp://127.0.0.1:5555", help="address tx binds")
+    made.add_argument("--back", default="tcp://127.0.0.1:5556", help="address rx binds")
+    made.add_argument("--seed", type=int, default=0, help="of noise, faults and random bytes")
+    made.add_argument("--picture", type=app.OutputFile, help="histogram of the rounds")
+    made.add_argument("--json", type=app.OutputFile, help="write all figures here")
+    app.add_quiet(made)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    return app.main(parser(), run, argv)
 
 
 if __name__ == "__main__":

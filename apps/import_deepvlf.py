@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Turns a published DeepVLF checkpoint into a model file.
+"""Turn a published DeepVLF checkpoint into a model file.
 
 The file is read without running anything in it. What kind of code it holds follows from
 its contents; the statistics of its power normalisation, which it lacks, are estimated at
 the SNR given.
 """
+
+if __name__ == "__main__":
+    import _start  # noqa: F401
 
 import argparse
 import hashlib
@@ -13,52 +16,51 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from gnuradio.neuralfec import models, provenance
+from gnuradio.neuralfec import app, models, provenance
 from gnuradio.neuralfec.feedback import evaluation, files
 from gnuradio.neuralfec.feedback.deepvlf import checkpoints as importer
 from gnuradio.neuralfec.feedback.deepvlf import code as codec
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("out", type=Path, help="model file to write, *.pt")
-    parser.add_argument("--snr", type=float, required=True, help="forward SNR in dB it is for")
-    parser.add_argument(
-        "--feedback-snr", type=float, help="feedback SNR in dB; noiseless if absent"
+def parser() -> app.Parser:
+    made = app.parser(
+        __doc__, "neuralfec import-deepvlf published.ckpt mine.pt --snr 1 --blocks 4096"
     )
-    parser.add_argument(
-        "--threshold", type=float, default=0.9999, help="gamma of an R code (default: %(default)s)"
-    )
-    parser.add_argument("--groups", type=int, help="Q, which R files do not tell (default: 16)")
-    parser.add_argument(
+    made.add_argument("checkpoint", type=app.InputFile, help="published file")
+    made.add_argument("output", type=app.OutputFile, help="model file to write, *.pt")
+    made.add_argument("--snr", type=float, required=True, help="forward SNR in dB it is for")
+    made.add_argument("--feedback-snr", type=float, help="feedback SNR in dB; noiseless if absent")
+    made.add_argument("--threshold", type=float, default=0.9999, help="gamma of an R code")
+    made.add_argument("--groups", type=int, help="Q, which R files do not tell; 16 if absent")
+    made.add_argument(
         "--blocks",
         type=int,
         default=32768,
-        help="for the statistics; fewer than the default make the code longer",
+        help="blocks for the statistics; fewer than the default make the code longer",
     )
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args(argv)
-    try:
-        module = importer.import_checkpoint(
-            arguments.checkpoint, arguments.snr, arguments.threshold, arguments.groups
-        )
-        setting, measured = prepare(module, arguments)
-        files.save(
-            arguments.out,
-            module,
-            setting,
-            name=arguments.out.stem,
-            statistics_blocks=arguments.blocks,
-            statistics_over="all groups, decoded ones too",
-            training=models.Training(
-                command=f"imported: {provenance.command()}", commit=provenance.commit()
-            ),
-            measured=measured,
-        )
-    except (ValueError, OSError) as error:
-        print(f"import_deepvlf: {error}", file=sys.stderr)
-        return 1
+    made.add_argument("--seed", type=int, default=1, help="of the statistics' blocks")
+    return made
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.checkpoint.size is None:
+        raise ValueError(f"{args.checkpoint}: expected a file that can be read twice, not a pipe")
+    module = importer.import_checkpoint(
+        Path(args.checkpoint), args.snr, args.threshold, args.groups
+    )
+    setting, measured = prepare(module, args)
+    files.save(
+        Path(args.output.path),
+        module,
+        setting,
+        name=Path(args.output).stem,
+        statistics_blocks=args.blocks,
+        statistics_over="all groups, decoded ones too",
+        training=models.Training(
+            command=f"imported: {provenance.command()}", commit=provenance.commit()
+        ),
+        measured=measured,
+    )
     p = module.code
     kind = {"receiver": "R", "transmitter": "T"}[p.termination]
     print(
@@ -70,8 +72,10 @@ def main(argv: list[str] | None = None) -> int:
         f"(real SNR {measured['real_snr_db']:.2f} dB), rate {measured['rate']:.4f}, "
         f"{measured['block_errors']} of {measured['blocks']} blocks wrong"
     )
-    print(f"written: {arguments.out}")
-    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return app.main(parser(), run, argv)
 
 
 def prepare(module, arguments: argparse.Namespace) -> tuple[evaluation.Setting, dict]:
@@ -91,7 +95,7 @@ def prepare(module, arguments: argparse.Namespace) -> tuple[evaluation.Setting, 
     evaluation.estimate_statistics(code, setting, arguments.blocks, rng, sent_only=False)
     code.store_statistics(module)
     measured = evaluation.evaluate(code, setting, min(arguments.blocks, 8192), rng)
-    digest = hashlib.sha256(arguments.checkpoint.read_bytes()).hexdigest()
+    digest = hashlib.sha256(Path(arguments.checkpoint).read_bytes()).hexdigest()
     return setting, {**measured, "checkpoint_sha256": digest}
 
 

@@ -69,7 +69,7 @@ def test_evaluate_says_what_is_wrong(tmp_path, run, arguments, reason):
     torch.save(published.checkpoint("R", groups=4, rounds=6, width=16), checkpoint)
     run("import_deepvlf", checkpoint, "--snr", 1, "--blocks", 64, "--groups", 4, model)
     status, said = run("feedback_evaluate", "--model", model, *arguments)
-    assert status == 1 and reason in said.err
+    assert status == 2 and reason in said.err
 
 
 def test_evaluate_a_belief_driven_code(tmp_path, run):
@@ -85,13 +85,13 @@ def test_evaluate_a_belief_driven_code(tmp_path, run):
     assert record["feedback_bits"] == 8 * record["symbols"]
     assert record["rate"] == pytest.approx(300 * 48 / record["symbols"])
     status, said = run("feedback_evaluate", *model, "--feedback-snr", 20)
-    assert status == 1 and "digital feedback" in said.err
+    assert status == 2 and "digital feedback" in said.err
 
 
 def test_import_refuses_what_is_no_checkpoint(tmp_path, run):
     (tmp_path / "c").write_bytes(b"nothing")
     status, said = run("import_deepvlf", tmp_path / "c", "--snr", 1, tmp_path / "m.pt")
-    assert status == 1 and "no checkpoint" in said.err
+    assert status == 2 and "no checkpoint" in said.err
     assert not (tmp_path / "m.pt").exists()
 
 
@@ -100,6 +100,7 @@ def test_curves_are_drawn_from_stored_counts(tmp_path, run, monkeypatch):
     checkpoint = tmp_path / "c"
     torch.save(published.checkpoint("R", groups=4, rounds=6, width=16), checkpoint)
     run("import_deepvlf", checkpoint, "--snr", 1, "--blocks", 64, "--groups", 4, "m.pt")
+    folder = ["--results", "results"]
     ours = ["--scheme", "belief", "--model", "feedback/belief-4bit-1dB", "--blocks", 200]
     theirs = ["--scheme", "R", "--model", "m.pt", "--blocks", 200]
     for arguments in (
@@ -109,13 +110,13 @@ def test_curves_are_drawn_from_stored_counts(tmp_path, run, monkeypatch):
         ["measure", "b", *theirs, "--channel", "tdl-c", "--snr", 3, "--threshold", 0.9],
         ["symbols", "symbols", *ours],
     ):
-        status, said = run("feedback_curves", *arguments)
+        status, said = run("feedback_curves", *arguments, *folder)
         assert status == 0, said.err
-    status, said = run("feedback_curves", "measure", "a", *ours, "--log-odds", 9)
-    assert status == 1 and "another seed" in said.err
-    status, said = run("feedback_curves", "draw")
+    status, said = run("feedback_curves", "measure", "a", *ours, "--log-odds", 9, *folder)
+    assert status == 2 and "another seed" in said.err
+    status, said = run("feedback_curves", "draw", *folder)
     assert status == 0, said.err
-    drawn = {file.name for file in (tmp_path / "docs/figures").iterdir()}
+    drawn = {file.name for file in (tmp_path / "figures").iterdir()}
     assert drawn == {f"feedback-figure-{number}.png" for number in (4, 5, 6, 7, 8)}
 
     with open("results/feedback-symbols.csv") as file:
@@ -127,5 +128,5 @@ def test_curves_are_drawn_from_stored_counts(tmp_path, run, monkeypatch):
 
 
 def test_nothing_to_draw(tmp_path, run):
-    status, said = run("feedback_curves", "--results", tmp_path, "draw")
-    assert status == 1 and "no counts" in said.err
+    status, said = run("feedback_curves", "draw", "--results", tmp_path)
+    assert status == 2 and "no counts" in said.err
