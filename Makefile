@@ -100,6 +100,7 @@ bench: $(BUILD)/installed $(BUILD)/training-packages
 lint: $(BUILD)/development-packages
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(PYTHON) -m mypy
 	@$(VENV)/bin/clang-format --dry-run -Werror $(CXX_FILES)
 
 format: $(BUILD)/development-packages

@@ -314,7 +314,8 @@ def main(
     files = list(_values(args))
     outputs = [file for file in files if isinstance(file, OutputFile)]
     with contextlib.ExitStack() as stack:
-        stack.callback(lambda: [output.discard() for output in outputs])
+        for output in outputs:
+            stack.callback(output.discard)
         try:
             _terminate_as_interrupt(stack)
             _check_paths(files)

@@ -17,9 +17,9 @@ Source: D. J. C. MacKay, "Alist format", inference.org.uk/mackay/codes/alist.htm
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def write(path: str | Path, parity_check: Any) -> None:
     by_column = [ones + 1 for ones in matrix.transposed().lists()]
     by_row = [ones + 1 for ones in matrix.lists()]
     largest = [max(len(ones) for ones in lists) for lists in (by_column, by_row)]
-    lines = [matrix.shape[::-1], largest]
+    lines: list[Sequence[int] | np.ndarray] = [matrix.shape[::-1], largest]
     lines += [[len(ones) for ones in lists] for lists in (by_column, by_row)]
     for lists, weight in zip((by_column, by_row), largest, strict=True):
         lines += [np.pad(ones, (0, weight - len(ones))) for ones in lists]
@@ -140,7 +140,7 @@ class _Lines:
         self._number = 0
         self._lines: Iterator[str] = iter(text.split("\n"))
 
-    def fail(self, expected: str, got: str) -> None:
+    def fail(self, expected: str, got: str) -> NoReturn:
         raise ValueError(f"{self._path}, line {self._number}: expected {expected}, got {got}")
 
     def _next(self, expected: str) -> list[int]:

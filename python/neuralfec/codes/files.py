@@ -219,7 +219,7 @@ def _make(form: str, read: Callable[[str], Found], argument: str) -> LinearCode 
         parity_check = Ones.of(parity_check, "parity-check matrix").transposed()
     if generator is None and not place:
         generator = found.generator
-    if hasattr(generator, "toarray"):
+    if generator is not None and hasattr(generator, "toarray"):
         generator = generator.toarray()
     elif isinstance(generator, Ones):
         generator = generator.dense()

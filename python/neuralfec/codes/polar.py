@@ -61,7 +61,7 @@ class PolarCode(LinearCode):
                 f"got {self.unfrozen.size}"
             )
         if (np.diff(self.unfrozen.astype(np.int64)) < 1).any() or self.unfrozen[-1] >= n:
-            raise ValueError(f"expected rising unfrozen positions below {n}, got {unfrozen}")
+            raise ValueError(f"expected rising unfrozen positions below {n}, got {unfrozen!r}")
         self.unfrozen.flags.writeable = False
         transform = transform_matrix(n)
         k = self.unfrozen.size - self.crc_degree

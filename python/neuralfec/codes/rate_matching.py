@@ -87,7 +87,7 @@ class RateMatchedCode:
             raise ValueError(f"expected LLRs of shape (frames, {self.n}), got {llrs.shape}")
         whole = np.zeros((len(llrs), self.mother.n), dtype=np.float32)
         if self._repeated:
-            np.add.at(whole, (slice(None), self.sent), llrs)
+            np.add.at(whole.T, self.sent, llrs.T)
         else:
             whole[:, self.sent] = llrs
         whole[:, self.shortened] = KNOWN_ZERO

@@ -53,7 +53,8 @@ class Ones(NamedTuple):
             gf2.as_bits(coordinates.data, what, ndim=1)
             return cls.at(coordinates.row, coordinates.col, coordinates.shape)
         dense = gf2.as_bits(matrix, what)
-        return cls.at(*np.nonzero(dense), dense.shape)
+        rows, columns = np.nonzero(dense)
+        return cls.at(rows, columns, (dense.shape[0], dense.shape[1]))
 
     def dense(self) -> Bits:
         """Return the matrix as uint8 (m, n)."""
@@ -314,9 +315,9 @@ def program(steps: Sequence[tuple[ArrayLike, Ones]], **places: Any) -> Program:
     return Program(
         places=places["places"],
         message=np.asarray(places["message"], dtype=np.intp),
-        targets=np.concatenate(targets + empty),
-        begins=np.concatenate([[0], np.cumsum(np.concatenate(counts + empty))]),
-        sources=np.concatenate(sources + empty),
+        targets=np.concatenate([*targets, *empty]),
+        begins=np.concatenate([[0], np.cumsum(np.concatenate([*counts, *empty]))]),
+        sources=np.concatenate([*sources, *empty]),
         sent=np.asarray(places["sent"], dtype=np.intp),
     )
 

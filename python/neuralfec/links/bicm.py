@@ -94,7 +94,7 @@ class _Link:
         """LLRs (blocks, n) by method, interleaved, of one transmission."""
         noise_var = 10 ** (-snr_db / 10)
         y, h = getattr(channel, self.channel)(rng, symbols, noise_var)
-        known = {}
+        known: dict[str, Any] = {}
         if self.interferer is not None:
             points = make_constellation(self.interferer).points
             gain = channel.complex_normal(rng, y.shape, 10 ** (self.interference_db / 10))

@@ -177,7 +177,7 @@ class ReceiverLink:
         """
         if receiver == "best" and isinstance(self.channel, Pulses):
             return joint_posteriors(self.code, self.channel, y, noise_var)
-        if receiver in ("model", "best"):
+        if self.channel and receiver in ("model", "best"):
             return self.channel.llrs(y, noise_var)
         if receiver == "genie":
             return gaussian_llrs(y, variances)

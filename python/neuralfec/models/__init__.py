@@ -8,7 +8,7 @@
 >>> module, card = load("qam256-15bit.pt", expect={"bits_per_symbol": 8})
 """
 
-from .card import Card, CodeIdentity, Method, Training, parity_check_sha256
+from .card import Card, CodeIdentity, Method, Shape, Training, parity_check_sha256
 from .catalogue import list, show
 from .export import export
 from .files import load, parameters, path, read_card, save, shipped, state_dict
@@ -17,6 +17,7 @@ __all__ = [
     "Card",
     "CodeIdentity",
     "Method",
+    "Shape",
     "Training",
     "export",
     "list",

@@ -47,7 +47,7 @@ def export(
     kind = Path(file).suffix
     if kind == ".npz":
         written = io.BytesIO()
-        np.savez(written, **parameters(model))  # type: ignore[arg-type]
+        np.savez(written, **parameters(model))
         replace(file, written.getvalue())
     elif kind == ".onnx":
         if method not in card.methods:
@@ -99,13 +99,14 @@ def _onnx(module: Any, card: Card, method: str) -> bytes:
 def _decoder(module: Any) -> Any:
     """Return a module whose forward is another one's decode."""
     torch = torch_or_error()
+    base: Any = torch.nn.Module
 
-    class Decoder(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Decoder(base):
         def __init__(self) -> None:
             super().__init__()
             self.module = module
 
-        def forward(self, latent):  # type: ignore[no-untyped-def]
+        def forward(self, latent):
             return self.module.decode(latent)
 
     return torch.jit.script(Decoder())

@@ -154,7 +154,7 @@ _APSK32 = (
 )
 
 # Tables 9 and 10: radii of the rings over that of the innermost one, by code rate.
-_APSK_RINGS = {
+_APSK_RINGS: dict[int, dict[str, Any]] = {
     16: {
         "2/3": (1.0, 3.15),
         "3/4": (1.0, 2.85),
@@ -178,14 +178,15 @@ def _psk8_dvb_s2(name: str, order: int) -> Constellation:
 
 
 def _apsk(name: str, order: int, rate: str = "3/4") -> Constellation:
-    table, step = {16: (_APSK16, np.pi / 12), 32: (_APSK32, np.pi / 24)}[order]
+    table: Any = {16: _APSK16, 32: _APSK32}[order]
+    step = {16: np.pi / 12, 32: np.pi / 24}[order]
     ring, angle = np.array(table).T
     points = np.array(_APSK_RINGS[order][rate])[ring] * np.exp(1j * step * angle)
     return Constellation(name, _unit_power(points), np.arange(order))
 
 
 _SQUARE = (4, 16, 64, 256, 1024)
-_FAMILIES = {
+_FAMILIES: dict[str, tuple[Any, ...]] = {
     **{f"qam{m}": (_qam, m) for m in _SQUARE},
     **{f"qam{m}-3gpp": (_qam_3gpp, m) for m in _SQUARE},
     **{f"psk{m}": (_psk, m) for m in (2, 4, 8, 16)},

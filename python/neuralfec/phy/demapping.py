@@ -102,7 +102,7 @@ def demap(
     )
     llrs, bad = kernel.demap(
         flat("symbols", symbols, np.complex64),
-        np.float32([noise_var])
+        np.array([noise_var], dtype=np.float32)
         if np.ndim(noise_var) == 0
         else flat("noise_var", noise_var, np.float32),
         () if csi is None else flat("csi", csi, np.complex64),

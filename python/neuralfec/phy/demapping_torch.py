@@ -27,7 +27,7 @@ def _subsets(modulation: Constellation) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=32)
-def _rails(modulation: Constellation) -> tuple | None:
+def _rails(modulation: Constellation) -> Any:
     """Levels and (rail, subsets (2, M_rail/2)) of each bit, if each bit depends on one rail."""
     parts = [
         np.unique(part, return_inverse=True)
@@ -114,12 +114,14 @@ def demap(
         for part, levels in zip((centred.real, centred.imag), rails[0], strict=True):
             levels = torch.as_tensor(levels, device=device, dtype=part.dtype)
             metrics.append(-gain[..., None] * (part[..., None] - levels).square())
-        llrs = torch.stack([_ratio(metrics[rail], *sets, method) for rail, sets in rails[1]], -1)
+        of_bits = [_ratio(metrics[rail], sets[0], sets[1], method) for rail, sets in rails[1]]
+        llrs = torch.stack(of_bits, -1)
     else:
         points = torch.tensor(modulation.points, dtype=y.dtype, device=device)
         error = y[..., None] - h[..., None] * points
-        metrics = -(error.real.square() + error.imag.square()) / noise_var[..., None]
-        llrs = _ratio(metrics, *_subsets(modulation), method)
+        zeros, ones = _subsets(modulation)
+        distances = (error.real.square() + error.imag.square()) / noise_var[..., None]
+        llrs = _ratio(-distances, zeros, ones, method)
     return torch.where(known[..., None], llrs, 0)
 
 
@@ -130,11 +132,11 @@ def _demap_interfered(y, modulation, noise_var, h, method, interferer_csi, inter
     zeros, ones = (torch.as_tensor(s, device=y.device) for s in _subsets(modulation))
     reduce = torch.logsumexp if method == "exact" else torch.amax
     join = torch.logaddexp if method == "exact" else torch.maximum
-    sums = None
+    sums: list[torch.Tensor] = []
     for z in itertools.product(interferer.points.tolist(), repeat=len(interferer_csi)):
         rest = y - sum(gain * point for gain, point in zip(interferer_csi, z, strict=True))
         error = rest[..., None] - wanted
         metrics = -(error.real.square() + error.imag.square()) / noise_var[..., None]
         parts = [reduce(metrics[..., s], -1) for s in (zeros, ones)]
-        sums = parts if sums is None else [join(a, b) for a, b in zip(sums, parts, strict=True)]
+        sums = parts if not sums else [join(a, b) for a, b in zip(sums, parts, strict=True)]
     return sums[1] - sums[0]

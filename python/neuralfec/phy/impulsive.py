@@ -59,7 +59,7 @@ class Pulses:
         began = rng.random((frames, symbols + self.length - 1), dtype=np.float32) < self._start
         total = np.cumsum(np.pad(began, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
         hit = total[:, self.length :] > total[:, : -self.length]
-        return (noise_var + np.float32(self.power) * hit).astype(np.float32)
+        return (np.asarray(noise_var) + np.float32(self.power) * hit).astype(np.float32)
 
     def llrs(self, y: ArrayLike, noise_var: ArrayLike) -> NDArray[np.float32]:
         """Of the mixture of both Gaussians, symbol by symbol (it does not use that symbols
@@ -95,7 +95,7 @@ class StudentT:
         """As of `Pulses`: t is a Gaussian whose variance is nu / chi^2_nu."""
         _check(noise_var)
         chi2 = rng.chisquare(self.freedom, shape)
-        return (noise_var * (self.freedom - 2) / chi2).astype(np.float32)
+        return (np.asarray(noise_var) * (self.freedom - 2) / chi2).astype(np.float32)
 
     def llrs(self, y: ArrayLike, noise_var: ArrayLike) -> NDArray[np.float32]:
         """(nu + 1) / 2 log((1 + (y+1)^2 / s) / (1 + (y-1)^2 / s)), s = (nu - 2) noise_var."""

@@ -12,4 +12,4 @@ def flip_sign(llrs: T) -> T:
     For blocks and libraries that take positive for bit 0: NumPy array or torch tensor of
     any shape.
     """
-    return -llrs
+    return -llrs  # type: ignore[operator]

@@ -36,7 +36,7 @@ def train(run: Run, arguments: argparse.Namespace, source: LlrSource) -> tuple[n
         of_network = models.read_card(arguments.init)
         of_network.check({"constellation": source.spec})
         module.load_state_dict(models.state_dict(arguments.init))
-        done = of_network.training.steps
+        done = of_network.training.steps or 0
     soft_bits = run.keep("soft bits", lambda: torch.tanh(source.llrs(3_240_000) / 2))
     weights = torch.full((bits_per_symbol,), 1 / bits_per_symbol, device=arguments.device)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -57,7 +58,7 @@ def train(run: Run, arguments: argparse.Namespace, source: LlrSource) -> tuple[n
         expect = {"quantizer": "GainCellQuantizer", "bits": arguments.bits}
         of_network = models.read_card(arguments.init)
         of_network.check(expect | {"constellation": source.spec})
-        start, done = models.state_dict(arguments.init), of_network.training.steps
+        start, done = models.state_dict(arguments.init), of_network.training.steps or 0
         book = {name: start[name].to(arguments.device) for name in ("levels", "table")}
     else:
         book = run.keep("codebook", lambda: vars(codebook.design(source, arguments.bits)))
@@ -103,6 +104,7 @@ def train(run: Run, arguments: argparse.Namespace, source: LlrSource) -> tuple[n
         return soft_cost(module, latent, p[at], 1 - 0.7 * part).mean() + 0.1 * outside
 
     steps = arguments.steps or 4000
+    stages: list[tuple[str, int, float, Callable[[float], torch.Tensor]]]
     stages = [("quantized", 3 * steps, arguments.rate / 3, quantized)]
     if not start:
         stages.insert(0, ("regression", steps, arguments.rate, regression))

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -94,9 +95,10 @@ class LlrQuantizer:
         search: bool = True,
         bits_per_symbol: int | None = None,
     ) -> None:
-        shipped = isinstance(model, str) and not model.endswith(".pt")
-        self._file = f"{_SYSTEM}/{model}" if shipped and "/" not in model else model
-        expect = {"system": _SYSTEM}
+        self._file = model
+        if isinstance(model, str) and not model.endswith(".pt") and "/" not in model:
+            self._file = f"{_SYSTEM}/{model}"
+        expect: dict[str, Any] = {"system": _SYSTEM}
         if bits_per_symbol is not None:
             expect["bits_per_symbol"] = bits_per_symbol
         self.card = models.read_card(self._file)

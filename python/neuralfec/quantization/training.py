@@ -151,7 +151,7 @@ def train(arguments: argparse.Namespace) -> None:
         if arguments.init and arguments.bits:
             of_network = models.read_card(arguments.init)
             of_network.check({"system": "quantization", "quantizer": "BranchedAutoencoder"})
-            latent = of_network.methods["forward"].outputs["latent"][1]
+            latent = of_network.methods["forward"].outputs["latent"][1] or 0
             module = BranchedAutoencoder(of_network.parameters["bits_per_symbol"], latent)
             module.load_state_dict(models.state_dict(arguments.init))
             module, steps = module.to(device), of_network.training.steps or 0

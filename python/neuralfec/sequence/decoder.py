@@ -104,7 +104,7 @@ class RnnDecoder:
         self.code, self.n, self.k = code, code.n, code.k
         self.window, self.overlap = window, overlap
 
-    def posteriors(self, llrs: ArrayLike) -> tuple[Llrs, dict[str, int]]:
+    def posteriors(self, llrs: ArrayLike) -> tuple[Llrs, dict[str, int | float]]:
         """LLRs float32 (F, k) of the messages from LLRs (F, n)."""
         llrs = np.asarray(llrs, dtype=np.float32)
         if llrs.ndim != 2 or llrs.shape[1] != self.n:
@@ -121,7 +121,7 @@ class RnnDecoder:
         decided = self._run(x)[:, before : before + self.k]
         return decided, {"frames": len(decided), "bad_samples": bad}
 
-    def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int]]:
+    def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int | float]]:
         """Messages uint8 (F, k) of LLRs (F, n); stats `frames`, `bad_samples`."""
         decided, stats = self.posteriors(llrs)
         return (decided > 0).astype(np.uint8), stats

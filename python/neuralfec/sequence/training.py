@@ -171,7 +171,7 @@ def card(
 ) -> models.Card:
     """Write the card of a model as the options ask for it."""
     low, high = options.snr
-    inputs = {"x": (None, None, len(code.generators))}
+    inputs: dict[str, models.Shape] = {"x": (None, None, len(code.generators))}
     return models.Card(
         system="sequence",
         name=options.output.stem,

@@ -29,8 +29,8 @@ def parse_snr(text: str) -> np.ndarray:
     expected = f'expected an SNR list such as "18.5", "16,17.5" or "16:20:0.5" in dB, got {text!r}'
     try:
         if ":" in text:
-            start, stop, *step = (float(part) for part in text.split(":"))
-            (step,) = step or (1.0,)
+            start, stop, *rest = (float(part) for part in text.split(":"))
+            (step,) = rest or (1.0,)
         else:
             values = np.array([float(part) for part in text.split(",")])
             start, stop, step = values.min(), values.max(), 1.0
@@ -100,7 +100,7 @@ class _Task:
         # The SNR's own number, not its place in the grid: a finer grid keeps old chunks.
         key = (round(self.snr_db * 1e6) % 2**64, self.chunk)
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
-        counts = link(rng, self.snr_db, self.blocks)
+        counts: Any = link(rng, self.snr_db, self.blocks)
         if not isinstance(counts, Mapping) or not counts:
             raise ValueError(f"expected the link to return a dict of counts, got {counts!r}")
         if not all(isinstance(value, Mapping) for value in counts.values()):
@@ -163,11 +163,11 @@ class _Point:
     def tasks(self) -> Iterator[_Task]:
         """The chunks that this point is expected to need, in order."""
         blocks = self.blocks
-        missing = self.target_block_errors - self.block_errors
+        missing: float = self.target_block_errors - self.block_errors
         chunk = self.chunks
         while not self.finished and blocks < self.max_blocks and missing > 0:
             size = min(self.chunk_blocks, self.max_blocks - blocks)
-            yield _Task(self.seed, self.snr_db, chunk, size)
+            yield _Task(self.seed, self.snr_db, int(chunk), int(size))
             chunk += 1
             blocks += size
             # An unseen point is tried with one chunk first; one without errors needs many.
@@ -311,16 +311,17 @@ def run(
             f"{name} holds counts of another experiment, with {'; '.join(other)}: "
             "choose another name or another folder, or remove the files"
         )
+    snrs = [snr_key(snr) for snr in grid]
     settings = {
         "seed": seed,
         "target_block_errors": target_block_errors,
         "max_blocks": max_blocks,
         "chunk_blocks": chunk_blocks,
-        "snr_db": [snr_key(snr) for snr in grid],
+        "snr_db": snrs,
     }
     points = [
         _Point(results, snr, seed, target_block_errors, max_blocks, chunk_blocks)
-        for snr in dict.fromkeys(settings["snr_db"])
+        for snr in dict.fromkeys(snrs)
     ]
     if all(point.finished for point in points):
         return results

@@ -116,7 +116,8 @@ class Results:
 
     def counts(self, snr_db: float, scheme: str | None = None) -> dict[str, float]:
         """Counts at one SNR, summed over seeds. The scheme may be left out where there is one."""
-        wanted, total = self._scheme(scheme), dict.fromkeys(REQUIRED, 0)
+        wanted = self._scheme(scheme)
+        total: dict[str, float] = dict.fromkeys(REQUIRED, 0)
         for (name, snr, _), row in self.rows.items():
             if name == wanted and snr == snr_key(snr_db):
                 counts.add(total, row)

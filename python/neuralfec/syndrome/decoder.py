@@ -52,7 +52,7 @@ def load_estimator(
     card = models.read_card(model)
     card.check(expect)
     shape = card.parameters.get("cancellation_network")
-    if shape is not None:
+    if shape is not None and isinstance(code, PolarCode):
         trained = shape["passes"] if reencode is None else 1
         weights = models.parameters(model)["weights"]
         return cancellation_estimator(

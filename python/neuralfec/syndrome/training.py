@@ -40,7 +40,7 @@ from .data import Batch, BicmChain
 from .form import systematic_form
 from .network import CancellationNetwork, RecurrentEstimator, TransformerEstimator
 
-NETWORKS = {
+NETWORKS: dict[str, Any] = {
     "cancellation": CancellationNetwork,
     "gru": RecurrentEstimator,
     "transformer": TransformerEstimator,
@@ -250,10 +250,11 @@ def train(options: argparse.Namespace) -> None:
         for name, optimizer in optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = full[name] * schedule(done, step)
-        chain, (_, low, high) = (of[step % len(mix)] for of in (chains, mix))
+        chain, (_, low, high) = chains[step % len(mix)], mix[step % len(mix)]
         # Few flips first: the start's distance to the mix is gone after 2 % of the steps.
         ahead = 0.0 if options.start is None else max(0.0, options.start - low)
-        low, high = (end + ahead * max(0.0, 1 - done / 0.02) for end in (low, high))
+        ahead *= max(0.0, 1 - done / 0.02)
+        low, high = low + ahead, high + ahead
         eb_n0 = low + (high - low) * torch.rand(
             options.batch, generator=chain.generator, device=chain.device
         )
