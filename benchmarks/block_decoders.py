@@ -18,6 +18,7 @@ import torch
 from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec import _kernels, codes, decoders, provenance, python_block
 from gnuradio.neuralfec.syndrome.data import BicmChain
+from gnuradio.neuralfec.syndrome.decoder import recurrent_estimator
 from gnuradio.neuralfec.syndrome.form import systematic_form
 from gnuradio.neuralfec.syndrome.network import RecurrentEstimator, TransformerEstimator
 
@@ -91,6 +92,16 @@ def main() -> None:
             size = sum(p.numel() for p in network.parameters())
             name = f"{type(network).__name__} ({size / 1e6:.2f} M)"
             print(f"{name:34}{1 / statistics.median(seconds):8.0f} words/s, torch, untrained")
+            if isinstance(network, RecurrentEstimator):
+                state = {key: value.numpy() for key, value in network.state_dict().items()}
+                estimate = recurrent_estimator(form, state, network.steps)
+                arrays = inputs[0].numpy(), inputs[1].numpy().astype(np.uint8)
+                kernel = []
+                for _ in range(3):
+                    start = time.thread_time()
+                    estimate(*arrays)
+                    kernel.append((time.thread_time() - start) / 128)
+                print(f"{'its C++ kernel':34}{1 / statistics.median(kernel):8.0f} words/s")
 
         frozen = np.setdiff1d(np.arange(code.n), code.unfrozen).tolist()
         print("through a flow graph:")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import json
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from gnuradio.neuralfec.syndrome.decoder import (
     bit_permutations,
     cancellation_estimator,
     load_estimator,
+    recurrent_estimator,
 )
 from gnuradio.neuralfec.syndrome.form import systematic_form
 from gnuradio.neuralfec.syndrome.network import CancellationNetwork, RecurrentEstimator
@@ -172,6 +175,64 @@ def test_model_files(network, model, estimator, words, tmp_path):
     for wrong in ("syndrome-osd", "syndrome-osd:4", "syndrome-osd:x"):
         with pytest.raises(ValueError, match="ORDER"):
             decoders.decoder(wrong, CODE)
+
+
+@pytest.mark.parametrize(("frames", "layers"), [(1, 1), (7, 3), (130, 2)])
+def test_the_recurrent_kernel_is_torchs_network(frames, layers):
+    code = systematic_form(CODE)
+    torch.manual_seed(9)
+    network = RecurrentEstimator(code, layers=layers, steps=4, width=50).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    batch = BicmChain(code, "qam16", seed=10)(4.0, frames)
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    estimate = recurrent_estimator(code, state, 4)
+    syndromes = batch.syndrome.numpy().astype(np.uint8)
+    with torch.inference_mode():
+        for expected, found in zip(
+            network(batch.reliabilities, batch.syndrome),
+            estimate(batch.reliabilities.numpy(), syndromes),
+            strict=True,
+        ):
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
+    # A frame's result does not depend on how many there are.
+    for first, whole in zip(
+        estimate(batch.reliabilities.numpy()[:1], syndromes[:1]),
+        estimate(batch.reliabilities.numpy(), syndromes),
+        strict=True,
+    ):
+        assert np.array_equal(first, whole[:1])
+    with pytest.raises(ValueError, match="expected cells of 80 inputs"):
+        recurrent_estimator(codes.code("polar-nr:32,16"), state, 4)
+
+
+def test_recurrent_models_decode_without_torch(tmp_path):
+    torch.manual_seed(11)
+    network = RecurrentEstimator(systematic_form(CODE), width=32)
+    file = tmp_path / "gru.pt"
+    training.export(network, CODE, file, parameters={})
+    batch = BicmChain(CODE, "qam16", seed=12)(6.0, 60)
+    np.save(tmp_path / "llrs.npy", batch.llrs.numpy())
+    script = f"""
+import sys
+import numpy as np
+sys.modules["torch"] = None
+from gnuradio.neuralfec import codes, decoders
+decoder = decoders.decoder(r"syndrome:{file}", codes.code("polar-nr:64,32"))
+np.save(r"{tmp_path}/found.npy", decoder.decode(np.load(r"{tmp_path}/llrs.npy"))[0])
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+    def by_torch(reliabilities, syndromes):
+        with torch.inference_mode():
+            inputs = torch.from_numpy(reliabilities), torch.from_numpy(syndromes).float()
+            message, codeword = network.eval()(*inputs)
+        return message.numpy(), codeword.numpy()
+
+    expected, _ = SyndromeDecoder(CODE, by_torch, systematic=True).decode(batch.llrs.numpy())
+    assert np.mean(np.load(tmp_path / "found.npy") != expected) < 1e-3
 
 
 def test_other_networks_decode_any_code(tmp_path):

@@ -65,6 +65,9 @@ def load_estimator(
         )
     if passes is not None:
         raise ValueError(f"model {card.name} has no passes to choose")
+    recurrent = card.parameters.get("recurrent")
+    if recurrent is not None:
+        return recurrent_estimator(code, models.parameters(model), recurrent["steps"])
     network, _ = models.load(model, expect)
     import torch
 
@@ -97,6 +100,39 @@ def cancellation_estimator(
         u = np.zeros(reliabilities.shape, dtype=np.uint8)
         u[:, frozen] = syndromes
         return kernel.estimate(weights, reliabilities, u, passes)
+
+    return estimate
+
+
+def recurrent_estimator(code: LinearCode, parameters: dict[str, NDArray], steps: int) -> Estimator:
+    """Make the estimator of a `network.RecurrentEstimator` that runs in the C++ kernel.
+
+    Parameters
+    ----------
+    code : the code that the network was trained for
+    parameters : of the network by name; the cells' as torch.nn.GRU has them
+    steps : how many time steps it takes
+    """
+    from .. import _kernels
+
+    cells = []
+    while f"cells.weight_ih_l{len(cells)}" in parameters:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        cells.append(tuple(parameters[f"cells.{name}_l{len(cells)}"] for name in names))
+    weight, bias = parameters["output.weight"], parameters["output.bias"]
+    if not cells or cells[0][0].shape[1] != 3 * code.n - code.k or len(weight) != code.n:
+        raise ValueError(
+            f"expected cells of {3 * code.n - code.k} inputs and {code.n} outputs, got "
+            f"{[cell[0].shape for cell in cells]} and {weight.shape}"
+        )
+    kernel = _kernels.GatedRecurrentNetwork(cells, weight, bias, steps)
+    message = parameters["message"]
+
+    def estimate(reliabilities: Llrs, syndromes: Bits) -> tuple[Llrs, Llrs]:
+        signs = 2 * syndromes.astype(np.float32) - 1
+        x = [np.float32(0.25) * reliabilities, np.exp(np.float32(-0.5) * reliabilities), signs]
+        codeword = kernel.run(np.concatenate(x, axis=1))
+        return codeword[:, message], codeword
 
     return estimate
 

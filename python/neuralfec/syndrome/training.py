@@ -294,6 +294,8 @@ def export(
         parameters["form"] = "systematic"
     if isinstance(network, CancellationNetwork):
         parameters["cancellation_network"] = network.sizes
+    if isinstance(network, RecurrentEstimator):
+        parameters["recurrent"] = {"steps": network.steps}
     methods = {
         "forward": models.Method(
             {"reliabilities": (None, code.n), "syndrome": (None, checks)},
