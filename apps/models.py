@@ -33,8 +33,7 @@ def parser() -> app.Parser:
 def run(args: argparse.Namespace) -> None:
     if args.action == "list":
         for name, card in models.list(args.model).items():
-            about = getattr(card, "description", "") or ""
-            print(f"{name:40} {about}".rstrip())
+            print(f"{name:42} {card.operating_point}".rstrip())
         return
     if args.model is None:
         raise ValueError(f"{args.action}: expected a model; neuralfec models list names them")
@@ -43,7 +42,17 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.output is None or os.path.splitext(args.output)[1] not in (".onnx", ".npz"):
         raise ValueError(f"export: expected a file *.onnx or *.npz to write, got {args.output}")
-    models.export(args.model, args.output.path, method=args.method)
+    module = None
+    if args.output.endswith(".onnx") and is_cancellation_network(args.model):
+        # ONNX has no loops over lists of tensors: the network itself is traced, for a minute.
+        from gnuradio.neuralfec.syndrome.network import CancellationNetwork
+
+        module = CancellationNetwork.from_model(args.model)
+    models.export(args.model, args.output.path, method=args.method, module=module)
+
+
+def is_cancellation_network(model: str) -> bool:
+    return "cancellation_network" in models.read_card(model).parameters
 
 
 def main(argv: list[str] | None = None) -> int:

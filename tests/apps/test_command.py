@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from gnuradio.neuralfec import command
+from gnuradio.neuralfec import command, models
 
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.prefix, "bin", "neuralfec")
@@ -79,3 +80,32 @@ def test_training_by_its_system(tmp_path):
     assert (tmp_path / "mine.pt").exists()
     card = neuralfec("models", "show", str(tmp_path / "mine.pt")).stdout
     assert words.removesuffix(" --batch 4") in card
+
+
+def test_models_are_shown_and_exported(tmp_path):
+    done = neuralfec("models", "show", "syndrome/polar-nr-64-32", cwd=tmp_path)
+    assert done.returncode == 0 and "cancellation_network" in done.stdout
+    done = neuralfec("models", "export", "sequence/conv-7-5", "m.npz", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "m.npz") as file:
+        assert set(file) == set(models.parameters("sequence/conv-7-5"))
+    done = neuralfec("models", "export", "sequence/conv-7-5", "m.txt", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    pytest.importorskip("onnx", reason="torch needs it to write ONNX")
+    done = neuralfec("models", "export", "sequence/conv-7-5", "m.onnx", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "m.onnx").stat().st_size > 200_000
+
+
+def test_trainings_stop_and_go_on(tmp_path):
+    """By the command, one line where something is wrong, and 75 where it is not done."""
+    pytest.importorskip("torch")
+    words = "train syndrome m.pt --code polar-nr:32,16 --steps 4 --batch 8".split()
+    done = neuralfec(*words, "--minutes", "0", cwd=tmp_path)
+    assert done.returncode == 75, done.stderr
+    done = neuralfec(*words, "--batch", "9", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "batch '8', not '9'" in done.stderr
+    done = neuralfec(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert models.read_card(tmp_path / "m.pt").training.command.startswith("neuralfec train")
