@@ -108,6 +108,15 @@ format: $(BUILD)/development-packages
 	$(VENV)/bin/ruff format .
 	@$(VENV)/bin/clang-format -i $(CXX_FILES)
 
+# In a folder of its own: the site's tools want other versions of what the distribution has.
+$(BUILD)/docs-packages: requirements-docs.txt $(BUILD)/python-packages
+	rm -rf $@
+	$(PIP_INSTALL) -q --target $@ -r requirements-docs.txt
+
+docs: $(BUILD)/installed $(BUILD)/docs-packages
+	PYTHONPATH=$(BUILD)/docs-packages $(PYTHON) -m sphinx -q -W --keep-going docs $(BUILD)/docs
+	@echo "The site: $(BUILD)/docs/index.html"
+
 deb: $(BUILD)/system-packages
 	cmake -S . -B $(BUILD)/deb -G Ninja -DCMAKE_INSTALL_PREFIX=/usr -DGR_PYTHON_DIR=lib/python3/dist-packages \
 		-DPYTHON_EXECUTABLE=$(SYSTEM_PYTHON) > $(BUILD)/configure-deb.log || { cat $(BUILD)/configure-deb.log; exit 1; }
