@@ -66,6 +66,9 @@ $(BUILD)/installed: $(SOURCES) $(BUILD)/python-packages
 	cmake -S . -B $(BUILD)/release -G Ninja -DCMAKE_INSTALL_PREFIX=$(VENV) \
 		-DPYTHON_EXECUTABLE=$(PYTHON) > $(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
 	cmake --build $(BUILD)/release
+	@# What an earlier version installed under another name would still be found.
+	@rm -rf $(VENV)/lib/python3*/site-packages/gnuradio/neuralfec \
+		$(VENV)/share/gnuradio/grc/blocks/neuralfec_*
 	cmake --install $(BUILD)/release > $(BUILD)/install.log
 	@touch $@
 

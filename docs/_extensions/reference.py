@@ -7,6 +7,7 @@ block or module is in them by itself.
 
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,7 +38,12 @@ def _blocks() -> str:
     for category in sorted(by_category):
         lines += [f"## {category}", ""]
         for block in sorted(by_category[category], key=lambda block: block["label"]):
-            lines += [f"### {block['label']}", "", f"`{block['id'].removeprefix('neuralfec_')}`", ""]
+            lines += [
+                f"### {block['label']}",
+                "",
+                f"`{block['id'].removeprefix('neuralfec_')}`",
+                "",
+            ]
             lines += [block.get("documentation", "").strip(), ""]
             shown = [p for p in block.get("parameters", []) if p.get("hide") != "all"]
             if shown:
@@ -82,7 +88,54 @@ def _api(folder: Path) -> None:
         listed.append(short)
     title = "API by module"
     index = [title, "=" * len(title), "", ".. toctree::", "   :maxdepth: 1", ""]
-    (folder / "index.rst").write_text("\n".join([*index, *(f"   {name}" for name in listed)]) + "\n")
+    (folder / "index.rst").write_text(
+        "\n".join([*index, *(f"   {name}" for name in listed)]) + "\n"
+    )
+
+
+# Outside of `code`: what reStructuredText would read as a substitution, emphasis or a reference.
+_MARKUP = re.compile(r"(`+[^`]*`+)|([|*])|(?<=\w)_(?=\W|$)")
+
+
+def _escape(line: str) -> str:
+    return _MARKUP.sub(lambda match: match[1] or "\\" + (match[2] or "_"), line)
+
+
+def readable(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Turn a docstring's plain text into reStructuredText, in place.
+
+    Sections of NumPy's style are left to napoleon. Before them, lists of the form
+    ``name : text`` with indented continuations become bullets.
+    """
+    sections = next(
+        (i - 1 for i, line in enumerate(lines) if i and set(line.strip()) == {"-"}), len(lines)
+    )
+    made: list[str] = []
+    paragraph: list[str] = []
+
+    def close() -> None:
+        if not any(line.startswith(" ") for line in paragraph[1:]):
+            made.extend(_escape(line) for line in paragraph)
+        elif paragraph[0].startswith("    "):
+            made.extend(["::", "", *paragraph])
+        else:
+            for line in paragraph:
+                if line.startswith(" ") and made and made[-1]:
+                    made[-1] += " " + _escape(line.strip())
+                else:
+                    made.append("* " + _escape(line))
+        made.append("")
+        paragraph.clear()
+
+    for line in lines[:sections]:
+        if line.strip():
+            paragraph.append(line)
+        elif paragraph:
+            close()
+    if paragraph:
+        close()
+    made += [_escape(line) if set(line.strip()) != {"-"} else line for line in lines[sections:]]
+    lines[:] = made
 
 
 def generate(app: Any) -> None:
@@ -95,4 +148,6 @@ def generate(app: Any) -> None:
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("builder-inited", generate)
+    # Before napoleon, whose priority is 500.
+    app.connect("autodoc-process-docstring", readable, priority=400)
     return {"parallel_read_safe": True}
