@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the Python that the pages of the documentation show, page by page, in a folder of its own."""
+"""Runs the Python that the pages of the documentation show, each page in a folder of its own."""
 
 import os
 import re
