@@ -11,8 +11,13 @@ namespace {
 successive_cancellation
 make_kernel(const polar_code& code, unsigned list_size, bool exact)
 {
-    return {
-        code.n, code.unfrozen, list_size, exact, code.crc_degree, code.crc_polynomial};
+    return {code.n,
+            code.unfrozen,
+            list_size,
+            exact,
+            code.crc_degree,
+            code.crc_polynomial,
+            code.order};
 }
 
 } // namespace

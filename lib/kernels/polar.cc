@@ -296,9 +296,9 @@ private:
         for (std::size_t j = 0; j < d_n; j++)
             d_codeword[j] = std::signbit(d_root[j * d_row + lane]);
         polar_transform(d_codeword, d_n);
-        const auto& information = d_decoder.information_set();
-        for (std::size_t j = 0; j < information.size(); j++)
-            d_bits[j] = d_codeword[information[j]];
+        const auto& places = d_decoder.places();
+        for (std::size_t j = 0; j < places.size(); j++)
+            d_bits[j] = d_codeword[places[j]];
     }
 };
 
@@ -385,13 +385,15 @@ successive_cancellation::successive_cancellation(
     std::size_t list_size,
     bool exact,
     unsigned crc_degree,
-    uint32_t crc_polynomial)
+    uint32_t crc_polynomial,
+    const std::vector<uint32_t>& order)
     : d_n(n),
       d_information(information_set),
       d_list_size(list_size),
       d_exact(exact),
       d_crc_degree(crc_degree),
       d_crc_polynomial(crc_polynomial),
+      d_places(information_set),
       d_tree(2 * n)
 {
     if (!power_of_two(n) || n < 2 || n > 65536)
@@ -412,6 +414,19 @@ successive_cancellation::successive_cancellation(
                                     "set larger than the CRC of " +
                                     std::to_string(crc_degree) + " bits, got " +
                                     std::to_string(d_information.size()) + " positions");
+    if (!order.empty()) {
+        std::vector<bool> held(information_set.size());
+        for (uint32_t i : order)
+            if (i < held.size())
+                held[i] = true;
+        if (order.size() != held.size() ||
+            std::find(held.begin(), held.end(), false) != held.end())
+            throw std::invalid_argument("successive_cancellation: expected an order that "
+                                        "holds each number below " +
+                                        std::to_string(held.size()) + " once");
+        for (std::size_t i = 0; i < order.size(); i++)
+            d_places[i] = d_information[order[i]];
+    }
     std::fill(d_tree.begin() + n, d_tree.end(), node::frozen);
     for (std::size_t i = 0; i < d_information.size(); i++) {
         if (d_information[i] >= n || (i > 0 && d_information[i] <= d_information[i - 1]))

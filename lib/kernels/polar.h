@@ -46,6 +46,8 @@ public:
      * \param exact exact instead of min-sum check nodes
      * \param crc_degree check bits within the information set; 0: none
      * \param crc_polynomial its polynomial without the leading term, bit i for x^i
+     * \param order which of the information set holds each message bit, then each check
+     *        bit; empty: in its order
      * \throws std::invalid_argument
      */
     successive_cancellation(std::size_t n,
@@ -53,7 +55,8 @@ public:
                             std::size_t list_size = 1,
                             bool exact = false,
                             unsigned crc_degree = 0,
-                            uint32_t crc_polynomial = 0);
+                            uint32_t crc_polynomial = 0,
+                            const std::vector<uint32_t>& order = {});
 
     std::size_t n() const { return d_n; }
     //! Message bits: the information set less the check bits.
@@ -61,7 +64,7 @@ public:
 
     /*!
      * Decodes frames of n LLRs into messages of k bits, in the order of the information
-     * set. NaN and infinite LLRs count as 0; their number is returned.
+     * set or the one given. NaN and infinite LLRs count as 0; their number is returned.
      * \throws std::invalid_argument for arrays that are not as many whole frames
      */
     std::size_t decode(span<const float> llrs, span<uint8_t> messages) const;
@@ -73,7 +76,9 @@ public:
     const std::vector<uint32_t>& information_set() const { return d_information; }
     std::size_t list_size() const { return d_list_size; }
     bool exact() const { return d_exact; }
-    //! True without a check, too. bits: the bits of the information set.
+    //! Positions of the message bits, then the check bits.
+    const std::vector<uint32_t>& places() const { return d_places; }
+    //! True without a check, too. bits: those of places().
     bool crc_holds(const uint8_t* bits) const;
 
 private:
@@ -83,6 +88,7 @@ private:
     const bool d_exact;
     const unsigned d_crc_degree;
     const uint32_t d_crc_polynomial;
+    std::vector<uint32_t> d_places;
     std::vector<node> d_tree;
 };
 

@@ -93,7 +93,7 @@ def test_wifi_648_has_the_structure_of_its_standard():
 
 
 def test_quasi_cyclic_shifts_to_the_right():
-    assert ldpc.quasi_cyclic("1 -\n0 2", 3).tolist() == [
+    assert ldpc.quasi_cyclic([(0, 0, 1), (1, 0, 0), (1, 1, 2)], 3, (2, 2)).dense().tolist() == [
         [0, 1, 0, 0, 0, 0],
         [0, 0, 1, 0, 0, 0],
         [1, 0, 0, 0, 0, 0],

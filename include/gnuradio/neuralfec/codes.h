@@ -42,6 +42,9 @@ struct polar_code {
     unsigned crc_degree = 0;
     //! Their polynomial without the leading term, bit i for x^i.
     uint32_t crc_polynomial = 0;
+    //! Which of the unfrozen positions holds each message bit, then each check bit;
+    //! empty: in their order.
+    std::vector<uint32_t> order = {};
 };
 
 /*! A convolutional code and the frames that it is used in. */

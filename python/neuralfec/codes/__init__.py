@@ -16,6 +16,11 @@ REGISTRY = Registry(
     __name__,
     {
         **{f"wifi-{which}": (".ldpc", "wifi", "", which) for which in _WIFI},
+        "nr-ldpc": (".ldpc", "nr_ldpc", ":K,E[,RV[,BG]]"),
+        "dvb-s2": (".ldpc", "dvb_s2", ":RATE"),
+        "dvb-s2-short": (".ldpc", "dvb_s2_short", ":RATE"),
+        "ccsds": (".ldpc", "ccsds", ":N,K"),
+        "nr-polar": (".polar", "nr_rate_matched", ":K,E[,LINK]"),
         "alist": (".files", "alist", ":FILE[@WORD]"),
         "conv": (".convolutional", "from_spec", ":G,G[/F][@PUNCTURE][:K[:TERMINATION]]"),
         "polar-nr": (".polar", "nr", ":N,K[,CRC]"),

@@ -22,6 +22,7 @@ import numpy as np
 
 from . import alist as alist_format
 from . import gf2, linear
+from .ldpc import quasi_cyclic
 from .linear import LinearCode
 from .rate_matching import RateMatchedCode
 from .sparse import Ones
@@ -68,19 +69,6 @@ def _read_qc(path: str) -> Found:
     blocks = zip(row, column, shifts[row, column], strict=True)
     punctured = np.flatnonzero(np.repeat(sent == 0, size))
     return Found(quasi_cyclic(blocks, size, (rows, columns)), punctured=punctured)
-
-
-def quasi_cyclic(blocks: Any, size: int, shape: tuple[int, int]) -> Ones:
-    """Make the parity-check matrix of blocks (row, column, shift) in ``shape`` (rows, columns).
-
-    A block is the ``size`` x ``size`` identity shifted right by ``shift``, whose row r has its
-    one in column (r + shift) mod size. Blocks at one place add up.
-    """
-    row, column, shift = np.array(list(blocks), dtype=np.int64).reshape(-1, 3).T
-    r = np.arange(size)
-    rows = (row[:, None] * size + r).ravel()
-    columns = (column[:, None] * size + (r + shift[:, None]) % size).ravel()
-    return Ones.at(rows, columns, (shape[0] * size, shape[1] * size))
 
 
 def _read_text(path: str) -> Found:

@@ -12,7 +12,7 @@ from .gf2 import Bits
 from .sparse import Program
 
 # LLR of a bit that is known to be 0.
-KNOWN_ZERO = -np.inf
+KNOWN_ZERO = np.finfo(np.float32).min
 
 
 class RateMatchedCode:
@@ -79,7 +79,7 @@ class RateMatchedCode:
     def expand(self, llrs: ArrayLike) -> NDArray[np.float32]:
         """Return what LLRs (F, n) of sent bits tell of the mother's bits: float32 (F, N).
 
-        Those of a bit that is sent more than once add up; 0 where nothing is known; minus infinity
+        Those of a bit that is sent more than once add up; 0 where nothing is known; the least float
         where a bit is known to be 0. ValueError for another shape.
         """
         llrs = np.asarray(llrs, dtype=np.float32)

@@ -69,7 +69,8 @@ inline void from_python(const py::object& code, polar_code& out)
     out = {attribute<std::size_t>(code, "n"),
            attribute<std::vector<uint32_t>>(code, "unfrozen"),
            attribute<unsigned>(code, "crc_degree"),
-           attribute<uint32_t>(code, "crc_polynomial")};
+           attribute<uint32_t>(code, "crc_polynomial"),
+           attribute<std::vector<uint32_t>>(code, "order")};
 }
 
 inline void from_python(const py::object& code, convolutional_code& out)

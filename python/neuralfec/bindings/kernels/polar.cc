@@ -13,13 +13,15 @@ void bind_polar(py::module& m)
                       std::size_t,
                       bool,
                       unsigned,
-                      uint32_t>(),
+                      uint32_t,
+                      const std::vector<uint32_t>&>(),
              py::arg("n"),
              py::arg("information_set"),
              py::arg("list_size") = 1,
              py::arg("exact") = false,
              py::arg("crc_degree") = 0,
-             py::arg("crc_polynomial") = 0)
+             py::arg("crc_polynomial") = 0,
+             py::arg("order") = std::vector<uint32_t>())
         .def_property_readonly("n", &successive_cancellation::n)
         .def_property_readonly("k", &successive_cancellation::k)
         .def("decode",
