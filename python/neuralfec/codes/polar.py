@@ -77,7 +77,9 @@ class PolarCode(LinearCode):
         # Which of the unfrozen positions holds each message and check bit.
         self.order = identity if interleaver is None else np.argsort(np.asarray(interleaver))
         if not np.array_equal(np.sort(self.order), identity):
-            raise ValueError(f"expected an interleaver of {identity.size} bits, got {interleaver!r}")
+            raise ValueError(
+                f"expected an interleaver of {identity.size} bits, got {interleaver!r}"
+            )
         positions = self.unfrozen[self.order]
         self.unfrozen.flags.writeable = self.order.flags.writeable = False
         transform = transform_matrix(n)
