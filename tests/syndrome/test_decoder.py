@@ -11,7 +11,7 @@ from gnuradio import blocks, gr, neuralfec
 from gnuradio.neuralfec import codes, decoders, models, python_block
 from gnuradio.neuralfec.decoders.ordered_statistics import OrderedStatistics, distance
 from gnuradio.neuralfec.syndrome import training
-from gnuradio.neuralfec.syndrome.data import BicmChain
+from gnuradio.neuralfec.syndrome.data import BicmChain, Teacher
 from gnuradio.neuralfec.syndrome.decoder import (
     SyndromeDecoder,
     bit_permutations,
@@ -20,6 +20,7 @@ from gnuradio.neuralfec.syndrome.decoder import (
     recurrent_estimator,
 )
 from gnuradio.neuralfec.syndrome.form import systematic_form
+from gnuradio.neuralfec.syndrome.loss import loss_of
 from gnuradio.neuralfec.syndrome.network import CancellationNetwork, RecurrentEstimator
 
 CODE = codes.code("polar-nr:64,32")
@@ -303,7 +304,7 @@ def test_training_learns_stops_and_goes_on(tmp_path, monkeypatch):
         trained = CancellationNetwork(code, **sizes)
         with torch.no_grad():
             trained.weights.copy_(parameters)
-            return training.loss_of(trained, batch).item()
+            return loss_of(trained, batch).item()
 
     torch.manual_seed(1)
     before = loss(CancellationNetwork(code, **sizes).weights)
@@ -346,14 +347,14 @@ def test_a_teacher_s_words_take_the_place_of_those_sent():
     """They explain the same syndrome, and are never farther from the LLRs."""
     code = codes.code("polar-nr:16,8")
     batch = BicmChain(code, "qam16", seed=10)(0.0, 500)
-    taught = training.Teacher(code, OrderedStatistics(code, 4))(batch)
+    taught = Teacher(code, OrderedStatistics(code, 4))(batch)
     assert torch.equal(taught.syndrome, batch.syndrome)
     for name, matrix in (("syndrome", code.parity_check.T), ("message_flips", code.pseudo_inverse)):
         expected = (taught.flips @ torch.tensor(matrix, dtype=torch.float32)).remainder(2)
         assert torch.equal(getattr(taught, name), expected)
     costs = [(b.flips * b.reliabilities).sum(1) for b in (taught, batch)]
     assert (costs[0] <= costs[1] + 1e-4).all() and (costs[0] < costs[1]).any()
-    poor = training.Teacher(code, OrderedStatistics(code, 0))(batch)
+    poor = Teacher(code, OrderedStatistics(code, 0))(batch)
     worse = (poor.flips * poor.reliabilities).sum(1) > costs[1] + 1e-4
     assert not worse.any()
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 from gnuradio.neuralfec import _kernels, codes
-from gnuradio.neuralfec.syndrome import training
 from gnuradio.neuralfec.syndrome.data import BicmChain
 from gnuradio.neuralfec.syndrome.form import systematic_form
+from gnuradio.neuralfec.syndrome.loss import CODEWORD_WEIGHT, EARLY_WEIGHT, loss_of
 from gnuradio.neuralfec.syndrome.network import (
     CancellationNetwork,
     RecurrentEstimator,
@@ -63,7 +63,7 @@ def test_kernel_gradient_is_autograds(shape):
     code, network, kernel = network_and_kernel(*shape)
     # Noisy enough for small LLRs; 70 frames are no whole number of vectors.
     batch = BicmChain(code, "psk8", seed=3)(3.0, 70)
-    loss = training.loss_of(network, batch)
+    loss = loss_of(network, batch)
     loss.backward()
     got_loss, gradient = kernel.gradient(
         network.weights.detach().numpy(),
@@ -71,8 +71,8 @@ def test_kernel_gradient_is_autograds(shape):
         u_of(code, batch),
         batch.flips.numpy().astype(np.uint8),
         2,
-        training.CODEWORD_WEIGHT,
-        training.EARLY_WEIGHT,
+        CODEWORD_WEIGHT,
+        EARLY_WEIGHT,
     )
     expected = network.weights.grad.numpy()
     assert got_loss == pytest.approx(loss.item(), rel=1e-4)
@@ -102,13 +102,13 @@ def test_estimators_of_the_paper(make):
     batch = BicmChain(code, "qam16", seed=6)(4.0, 64)
     message, codeword = network(batch.reliabilities, batch.syndrome)
     assert message.shape == (64, code.k) and codeword.shape == (64, code.n)
-    before = training.loss_of(network, batch)
+    before = loss_of(network, batch)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(60):
         optimizer.zero_grad()
-        training.loss_of(network, batch).backward()
+        loss_of(network, batch).backward()
         optimizer.step()
-    assert training.loss_of(network, batch) < 0.8 * before
+    assert loss_of(network, batch) < 0.8 * before
 
 
 def test_recurrent_estimator_by_step_is_torchs_gru():

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The chain of bit-interleaved coded modulation in torch: what the estimators learn from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..codes import LinearCode
@@ -95,4 +96,43 @@ class BicmChain:
             message_flips=(flips @ self._pseudo_inverse).remainder(2),
             llrs=llrs,
             messages=messages,
+        )
+
+
+class Teacher:
+    """Puts the words that a decoder finds in the place of those sent, where they are nearer.
+
+    There even maximum likelihood fails, and the sent word is noise in the gradient.
+
+    Parameters
+    ----------
+    code : what is sent
+    decoder : has `decode`, as every decoder of `decoders.decoder`
+    """
+
+    def __init__(self, code: LinearCode, decoder: Any) -> None:
+        from .. import _kernels
+
+        self._decoder = decoder
+        self._encode = _kernels.Gf2Map(code.generator)
+        self._messages = _kernels.Gf2Map(code.pseudo_inverse)
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Return the batch with the nearer words."""
+        llrs = batch.llrs.cpu().numpy()
+        messages, _ = self._decoder.decode(llrs)
+        hard = (llrs > 0).astype(np.uint8)
+
+        def tensor(bits: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(bits).to(batch.flips)
+
+        flips = tensor(hard ^ self._encode.apply(messages))
+        nearer = ((flips - batch.flips) * batch.reliabilities).sum(1, keepdim=True) < 0
+        return replace(
+            batch,
+            flips=torch.where(nearer, flips, batch.flips),
+            message_flips=torch.where(
+                nearer, tensor(self._messages.apply(hard) ^ messages), batch.message_flips
+            ),
+            messages=torch.where(nearer, tensor(messages), batch.messages),
         )

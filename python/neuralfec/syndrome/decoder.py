@@ -115,7 +115,7 @@ def recurrent_estimator(code: LinearCode, parameters: dict[str, NDArray], steps:
     """
     from .. import _kernels
 
-    cells = []
+    cells: list[tuple[Any, ...]] = []
     while f"cells.weight_ih_l{len(cells)}" in parameters:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         cells.append(tuple(parameters[f"cells.{name}_l{len(cells)}"] for name in names))

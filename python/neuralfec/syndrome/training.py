@@ -17,27 +17,24 @@ file holds the exponential moving average of the parameters.
 """
 
 import argparse
-import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from .. import codes, models
-from ..codes import LinearCode
 from ..decoders.ordered_statistics import osd
 from ..training import Run, averaged, parser, start_from
 from ..training import main as run_trainer
 from ..training.muon import StackedMuon
-from .data import Batch, BicmChain
+from .data import BicmChain, Teacher
 from .form import systematic_form
+from .loss import gradient_of
 from .network import CancellationNetwork, RecurrentEstimator, TransformerEstimator
 
 NETWORKS: dict[str, Any] = {
@@ -46,126 +43,6 @@ NETWORKS: dict[str, Any] = {
     "transformer": TransformerEstimator,
 }
 SIZES = {"cancellation": {"features": 7, "hidden": 32, "leaf_hidden": 64, "passes": 2}}
-CODEWORD_WEIGHT = 0.3
-EARLY_WEIGHT = 0.5
-
-
-def loss_of(network: nn.Module, batch: Batch) -> torch.Tensor:
-    """Compute the loss of a batch, a scalar tensor.
-
-    It is the binary cross-entropy of the message's flips plus 0.3 times the codeword's; a
-    cancellation network's passes before the last count half. A GRU's is that of the codeword's
-    flips, which hold the message's, after each time step t = 1 .. T with the weight t, all
-    weights adding up to one.
-    """
-    entropy = nn.functional.binary_cross_entropy_with_logits
-    if isinstance(network, RecurrentEstimator):
-        outputs = network.after_each_step(batch.reliabilities, batch.syndrome)
-        weights = 2 / (len(outputs) * (len(outputs) + 1))
-        return sum(
-            (t * weights * entropy(output, batch.flips) for t, output in enumerate(outputs, 1)),
-            start=torch.zeros((), device=batch.flips.device),
-        )
-    if isinstance(network, CancellationNetwork):
-        passes = network.after_each_pass(batch.reliabilities, batch.syndrome)
-        estimates = list(zip(*passes, strict=True))
-    else:
-        estimates = [network(batch.reliabilities, batch.syndrome)]
-    total = torch.zeros((), device=batch.flips.device)
-    for i, (message, codeword) in enumerate(estimates):
-        weight = 1.0 if i == len(estimates) - 1 else EARLY_WEIGHT
-        of_message = entropy(message, batch.message_flips)
-        total = total + weight * (of_message + CODEWORD_WEIGHT * entropy(codeword, batch.flips))
-    return total
-
-
-def gradient_of(network: nn.Module) -> Callable[[Batch], float]:
-    """Make what computes `loss_of` a batch and leaves its gradient in the parameters.
-
-    It is the C++ kernel for a cancellation network on the CPU, and torch for everything else
-    and in a source tree where nothing is built.
-    """
-    if isinstance(network, CancellationNetwork) and network.weights.device.type == "cpu":
-        with contextlib.suppress(ImportError):
-            return _kernel_gradient(network)
-
-    def by_torch(batch: Batch) -> float:
-        loss = loss_of(network, batch)
-        network.zero_grad(set_to_none=True)
-        loss.backward()
-        return loss.item()
-
-    return by_torch
-
-
-def _kernel_gradient(network: CancellationNetwork) -> Callable[[Batch], float]:
-    from .. import _kernels
-
-    kernel = _kernels.CancellationNetwork(
-        network.n,
-        network.unfrozen.tolist(),
-        network.features,
-        network.hidden,
-        network.leaf_hidden,
-    )
-    frozen, unfrozen = network.frozen.numpy(), network.unfrozen.numpy()
-
-    def gradient(batch: Batch) -> float:
-        u = np.zeros(batch.flips.shape, dtype=np.uint8)
-        u[:, frozen] = batch.syndrome.numpy()
-        u[:, unfrozen] = batch.message_flips.numpy()
-        loss, found = kernel.gradient(
-            network.weights.detach().numpy(),
-            batch.reliabilities.numpy(),
-            u,
-            batch.flips.numpy().astype(np.uint8),
-            network.passes,
-            CODEWORD_WEIGHT,
-            EARLY_WEIGHT,
-        )
-        network.weights.grad = torch.from_numpy(found)
-        return loss
-
-    return gradient
-
-
-class Teacher:
-    """Puts the words that a decoder finds in the place of those sent, where they are nearer.
-
-    There even maximum likelihood fails, and the sent word is noise in the gradient.
-
-    Parameters
-    ----------
-    code : what is sent
-    decoder : has `decode`, as every decoder of `decoders.decoder`
-    """
-
-    def __init__(self, code: LinearCode, decoder: Any) -> None:
-        from .. import _kernels
-
-        self._decoder = decoder
-        self._encode = _kernels.Gf2Map(code.generator)
-        self._messages = _kernels.Gf2Map(code.pseudo_inverse)
-
-    def __call__(self, batch: Batch) -> Batch:
-        """Return the batch with the nearer words."""
-        llrs = batch.llrs.cpu().numpy()
-        messages, _ = self._decoder.decode(llrs)
-        hard = (llrs > 0).astype(np.uint8)
-
-        def tensor(bits: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(bits).to(batch.flips)
-
-        flips = tensor(hard ^ self._encode.apply(messages))
-        nearer = ((flips - batch.flips) * batch.reliabilities).sum(1, keepdim=True) < 0
-        return replace(
-            batch,
-            flips=torch.where(nearer, flips, batch.flips),
-            message_flips=torch.where(
-                nearer, tensor(self._messages.apply(hard) ^ messages), batch.message_flips
-            ),
-            messages=torch.where(nearer, tensor(messages), batch.messages),
-        )
 
 
 def parse_mix(text: str) -> list[tuple[str, float, float]]:
