@@ -8,6 +8,7 @@ It must run on Python 3.8.
 
 import importlib.util
 import os
+import signal
 import sys
 
 
@@ -18,15 +19,24 @@ def _installed():
         return False
 
 
-def _quiet(kind, value, trace, _report=sys.excepthook):
-    """Ctrl-C while libraries are still loading: nothing is lost, and nothing to report."""
-    if not issubclass(kind, KeyboardInterrupt):
-        _report(kind, value, trace)
+def _report(kind, value, trace, _before=sys.excepthook):
+    """Say in one line which library is missing."""
+    if issubclass(kind, ModuleNotFoundError) and value.name:
+        program = os.path.basename(sys.argv[0])
+        advice = "make training brings it" if value.name == "torch" else "make brings it"
+        sys.stderr.write(f"{program}: error: this needs {value.name}: {advice}\n")
+        sys.stderr.flush()
+        os._exit(2)
+    _before(kind, value, trace)
 
 
 def take_over():
     """Go on with a Python that has gr-neuralfec, or end with one line."""
-    sys.excepthook = _quiet
+    sys.excepthook = _report
+    # Ctrl-C while libraries are loading ends the program at once: nothing is lost yet, and some
+    # of them make errors of their own out of it. `app.main` listens to it again.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if _installed():
         return
     root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))

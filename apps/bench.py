@@ -25,7 +25,7 @@ def benchmarks() -> dict[str, Path]:
 
 
 def parser() -> app.Parser:
-    made = app.parser(__doc__, "neuralfec bench --list", "neuralfec bench demapper")
+    made = app.parser(__doc__, "neuralfec bench --list")
     made.add_argument("name", nargs="*", help=f"of {', '.join(benchmarks())}")
     made.add_argument("--list", action="store_true", help="only name the benchmarks")
     return made

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tells what is wrong with an installation of gr-neuralfec, and what to do about it.
+"""Tell what is wrong with an installation of gr-neuralfec, and what to do about it.
 
 Runs with any Python from 3.8 on and needs nothing installed. It looks at the Python of
 `.venv` beside the source where there is one, at its own otherwise, or at `--python`. Where
@@ -246,15 +246,45 @@ def check_display(report, python):
         )
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    examples = ("neuralfec doctor",)
+
+    def error(self, message):
+        self.exit(2, "%s: error: %s (see --help)\n" % (self.prog, message))
+
+
+def parser():
+    made = Parser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n    neuralfec doctor",
+    )
     venv = ROOT / ".venv" / "bin" / "python"
-    parser.add_argument(
+    made.add_argument(
         "--python",
         default=str(venv) if venv.exists() else sys.executable,
         help="the Python to look at (default: %(default)s)",
     )
-    python = parser.parse_args(argv).python
+    return made
+
+
+def main(argv=None):
+    python = parser().parse_args(argv).python
+    try:
+        return examine(python)
+    except KeyboardInterrupt:
+        sys.stderr.write("\ndoctor: interrupted; nothing was changed\n")
+        return 130
+    except BrokenPipeError:
+        # Whoever read it has seen enough, and Python must not try to say the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def examine(python):
+    """Look at a Python and say what is found; 1 where something is wrong."""
     report = Report()
     if check_python(report, python) and check_gnuradio(report, python):
         prefix = check_module(report, python)

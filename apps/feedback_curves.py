@@ -448,7 +448,9 @@ def parser() -> app.Parser:
         "--model feedback/belief-4bit-1dB --log-odds 6 8 --blocks 4000",
         "neuralfec curves feedback draw --figures figures",
     )
-    commands = made.add_subparsers(required=True, dest="action", metavar="ACTION")
+    commands = made.add_subparsers(
+        required=True, dest="action", metavar="ACTION", help="what to do"
+    )
     for name, work, blocks in (("measure", measure, 20000), ("symbols", symbols, 100_000)):
         command = commands.add_parser(
             name, help=(work.__doc__ or "").split("\n")[0], formatter_class=app.Formatter

@@ -228,6 +228,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("expected a code of at least 8 message bits")
     print(f"{card.name}: {setting.termination} termination, {files.describe(setting)}", flush=True)
     data = b""
+    most = (PASS - 1) * (code.parameters.message_bits // 8)
+    if arguments.file is not None and (arguments.file.size or 0) > most:
+        raise ValueError(f"{arguments.file}: expected a file of at most {most} bytes")
     if arguments.role != "rx":
         data = (
             np.random.default_rng(arguments.seed).bytes(arguments.bytes)

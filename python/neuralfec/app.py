@@ -226,7 +226,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsH
             return text
         if not action.option_strings and action.nargs not in ("?", "*"):
             return text
-        return text if "default" in text else f"{text} (default: %(default)s)"
+        return text if "%(default)" in text else f"{text} (default: %(default)s)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -317,7 +317,7 @@ def main(
         for output in outputs:
             stack.callback(output.discard)
         try:
-            _terminate_as_interrupt(stack)
+            _listen(stack)
             _check_paths(files)
             _keep_stdout(stack, [output for output in outputs if output.is_stdout])
             status = run(args) or OK
@@ -357,13 +357,15 @@ def _fail(made: argparse.ArgumentParser, error: BaseException, status: int) -> i
     return status
 
 
-def _terminate_as_interrupt(stack: contextlib.ExitStack) -> None:
-    """Let SIGTERM do what Ctrl-C does."""
+def _listen(stack: contextlib.ExitStack) -> None:
+    """Hear Ctrl-C, which ended the program at once while it was loading, and SIGTERM like it."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with contextlib.suppress(ValueError):  # Not the main thread.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         before = signal.signal(signal.SIGTERM, interrupt)
         stack.callback(signal.signal, signal.SIGTERM, before)
 

@@ -61,9 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.argv = [f"neuralfec {name}", *words[count:]]
     try:
         program = importlib.import_module(f"{__package__}.apps.{found[name].stem}")
-        return program.main(words[count:])
-    except KeyboardInterrupt:
-        return 130
+    except ModuleNotFoundError as error:
+        advice = "make training brings it" if error.name == "torch" else "make brings it"
+        print(f"neuralfec {name}: error: this needs {error.name}: {advice}", file=sys.stderr)
+        return 2
+    return program.main(words[count:])
 
 
 def _overview(found: dict[str, Path]) -> str:
