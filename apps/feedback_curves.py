@@ -16,7 +16,6 @@ if __name__ == "__main__":
 import argparse
 import csv
 import dataclasses
-import math
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,7 +23,11 @@ from pathlib import Path
 import numpy as np
 from gnuradio.neuralfec import app
 from gnuradio.neuralfec.feedback import evaluation, files, points
-from gnuradio.neuralfec.feedback.points import Point, capacity
+from gnuradio.neuralfec.feedback.deepvlf.code import DeepvlfCode
+from gnuradio.neuralfec.feedback.deepvlf.power import estimate_statistics
+from gnuradio.neuralfec.feedback.evaluation import capacity
+from gnuradio.neuralfec.feedback.points import Point
+from gnuradio.neuralfec.feedback.setting import CHANNELS, TERMINATIONS, Setting, log_odds
 from gnuradio.neuralfec.simulation.options import add_results
 
 ROUNDS = (1, 2, 4, 6)
@@ -34,11 +37,15 @@ MARKERS = "osD^vP*X<>ph"
 COUNTED = 20
 
 
-def load(arguments: argparse.Namespace, snr_db: float | None, threshold: float | None):
+def load(
+    arguments: argparse.Namespace,
+    snr_db: float | None,
+    threshold: float | None,
+    error_target: float | None = None,
+):
     """Code, setting and card of what the command line asks for."""
-    code, made_for, card = files.load(arguments.model, threshold=threshold, snr_db=snr_db)
-    setting = evaluation.override(
-        made_for,
+    code, made_for, card = files.load(arguments.model, threshold, snr_db, error_target=error_target)
+    setting = made_for.with_(
         feedback_snr_db=arguments.feedback_snr,
         termination=arguments.termination,
         transmitter_threshold=arguments.transmitter_threshold,
@@ -47,9 +54,12 @@ def load(arguments: argparse.Namespace, snr_db: float | None, threshold: float |
     return code, setting, card
 
 
-def thresholds(arguments: argparse.Namespace) -> list[float | None]:
-    odds = [1 / (1 + math.exp(-theta)) for theta in arguments.log_odds or ()]
-    return odds + (arguments.threshold or []) or [None]
+def operating_points(arguments: argparse.Namespace) -> list[tuple[float | None, float | None]]:
+    """Pairs of a threshold, as log-odds, and an error target."""
+    thresholds = [*(arguments.log_odds or ()), *map(log_odds, arguments.threshold or ())]
+    targets = getattr(arguments, "error_target", None) or []
+    pairs = [(theta, None) for theta in thresholds] + [(None, target) for target in targets]
+    return pairs or [(None, None)]
 
 
 def csv_file(arguments: argparse.Namespace, name: str) -> Path:
@@ -60,17 +70,20 @@ def csv_file(arguments: argparse.Namespace, name: str) -> Path:
 def measure(arguments: argparse.Namespace) -> None:
     """Add counts of each SNR and threshold."""
     for snr_db in arguments.snr or [None]:
-        for threshold in thresholds(arguments):
-            code, setting, card = load(arguments, snr_db, threshold)
+        for threshold, error_target in operating_points(arguments):
+            code, setting, card = load(arguments, snr_db, threshold, error_target)
             if arguments.statistics_blocks:
+                if not isinstance(code, DeepvlfCode):
+                    raise ValueError("--statistics-blocks is for codes of DeepVLF's kind")
                 rng = np.random.default_rng([arguments.seed, 1])
                 blocks = arguments.statistics_blocks
-                evaluation.estimate_statistics(code, setting, blocks, rng, sent_only=True)
+                estimate_statistics(code, setting, blocks, rng, sent_only=True)
             p = code.parameters
             point = Point(
                 arguments.scheme,
                 card.name,
                 setting,
+                error_target,
                 arguments.seed,
                 p.groups,
                 p.group_bits,
@@ -80,7 +93,7 @@ def measure(arguments: argparse.Namespace) -> None:
             print(told(point), flush=True)
 
 
-def count(code, setting: evaluation.Setting, arguments: argparse.Namespace) -> dict:
+def count(code, setting: Setting, arguments: argparse.Namespace) -> dict:
     """Counts until there are enough errors or blocks."""
     rng = np.random.default_rng(arguments.seed)
     total = {"blocks": 0, "block_errors": 0}
@@ -103,9 +116,10 @@ def count(code, setting: evaluation.Setting, arguments: argparse.Namespace) -> d
 def told(point: Point) -> str:
     value, low, high = point.block_error_rate
     text = (
-        f"{point.scheme}: {point.setting.snr_db:g} dB, gamma {point.setting.threshold}: "
+        f"{point.scheme}: {point.setting.snr_db:g} dB, threshold {point.setting.threshold}: "
         f"rate {point.rate:.4f}, power {point.power:.4f}, {point.counts['block_errors']} of "
-        f"{point.counts['blocks']} wrong, {value:.2e} [{low:.1e}, {high:.1e}]"
+        f"{point.counts['blocks']} wrong, {value:.2e} [{low:.1e}, {high:.1e}], "
+        f"{point.counts.get('erasures', 0)} erased"
     )
     estimate = point.posterior_error_rate
     if estimate is not None:
@@ -118,7 +132,7 @@ def symbols(arguments: argparse.Namespace) -> None:
 
     Its pattern is given, the others and the noise vary."""
     snr_db = arguments.snr[0] if arguments.snr else None
-    code, setting, _ = load(arguments, snr_db, thresholds(arguments)[0])
+    code, setting, _ = load(arguments, snr_db, operating_points(arguments)[0][0])
     rng = np.random.default_rng(arguments.seed)
     histogram = np.zeros((len(ROUNDS), code.parameters.patterns, len(EDGES) - 1), np.int64)
     for start in range(0, arguments.blocks, arguments.batch):
@@ -127,7 +141,7 @@ def symbols(arguments: argparse.Namespace) -> None:
         labels = code.labels(population.messages)[:, 0]
         for number in range(1, ROUNDS[-1] + 1):
             x = population.encoder.encode(population.active)
-            sent = ~population.encoder.decoded[population.active, 0]
+            sent = population.encoder.sent[population.active, 0]
             if number in ROUNDS:
                 # What is beyond the ends counts at them.
                 place = np.searchsorted(EDGES[1:-1], x[sent, 0], side="right")
@@ -214,9 +228,10 @@ def curves(selected: Iterable[Point]) -> dict[tuple, list[Point]]:
     found: dict[tuple, list[Point]] = {}
     for point in selected:
         rest = dataclasses.replace(
-            point.setting, threshold=0.5, transmitter_threshold=point.setting.asks_transmitter / 2
+            point.setting, threshold=0.0, transmitter_threshold=point.setting.asks_transmitter / 2
         )
-        found.setdefault((point.scheme, point.model, rest), []).append(point)
+        confirmed = point.error_target is not None
+        found.setdefault((point.scheme, point.model, rest, confirmed), []).append(point)
     for line in found.values():
         line.sort(key=lambda point: point.rate)
     return found
@@ -279,7 +294,7 @@ def differential(pyplot, everything: list[Point], style: dict):
         look = style[line[0].scheme]
         plot(left, line, lambda point: point.differential_rate, described(line[0]), **look)
         right.plot(
-            [1 - point.setting.threshold for point in line],
+            [1 - point.setting.gamma for point in line],
             [point.differential_rate for point in line],
             label=described(line[0]),
             markersize=5,
@@ -461,18 +476,22 @@ def parser() -> app.Parser:
         command.add_argument("--model", required=True, help="model file, or name of a shipped one")
         command.add_argument("--snr", type=float, nargs="+", help="forward SNR in dB")
         command.add_argument("--feedback-snr", type=float, help="in dB; inf: noiseless")
-        command.add_argument(
-            "--termination", choices=evaluation.TERMINATIONS, help="who ends a block"
-        )
+        command.add_argument("--termination", choices=TERMINATIONS, help="who ends a block")
         command.add_argument("--threshold", type=float, nargs="+", help="gamma of the receiver")
         command.add_argument("--log-odds", type=float, nargs="+", help="log(gamma / (1 - gamma))")
         command.add_argument("--transmitter-threshold", type=float, help="of its check")
-        command.add_argument("--channel", choices=evaluation.CHANNELS, help="noise or fading")
+        command.add_argument("--channel", choices=CHANNELS, help="noise or fading")
         command.add_argument("--blocks", type=int, default=blocks, help="most blocks of a point")
         command.add_argument("--batch", type=int, default=2048, help="blocks at once")
         command.add_argument("--seed", type=int, default=0, help="of messages and noise")
         add_results(command)
         app.add_quiet(command)
+    commands.choices["measure"].add_argument(
+        "--error-target",
+        type=float,
+        nargs="+",
+        help="undetected block error rates, by confirmed blocks",
+    )
     commands.choices["measure"].add_argument(
         "--errors", type=int, default=200, help="wrong blocks to stop at"
     )

@@ -7,6 +7,10 @@ SNRs are 1 / sigma^2 of a real symbol. What the model's card says stands for wha
 given here. Errors are counted; a belief-driven code's are also estimated by the receiver's
 own posterior, which reaches rates that counting cannot, and the two must agree where both
 exist.
+
+With --error-target a belief-driven code confirms its blocks: threshold and confirmation come from
+the model's card. What the receiver then takes for right and is not are errors, what it declares
+lost are erasures, and the rate charges those, for they have to be sent again.
 """
 
 if __name__ == "__main__":
@@ -14,12 +18,12 @@ if __name__ == "__main__":
 
 import argparse
 import dataclasses
-import math
 import sys
 
 import numpy as np
 from gnuradio.neuralfec import app, provenance
 from gnuradio.neuralfec.feedback import evaluation, files
+from gnuradio.neuralfec.feedback.setting import CHANNELS, TERMINATIONS, log_odds
 
 
 def parser() -> app.Parser:
@@ -34,15 +38,18 @@ def parser() -> app.Parser:
     )
     made.add_argument(
         "--termination",
-        choices=evaluation.TERMINATIONS,
+        choices=TERMINATIONS,
         help="who ends a block",
     )
     threshold = made.add_mutually_exclusive_group()
     threshold.add_argument("--threshold", type=float, help="gamma of the receiver")
     threshold.add_argument("--log-odds", type=float, help="the same as log(gamma / (1 - gamma))")
+    threshold.add_argument(
+        "--error-target", type=float, help="undetected block error rate, by confirmed blocks"
+    )
     made.add_argument("--transmitter-threshold", type=float, help="of the transmitter's check")
     made.add_argument(
-        "--channel", choices=evaluation.CHANNELS, help="noise alone or fading; the card's if absent"
+        "--channel", choices=CHANNELS, help="noise alone or fading; the card's if absent"
     )
     made.add_argument("--blocks", type=int, default=20000, help="how many to send")
     made.add_argument("--batch", type=int, default=2048, help="blocks at once")
@@ -53,19 +60,18 @@ def parser() -> app.Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.log_odds is not None:
-        args.threshold = 1 / (1 + math.exp(-args.log_odds))
     if args.batch < 1:
         raise ValueError(f"--batch: expected at least 1, got {args.batch}")
-    code, made_for, card = files.load(args.model, threshold=args.threshold, snr_db=args.snr)
-    setting = evaluation.override(
-        made_for,
+    theta = args.log_odds if args.threshold is None else log_odds(args.threshold)
+    code, made_for, card = files.load(args.model, theta, args.snr, error_target=args.error_target)
+    setting = made_for.with_(
         feedback_snr_db=args.feedback_snr,
         termination=args.termination,
-        threshold=args.threshold,
         transmitter_threshold=args.transmitter_threshold,
         channel=args.channel,
     )
+    code.check(setting)
+    confirmation = getattr(code, "confirmation", None)
     rng = np.random.default_rng(args.seed)
     total: dict = {}
 
@@ -85,7 +91,9 @@ def run(args: argparse.Namespace) -> None:
             interrupted = True
     if total:
         result = evaluation.report(code, setting, total)
-        print(f"{card.name}: {setting.termination} termination, {files.describe(setting)}")
+        print(f"{card.name}: {setting.termination} termination, {setting}")
+        if confirmation is not None:
+            print(f"blocks confirmed: {confirmation}")
         for line in lines(result):
             print(line)
         print(f"{result['blocks'] / progress.seconds:.0f} blocks/s")
@@ -94,6 +102,9 @@ def run(args: argparse.Namespace) -> None:
                 {
                     "model": card.name,
                     "setting": dataclasses.asdict(setting),
+                    "gamma": setting.gamma,
+                    "error_target": args.error_target,
+                    "confirmation": dataclasses.asdict(confirmation) if confirmation else None,
                     **result,
                     "made_by": provenance.record(),
                 }
@@ -114,8 +125,10 @@ def lines(result: dict) -> list[str]:
         return f"{result[name]:{form}} [{low:{form}}, {high:{form}}]"
 
     text = [
-        f"blocks               {result['blocks']}, {result['block_errors']} wrong",
+        f"blocks               {result['blocks']}, {result['block_errors']} wrong (undetected), "
+        f"{result['erasures']} erased",
         f"block error rate     {interval('block_error_rate', '.3e')}",
+        f"erasure rate         {interval('erasure_rate', '.3e')}, declared by the receiver",
         f"average rounds       {interval('average_rounds', '.4f')} of a group, "
         f"{result['average_block_rounds']:.3f} of a block",
         f"rate                 {interval('rate', '.4f')} bit/symbol, "

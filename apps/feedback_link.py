@@ -28,12 +28,10 @@ import pmt
 import zmq
 from gnuradio import gr, neuralfec, zeromq
 from gnuradio.neuralfec import app, provenance, vectors
-from gnuradio.neuralfec.feedback import evaluation, files
+from gnuradio.neuralfec.feedback import files
+from gnuradio.neuralfec.feedback.setting import TERMINATIONS, Setting, log_odds
+from gnuradio.neuralfec.feedback.transfer import COLUMNS, PASS, Collector, Sender
 from gnuradio.neuralfec.python_block import PythonBlock
-from gnuradio.neuralfec.simulation import clopper_pearson
-
-# Session numbers of one pass over the file are at most this many.
-PASS = 1 << 24
 
 
 class Inbox(PythonBlock, gr.basic_block):
@@ -48,13 +46,14 @@ class Inbox(PythonBlock, gr.basic_block):
 class Loop(gr.top_block):
     """Transmitter, receiver or both, and the simulated links."""
 
-    def __init__(self, arguments: argparse.Namespace, setting: evaluation.Setting):
+    def __init__(self, arguments: argparse.Namespace, setting: Setting):
         super().__init__("feedback_link")
         code = {
             "model": arguments.model,
             "termination": arguments.termination or "",
-            "threshold": arguments.threshold or 0.0,
+            "threshold": theta_of(arguments) or 0.0,
             "snr_db": arguments.snr,
+            "error_target": arguments.error_target or 0.0,
         }
         faults = {name: getattr(arguments, name) for name in ("drop", "double", "delay", "corrupt")}
         back_snr = math.inf if setting.feedback_snr_db is None else setting.feedback_snr_db
@@ -94,141 +93,48 @@ class Loop(gr.top_block):
                 raise RuntimeError(f"{block.alias()}: {block.error}")
 
 
-class Sender:
-    """Cuts data into messages and sends them until all are delivered."""
-
-    def __init__(self, loop: Loop, data: bytes, passes: int):
-        self.loop = loop
-        self.bits = loop.transmitter.session.code.parameters.message_bits
-        size = self.bits // 8
-        content = len(data).to_bytes(size, "big") + data
-        padded = np.frombuffer(content + bytes(-len(content) % size), np.uint8)
-        rows = np.unpackbits(padded.reshape(-1, size), axis=1)
-        if len(rows) > PASS:
-            raise ValueError(f"expected a file of at most {(PASS - 1) * size} bytes")
-        self.messages = np.zeros((len(rows), self.bits), np.uint8)
-        self.messages[:, : 8 * size] = rows
-        self.passes, self.turn = passes, 0
-        self.missing = np.arange(len(rows))
-        self.waiting: dict[int, int] = {}
-        self.columns: dict[str, list[np.ndarray]] = {}
-
-    def step(self) -> bool:
-        """Takes outcomes, sends what failed again; True when there is nothing left to do."""
-        while self.loop.outcomes.messages:
-            pdu = self.loop.outcomes.messages.pop(0)
-            meta, rounds = pmt.car(pdu), pmt.cdr(pdu)
-            self.columns.setdefault("rounds", []).append(vectors.to_array(rounds))
-            for name in ("session", "delivered", "symbols", "energy", "repeated"):
-                column = vectors.to_array(pmt.dict_ref(meta, pmt.intern(name), pmt.PMT_NIL))
-                self.columns.setdefault(name, []).append(column)
-            for number, delivered in zip(
-                self.columns["session"][-1], self.columns["delivered"][-1], strict=True
-            ):
-                place = self.waiting.pop(int(number))
-                if not delivered:
-                    self.missing = np.append(self.missing, place)
-        if self.waiting:
-            return False
-        if self.missing.size == 0 or self.turn == self.passes:
-            return True
-        # The place in the file is the number's rest, so gaps split the submission.
-        self.missing.sort()
-        first = self.turn * PASS
-        for part in np.split(self.missing, np.flatnonzero(np.diff(self.missing) > 1) + 1):
-            meta = pmt.to_pmt({"session": first + int(part[0])})
-            data = vectors.from_array(self.messages[part].ravel())
-            self.waiting.update((first + int(place), int(place)) for place in part)
-            self.loop.transmitter.post("pdus", pmt.cons(meta, data))
-        self.missing = np.empty(0, np.int64)
-        self.turn += 1
-        return False
-
-    def state(self) -> tuple[int, str]:
-        """Blocks that are delivered, and how many of all."""
-        done = len(self.messages) - len(self.missing) - len(self.waiting)
-        return done, f"{done} of {len(self.messages)} blocks"
-
-    def results(self, setting: evaluation.Setting) -> dict:
-        columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
-        sessions, symbols = len(columns["rounds"]), float(columns["symbols"].sum())
-        wrong = sessions - int(columns["delivered"].sum())
-        energy = float(columns["energy"].sum(dtype=np.float64))
-        groups = self.loop.transmitter.session.code.parameters.groups
-        power = energy / symbols
-        snr = 10 ** (setting.snr_db / 10)
-        stats = self.loop.transmitter.stats()
-        return {
-            "sessions": sessions,
-            "failed_sessions": wrong,
-            "block_error_rate": wrong / sessions,
-            "block_error_rate_interval": list(clopper_pearson(wrong, sessions)[1:]),
-            "average_rounds": symbols / groups / sessions,
-            "rounds_histogram": np.bincount(columns["rounds"].astype(int)).tolist(),
-            "rate": self.bits * sessions / symbols,
-            "mean_power": power,
-            "repeated_symbols": int(columns["repeated"].sum()),
-            "capacity": 0.5 * math.log2(1 + snr),
-            "capacity_at_real_snr": 0.5 * math.log2(1 + snr * power),
-            "forward_control_bits": stats["control_bits"],
-            "blocks_missing": len(self.missing),
-        }
+def theta_of(arguments: argparse.Namespace) -> float | None:
+    """The threshold that the options ask for, as log-odds."""
+    return None if arguments.threshold is None else log_odds(arguments.threshold)
 
 
-class Collector:
-    """Puts data together again from what a receiver delivers."""
+def send(loop: Loop, sender: Sender) -> bool:
+    """Hand outcomes to the sender and its messages to the loop; True when all is done."""
+    while loop.outcomes.messages:
+        pdu = loop.outcomes.messages.pop(0)
+        columns = {"rounds": vectors.to_array(pmt.cdr(pdu))}
+        for name in COLUMNS:
+            if name != "rounds":
+                column = pmt.dict_ref(pmt.car(pdu), pmt.intern(name), pmt.PMT_NIL)
+                columns[name] = vectors.to_array(column)
+        sender.ended(columns)
+    for first, messages in sender.due():
+        meta = pmt.to_pmt({"session": first})
+        loop.transmitter.post("pdus", pmt.cons(meta, vectors.from_array(messages.ravel())))
+    return sender.done
 
-    def __init__(self, loop: Loop):
-        self.loop = loop
-        self.parts: dict[int, bytes] = {}
-        self.stream: int | None = None
 
-    def step(self) -> bool:
-        """Takes deliveries; True when the data is whole."""
-        while self.loop.decoded.messages:
-            message = self.loop.decoded.messages.pop(0)
-            meta = pmt.to_python(pmt.car(message))
-            if meta["stream"] != self.stream:
-                self.stream, self.parts = meta["stream"], {}
-            bits = vectors.to_array(pmt.cdr(message))
-            packed = np.packbits(bits[: bits.size // 8 * 8]).tobytes()
-            self.parts[meta["session"] % PASS] = packed
-        return 0 in self.parts and len(self.parts) == self.count()
-
-    def state(self) -> tuple[int, str]:
-        """Blocks that are here, and how many of all."""
-        return len(self.parts), f"of {self.count()}" if 0 in self.parts else ""
-
-    def part(self) -> bytes:
-        """The data's beginning, as far as it is whole."""
-        whole = next(place for place in range(len(self.parts) + 1) if place not in self.parts)
-        length = int.from_bytes(self.parts[0], "big") if whole else 0
-        return b"".join(self.parts[place] for place in range(1, whole))[:length]
-
-    def count(self) -> int:
-        size = len(self.parts[0])
-        return 1 - -int.from_bytes(self.parts[0], "big") // size
-
-    def data(self) -> bytes:
-        length = int.from_bytes(self.parts[0], "big")
-        return b"".join(self.parts[i] for i in range(1, self.count()))[:length]
+def collect(loop: Loop, collector: Collector) -> bool:
+    """Hand deliveries to the collector; True when the data is whole."""
+    while loop.decoded.messages:
+        message = loop.decoded.messages.pop(0)
+        meta = pmt.to_python(pmt.car(message))
+        collector.take(meta["stream"], meta["session"], vectors.to_array(pmt.cdr(message)))
+    return collector.whole
 
 
 def run(arguments: argparse.Namespace) -> int:
     code, made_for, card = files.load(
-        arguments.model, threshold=arguments.threshold, snr_db=arguments.snr
+        arguments.model, theta_of(arguments), arguments.snr, error_target=arguments.error_target
     )
-    setting = evaluation.override(
-        made_for,
-        feedback_snr_db=arguments.feedback_snr,
-        termination=arguments.termination,
-        threshold=arguments.threshold,
+    setting = made_for.with_(
+        feedback_snr_db=arguments.feedback_snr, termination=arguments.termination
     )
-    if code.parameters.message_bits < 8:
-        raise ValueError("expected a code of at least 8 message bits")
-    print(f"{card.name}: {setting.termination} termination, {files.describe(setting)}", flush=True)
+    code.check(setting)
+    p = code.parameters
+    print(f"{card.name}: {setting.termination} termination, {setting}", flush=True)
     data = b""
-    most = (PASS - 1) * (code.parameters.message_bits // 8)
+    most = (PASS - 1) * (p.message_bits // 8)
     if arguments.file is not None and (arguments.file.size or 0) > most:
         raise ValueError(f"{arguments.file}: expected a file of at most {most} bytes")
     if arguments.role != "rx":
@@ -242,8 +148,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.picture:
         app.check_picture(arguments.picture)
     loop = Loop(arguments, setting)
-    sender = Sender(loop, data, arguments.passes) if loop.transmitter else None
-    collector = Collector(loop) if loop.receiver else None
+    sender = Sender(data, p.message_bits, arguments.passes) if loop.transmitter else None
+    collector = Collector() if loop.receiver else None
     start = heard = time.monotonic()
     before: object = None
     whole = sent = False
@@ -255,8 +161,8 @@ def run(arguments: argparse.Namespace) -> int:
             time.sleep(0.02)
             loop.check()
             progress.update(*(sender or collector).state())
-            sent = sender is not None and sender.step()
-            whole = collector is not None and collector.step()
+            sent = sender is not None and send(loop, sender)
+            whole = collector is not None and collect(loop, collector)
             news = (loop.transmitter or loop.receiver).stats().get("messages")
             if news != before:
                 before, heard = news, time.monotonic()
@@ -286,7 +192,8 @@ def run(arguments: argparse.Namespace) -> int:
     result = {"model": card.name, "role": arguments.role, "seconds": seconds}
     status = 0
     if sender is not None:
-        result |= sender.results(setting)
+        result |= sender.results(setting.snr_db, p.groups)
+        result["forward_control_bits"] = loop.transmitter.stats()["control_bits"]
         result["file_sha256"] = hashlib.sha256(data).hexdigest()
         status = int(len(sender.missing) > 0)
         tell(result, seconds)
@@ -331,8 +238,9 @@ def tell(result: dict, seconds: float) -> None:
     low, high = result["block_error_rate_interval"]
     print(
         f"sessions             {result['sessions']} in {seconds:.1f} s, "
-        f"{result['failed_sessions']} failed and sent again\n"
-        f"block error rate     {result['block_error_rate']:.2e} [{low:.1e}, {high:.1e}]\n"
+        f"{result['block_errors']} wrong and {result['erasures']} erased, which are sent again\n"
+        f"block error rate     {result['block_error_rate']:.2e} [{low:.1e}, {high:.1e}], "
+        f"undetected\nerasure rate         {result['erasure_rate']:.2e}\n"
         f"average rounds       {result['average_rounds']:.3f} of a group\n"
         f"rate                 {result['rate']:.4f} bit/symbol; capacity "
         f"{result['capacity']:.4f}, {result['capacity_at_real_snr']:.4f} at the real SNR\n"
@@ -381,10 +289,14 @@ def parser() -> app.Parser:
     made.add_argument("--feedback-snr", type=float, help="feedback SNR in dB, inf: noiseless")
     made.add_argument(
         "--termination",
-        choices=evaluation.TERMINATIONS,
+        choices=TERMINATIONS,
         help="who ends a block",
     )
-    made.add_argument("--threshold", type=float, help="gamma of the receiver")
+    threshold = made.add_mutually_exclusive_group()
+    threshold.add_argument("--threshold", type=float, help="of the receiver, a probability gamma")
+    threshold.add_argument(
+        "--error-target", type=float, help="undetected block error rate, by confirmed blocks"
+    )
     for fault in ("drop", "double", "delay", "corrupt"):
         made.add_argument(
             f"--{fault}", type=float, default=0.0, help="share of messages the links do this to"

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 from gnuradio.neuralfec import app, models, provenance
-from gnuradio.neuralfec.feedback import evaluation, files
-from gnuradio.neuralfec.feedback.deepvlf import checkpoints as importer
-from gnuradio.neuralfec.feedback.deepvlf import code as codec
+from gnuradio.neuralfec.feedback import evaluation
+from gnuradio.neuralfec.feedback.deepvlf import checkpoints, model
+from gnuradio.neuralfec.feedback.deepvlf.code import DeepvlfCode
+from gnuradio.neuralfec.feedback.deepvlf.power import estimate_statistics
+from gnuradio.neuralfec.feedback.setting import Setting, log_odds, published_threshold
 
 
 def parser() -> app.Parser:
@@ -45,11 +47,11 @@ def parser() -> app.Parser:
 def run(args: argparse.Namespace) -> None:
     if args.checkpoint.size is None:
         raise ValueError(f"{args.checkpoint}: expected a file that can be read twice, not a pipe")
-    module = importer.import_checkpoint(
+    module = checkpoints.import_checkpoint(
         Path(args.checkpoint), args.snr, args.threshold, args.groups
     )
     setting, measured = prepare(module, args)
-    files.save(
+    model.save(
         Path(args.output.path),
         module,
         setting,
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     kind = {"receiver": "R", "transmitter": "T"}[p.termination]
     print(
         f"DeepVLF-{kind}: K {p.message_bits}, Q {p.groups}, m {p.group_bits}, "
-        f"tau_max {p.rounds}, tau+ {p.first_decision}; {files.describe(setting)}"
+        f"tau_max {p.rounds}, tau+ {p.first_decision}; {setting}"
     )
     print(
         f"measured: {measured['average_rounds']:.3f} rounds, power {measured['mean_power']:.3f} "
@@ -78,22 +80,20 @@ def main(argv: list[str] | None = None) -> int:
     return app.main(parser(), run, argv)
 
 
-def prepare(module, arguments: argparse.Namespace) -> tuple[evaluation.Setting, dict]:
+def prepare(module, arguments: argparse.Namespace) -> tuple[Setting, dict]:
     """Estimates the statistics, writes them into the module, and measures the code."""
     receiver = module.code.termination == "receiver"
-    setting = evaluation.Setting(
+    setting = Setting(
         snr_db=arguments.snr,
         feedback_snr_db=arguments.feedback_snr,
         termination=module.code.termination,
-        threshold=arguments.threshold if receiver else None,
-        transmitter_threshold=evaluation.published_threshold(
-            module.code.termination, arguments.feedback_snr
-        ),
+        threshold=log_odds(arguments.threshold) if receiver else None,
+        transmitter_threshold=published_threshold(module.code.termination, arguments.feedback_snr),
     )
     rng = np.random.default_rng(arguments.seed)
-    code = codec.Code(module, files.default_engine())
-    evaluation.estimate_statistics(code, setting, arguments.blocks, rng, sent_only=False)
-    code.store_statistics(module)
+    code = DeepvlfCode.of(module)
+    estimate_statistics(code, setting, arguments.blocks, rng, sent_only=False)
+    module.set_statistics(code.statistics())
     measured = evaluation.evaluate(code, setting, min(arguments.blocks, 8192), rng)
     digest = hashlib.sha256(Path(arguments.checkpoint).read_bytes()).hexdigest()
     return setting, {**measured, "checkpoint_sha256": digest}

@@ -18,21 +18,24 @@ import time
 
 import numpy as np
 from gnuradio.neuralfec import _kernels, provenance
-from gnuradio.neuralfec.feedback.belief import model as belief_files
+from gnuradio.neuralfec.feedback.belief import model as belief_model
 from gnuradio.neuralfec.feedback.belief.digital import End
 
 
 def digest(end: End) -> bytes:
     state = hashlib.sha256()
     table = end.table
-    for part in (table.log_ratios, table.classes, table.candidates, table.odds, table.decided):
+    parts = [table.log_ratios, table.classes, table.candidates, table.odds, table.decided]
+    if end.ledger is not None:
+        parts += [end.ledger.places, end.ledger.covered, end.ledger.against, end.ledger.accepted]
+    for part in parts:
         state.update(part.tobytes())
     return state.digest()
 
 
-def transmit(model: str, blocks: int, seed: int) -> None:
+def transmit(model: str, blocks: int, seed: int, error_target: float) -> None:
     """The child: symbols and digests to stdout, levels from stdin."""
-    code, _ = belief_files.load(model)
+    code, _, _ = belief_model.load(model, error_target=error_target or None)
     p = code.parameters
     out, back = sys.stdout.buffer, sys.stdin.buffer
     encoder = code.encoder(blocks)
@@ -47,16 +50,21 @@ def transmit(model: str, blocks: int, seed: int) -> None:
         levels = np.frombuffer(back.read(x.size), np.uint8).reshape(x.shape)
         encoder.observe(active, levels)
         out.write(digest(encoder))
-        more = encoder.rounds[active] < p.rounds
-        active = active[~encoder.decoded[active].all(1) & more]
+        # The receiver's rule; a decoder's `over` asks the same of the same state.
+        decided = encoder.decoded[active].all(1)
+        if encoder.ledger is not None:
+            decided = encoder.ledger.accepted[active]
+        active = active[~decided & (encoder.rounds[active] < p.rounds)]
 
 
-def agreement(model: str, target: str, blocks: int, seed: int = 1) -> tuple[int, int]:
+def agreement(
+    model: str, target: str, blocks: int, seed: int = 1, error_target: float = 0.0
+) -> tuple[int, int]:
     """Block rounds and symbols over which the ends agreed; AssertionError where they do not."""
-    code, _ = belief_files.load(model)
+    code, _, _ = belief_model.load(model, error_target=error_target or None)
     p = code.parameters
     child = subprocess.Popen(
-        [sys.executable, __file__, "--transmit", model, str(blocks), str(seed)],
+        [sys.executable, __file__, "--transmit", model, str(blocks), str(seed), str(error_target)],
         env=os.environ | {"NEURALFEC_SIMD": target},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -73,13 +81,13 @@ def agreement(model: str, target: str, blocks: int, seed: int = 1) -> tuple[int,
             x = np.frombuffer(child.stdout.read(4 * active.size * p.groups), np.float32)
             x = x.reshape(-1, p.groups)
             rounds += len(active)
-            symbols += int((~decoder.decoded[active]).sum())
             y = x + deviation * rng.standard_normal(x.shape, np.float32)
-            decoded = decoder.decode(active, y)
+            decoder.decode(active, y)
+            symbols += x.size
             child.stdin.write(decoder.feedback(active, y).tobytes())
             child.stdin.flush()
             assert child.stdout.read(32) == digest(decoder), f"{target} differs"
-            active = active[~decoded.all(1) & (decoder.rounds[active] < p.rounds)]
+            active = active[~decoder.over(active)]
     finally:
         child.kill()
         child.wait()
@@ -91,18 +99,21 @@ def main() -> None:
     parser.add_argument("--model", default="feedback/belief-4bit-1dB")
     parser.add_argument("--blocks", type=int, default=104_000)
     parser.add_argument("--batch", type=int, default=8000)
-    parser.add_argument("--transmit", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--error-target", type=float, default=0.0, help="confirm blocks")
+    parser.add_argument("--transmit", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.transmit:
-        model, blocks, seed = arguments.transmit
-        transmit(model, int(blocks), int(seed))
+        model, blocks, seed, error_target = arguments.transmit
+        transmit(model, int(blocks), int(seed), float(error_target))
         return
     print(f"{provenance.cpu()}; receiver on {_kernels.simd_target()}; {arguments.model}")
     for target in _kernels.simd_targets():
         start = time.monotonic()
         total = np.zeros(2, np.int64)
         for seed in range(0, arguments.blocks, arguments.batch):
-            total += agreement(arguments.model, target, arguments.batch, seed)
+            total += agreement(
+                arguments.model, target, arguments.batch, seed, arguments.error_target
+            )
         print(
             f"transmitter on {target:8} the same bits in {total[0]} block rounds, {total[1]} "
             f"symbols ({time.monotonic() - start:.0f} s)",

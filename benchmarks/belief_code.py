@@ -18,30 +18,31 @@ import numpy as np
 import torch
 from gnuradio.neuralfec import _kernels, provenance
 from gnuradio.neuralfec.feedback import evaluation, files
-from gnuradio.neuralfec.feedback.belief import model as belief_files
-from gnuradio.neuralfec.feedback.deepvlf import code as codec
-from gnuradio.neuralfec.feedback.deepvlf.network import FeedbackCode, design
-from gnuradio.neuralfec.feedback.evaluation import Setting
+from gnuradio.neuralfec.feedback.belief import model
+from gnuradio.neuralfec.feedback.deepvlf.code import DeepvlfCode
+from gnuradio.neuralfec.feedback.deepvlf.network import FeedbackCode
+from gnuradio.neuralfec.feedback.deepvlf.parameters import design
+from gnuradio.neuralfec.feedback.setting import Setting, log_odds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--model", default="feedback/belief-4bit-1dB")
     parser.add_argument("--deepvlf", help="model file to compare with")
+    parser.add_argument("--error-target", type=float, help="confirm blocks for this error rate")
     parser.add_argument("--blocks", type=int, default=1024, help="in a batch")
     parser.add_argument("--runs", type=int, default=9)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    code, card = belief_files.load(arguments.model)
+    code, own, card = model.load(arguments.model, error_target=arguments.error_target)
     p = code.parameters
-    own = Setting(p.snr_db, threshold=code.gamma)
     if arguments.deepvlf:
-        other, setting, other_card = files.load(arguments.deepvlf, codec.kernel_network)
+        other, setting, other_card = files.load(arguments.deepvlf)
         other_name = other_card.name
     else:
         torch.manual_seed(0)
-        other = codec.Code(FeedbackCode(design("R")), codec.kernel_network)
-        setting = Setting(1.0, termination="receiver", threshold=0.9999)
+        other = DeepvlfCode.of(FeedbackCode(design("R")))
+        setting = Setting(1.0, termination="receiver", threshold=log_odds(0.9999))
         other_name = "fresh networks"
     rng = np.random.default_rng(0)
     runs = {

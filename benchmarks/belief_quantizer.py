@@ -18,9 +18,10 @@ import math
 import numpy as np
 import torch
 from gnuradio.neuralfec.feedback import evaluation
-from gnuradio.neuralfec.feedback.belief import model as belief_files
+from gnuradio.neuralfec.feedback.belief import model
 from gnuradio.neuralfec.feedback.belief import network as belief
-from gnuradio.neuralfec.feedback.belief.digital import BeliefCode
+from gnuradio.neuralfec.feedback.belief.digital import DigitalBeliefCode
+from gnuradio.neuralfec.feedback.setting import Setting
 
 
 def bin_probability(y: torch.Tensor, x: torch.Tensor, step: float, levels: int, deviation: float):
@@ -80,8 +81,9 @@ def main() -> None:
     parser.add_argument("--ranges", type=float, nargs="+", default=[4.5, 6.0])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    network, p, card = belief_files.load_network(arguments.model)
+    network, p, card = model.load_network(arguments.model)
     theta = arguments.threshold
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     print(f"{card.name}, threshold {theta:g}, {arguments.blocks} blocks of the code")
     print("bits  range   Bayes rule     rate    power  block error rate  return bits a message bit")
 
@@ -101,8 +103,8 @@ def main() -> None:
         for reach in arguments.ranges:
             step = reach / levels
             changed = dataclasses.replace(p, feedback_bits=bits, feedback_step=step)
-            code = BeliefCode(changed, network, theta)
-            setting = evaluation.Setting(p.snr_db, threshold=code.gamma)
+            code = DigitalBeliefCode(changed, state, theta)
+            setting = Setting(p.snr_db, threshold=code.threshold)
             result = evaluation.evaluate(
                 code, setting, arguments.blocks, np.random.default_rng(1), 1024
             )

@@ -18,14 +18,15 @@ import time
 import numpy as np
 import torch
 from gnuradio.neuralfec import _kernels, provenance
-from gnuradio.neuralfec.feedback import evaluation, files
-from gnuradio.neuralfec.feedback.deepvlf import code as codec
+from gnuradio.neuralfec.feedback import evaluation
+from gnuradio.neuralfec.feedback.deepvlf import model
 from gnuradio.neuralfec.feedback.deepvlf.network import FeedbackCode
+from gnuradio.neuralfec.feedback.setting import Setting
 
 
 @torch.inference_mode()
 def plain_loop(
-    module: FeedbackCode, setting: evaluation.Setting, blocks: int
+    module: FeedbackCode, setting: Setting, blocks: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """All blocks through all rounds. Returns the patterns sent and those decided."""
     p = module.code
@@ -56,7 +57,7 @@ def plain_loop(
         new = torch.softmax(module.receiver(vector, i), 2)
         belief = torch.where(done[:, :, None], belief, new)
         if setting.decides_at_receiver and i + 1 >= p.first_decision:
-            done = done | (belief.amax(2) > setting.threshold)
+            done = done | (belief.amax(2) > setting.gamma)
         if setting.asks_transmitter:
             right = (belief.argmax(2) == labels) & (belief.amax(2) > setting.transmitter_threshold)
             done = done | right.all(1, keepdim=True)
@@ -85,8 +86,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=9)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    module, card = files.load_module(arguments.model)
-    code, setting, _ = files.load(arguments.model, codec.kernel_network)
+    module, card = model.load_module(arguments.model)
+    code, setting, _ = model.load(arguments.model)
     rng = np.random.default_rng(0)
     plain_errors = plain_blocks = 0
 
@@ -98,7 +99,7 @@ def main() -> None:
 
     counts: list[dict] = []
     one = np.array([0])
-    encoder, decoder = codec.Encoder(code, 1), codec.Decoder(code, 1)
+    encoder, decoder = code.encoder(1), code.decoder(1)
     message = rng.integers(0, 2, (1, code.parameters.message_bits), np.uint8)
     none = np.zeros((1, code.parameters.groups), bool)
 
@@ -124,7 +125,7 @@ def main() -> None:
         times["ours 1"].append(seconds(ours_one_block, 10) / rounds)
     median = {name: statistics.median(values) for name, values in times.items()}
     blocks = sum(count["blocks"] for count in counts)
-    print(f"{card.name}: {setting.termination} termination, {files.describe(setting)}")
+    print(f"{card.name}: {setting.termination} termination, {setting}")
     print(
         f"{provenance.cpu()}, 1 thread, CPU time, {_kernels.simd_target()}; "
         f"torch {torch.__version__}, "

@@ -35,30 +35,7 @@ SWITCHBOARDS = {"", "command", "registry", "quantization"}
 KNOWN_ARROWS_UP: set[tuple[str, str]] = set()
 KNOWN_CALLERS_OF_THE_SWITCHBOARD: set[str] = set()
 # Arrows of circles, likewise.
-KNOWN_ARROWS_IN_CIRCLES = {
-    ("feedback.belief.digital", "feedback.deepvlf.code"),
-    ("feedback.belief.digital", "feedback.evaluation"),
-    ("feedback.belief.model", "feedback.belief.digital"),
-    ("feedback.belief.model", "feedback.belief.analog"),
-    ("feedback.belief.training", "feedback.belief.tracked_training"),
-    ("feedback.deepvlf.code", "feedback.deepvlf.network"),
-    ("feedback.deepvlf.code", "feedback.deepvlf.stopping"),
-    ("feedback.evaluation", "feedback.deepvlf.code"),
-    ("feedback.files", "feedback.belief.digital"),
-    ("feedback.files", "feedback.belief.model"),
-    ("feedback.files", "feedback.deepvlf.code"),
-    ("feedback.files", "feedback.evaluation"),
-    ("feedback.files", "feedback.deepvlf.network"),
-    ("feedback.deepvlf.network", "feedback.deepvlf.stopping"),
-    ("feedback.deepvlf.stopping", "feedback.deepvlf.code"),
-    ("feedback.deepvlf.stopping", "feedback.evaluation"),
-    ("feedback.deepvlf.stopping", "feedback.files"),
-    ("feedback.deepvlf.stopping", "feedback.deepvlf.network"),
-    ("feedback.belief.analog", "feedback.belief.digital"),
-    ("feedback.belief.analog", "feedback.deepvlf.code"),
-    ("feedback.belief.analog", "feedback.evaluation"),
-    ("feedback.belief.tracked_training", "feedback.belief.training"),
-}
+KNOWN_ARROWS_IN_CIRCLES: set[tuple[str, str]] = set()
 
 
 def modules():

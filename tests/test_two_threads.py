@@ -96,7 +96,7 @@ ENGINES = [codec.kernel_network, codec.torch_network]
 def test_feedback_code(name, engine):
     if engine is not ENGINES[0] and "belief" in name:
         pytest.skip("has one engine")
-    code, setting, _ = feedback_files.load(name, engine)
+    code, setting, _ = feedback_files.load(name, engine=engine)
 
     def call(seed):
         return (evaluation.simulate(code, setting, 30, np.random.default_rng(seed)),)

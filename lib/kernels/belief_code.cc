@@ -20,7 +20,7 @@ constexpr std::size_t tile = 8;
 // Groups that go through the network together: their activations stay in the first cache.
 constexpr std::size_t chunk = 48;
 constexpr std::size_t most_patterns = 64;
-// The network sees no log-ratio below this one (belief.FLOOR).
+// The network sees no log-ratio below this one (FLOOR of feedback/belief/network.py).
 constexpr float input_floor = -16.0f;
 
 std::size_t whole_tiles(std::size_t rows)
@@ -274,7 +274,7 @@ void propose(const belief_code& code,
 void update(const belief_code& code,
             belief_table& table,
             const uint32_t* rows,
-            const uint8_t* levels,
+            const belief_code::sample* samples,
             std::size_t n,
             float threshold)
 {
@@ -284,9 +284,8 @@ void update(const belief_code& code,
     HWY_ALIGN float classes[most_patterns * chunk] = {};
     HWY_ALIGN float candidates[most_patterns * chunk] = {};
     HWY_ALIGN float received[chunk] = {};
-    HWY_ALIGN float arrived[chunk] = {};
+    HWY_ALIGN float precisions[chunk] = {};
     HWY_ALIGN float rest[chunk];
-    const int middle = 1 << (code.parameters().feedback_bits - 1);
     const float limit = exponential(-threshold);
     for (std::size_t start = 0; start < n; start += chunk) {
         const std::size_t size = std::min(chunk, n - start);
@@ -294,14 +293,15 @@ void update(const belief_code& code,
         load_rows(table.classes.data(), patterns, rows + start, size, classes);
         load_rows(table.candidates.data(), patterns, rows + start, size, candidates);
         for (std::size_t lane = 0; lane < size; lane++) {
-            received[lane] = static_cast<float>(levels[start + lane] - middle) *
-                             code.parameters().feedback_step;
-            arrived[lane] = levels[start + lane] != 0 ? code.precision : 0.0f;
+            const auto& [value, variance] = samples[start + lane];
+            const bool arrived = !std::isnan(value);
+            received[lane] = arrived ? value : 0.0f;
+            precisions[lane] = arrived ? 1.0f / variance : 0.0f;
         }
         for (std::size_t t = 0; t < chunk; t += lanes) {
             float* const l = log_ratios + t;
             float* const c = classes + t;
-            const V y = hn::Load(d, received + t), precision = hn::Load(d, arrived + t);
+            const V y = hn::Load(d, received + t), precision = hn::Load(d, precisions + t);
             for (std::size_t i = 0; i < patterns; i++) {
                 const V x = hn::Load(d, candidates + t + i * chunk);
                 const V middle = hn::Sub(y, hn::Mul(hn::Set(d, 0.5f), x));
@@ -394,17 +394,19 @@ belief_code::linear packed(const float* weights,
     return m;
 }
 
+template <typename T>
 struct selection {
     std::vector<uint32_t> rows;
-    std::vector<uint8_t> values;
+    std::vector<T> values;
 };
 
 //! Rows of the groups that are not decided, and value(n, q) of group q of blocks[n].
 template <typename Value>
-selection
-undecided(const belief_table& table, span<const uint32_t> blocks, const Value& value)
+auto undecided(const belief_table& table,
+               span<const uint32_t> blocks,
+               const Value& value) -> selection<decltype(value(0, 0))>
 {
-    selection s;
+    selection<decltype(value(0, 0))> s;
     s.rows.reserve(blocks.size() * table.groups);
     s.values.reserve(blocks.size() * table.groups);
     for (std::size_t n = 0; n < blocks.size(); n++)
@@ -449,10 +451,9 @@ belief_code::belief_code(const settings& s, span<const float> parameters)
                std::to_string(s.hidden2));
     if (s.feedback_bits < 2 || s.feedback_bits > 8)
         refuse("2 to 8 feedback bits, got " + std::to_string(s.feedback_bits));
-    for (const float value : {s.noise_variance, s.peak, s.feedback_step})
+    for (const float value : {s.peak, s.feedback_step})
         if (!(std::isfinite(value) && value > 0))
-            refuse("noise variance, peak and feedback step above 0, got " +
-                   std::to_string(value));
+            refuse("peak and feedback step above 0, got " + std::to_string(value));
     if (!std::isfinite(s.snr_db))
         refuse("a finite SNR, got " + std::to_string(s.snr_db));
     if (parameters.size() != parameter_count(s))
@@ -462,7 +463,6 @@ belief_code::belief_code(const settings& s, span<const float> parameters)
             return std::isfinite(v);
         }))
         refuse("finite parameters, got an infinite one or NaN");
-    precision = 1.0f / s.noise_variance;
     comparators = sorting_network(d_patterns);
 
     const std::size_t columns = d_patterns + 3;
@@ -571,24 +571,29 @@ void belief_code::quantize(span<const float> received, span<uint8_t> levels) con
 
 void belief_code::update(belief_table& table,
                          span<const uint32_t> blocks,
-                         span<const uint8_t> levels,
+                         span<const float> received,
+                         span<const float> variances,
                          float threshold) const
 {
-    check(table, blocks, levels.size(), blocks.size() * table.groups, "levels");
+    const std::size_t size = blocks.size() * table.groups;
+    check(table, blocks, received.size(), size, "received symbols");
+    check(table, blocks, variances.size(), size, "noise variances");
     // Above 64 the exponential's own floor would end every group.
     if (!(threshold > 0 && threshold < 60))
         refuse("a threshold above 0 and below 60, got " + std::to_string(threshold));
-    const std::size_t end = std::size_t(1) << d_settings.feedback_bits;
-    for (const uint8_t level : levels)
-        if (level >= end)
-            refuse("levels below " + std::to_string(end) + ", got " +
-                   std::to_string(level));
-    const auto [rows, levels_of_rows] =
+    for (const float value : received)
+        if (std::isinf(value))
+            refuse("finite received symbols, or NaN, got " + std::to_string(value));
+    for (const float variance : variances)
+        if (!(variance > 0))
+            refuse("noise variances above 0, got " + std::to_string(variance));
+    const auto [rows, samples] =
         undecided(table, blocks, [&](std::size_t n, std::size_t q) {
-            return levels[n * table.groups + q];
+            return sample{received[n * table.groups + q],
+                          variances[n * table.groups + q]};
         });
     HWY_DYNAMIC_DISPATCH(update)
-    (*this, table, rows.data(), levels_of_rows.data(), rows.size(), threshold);
+    (*this, table, rows.data(), samples.data(), rows.size(), threshold);
 }
 
 } // namespace gr::neuralfec

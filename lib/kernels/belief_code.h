@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * The belief-driven feedback code (feedback/belief.py): what transmitter and receiver
+ * The belief-driven feedback code (feedback/belief/): what transmitter and receiver
  * both compute. Their beliefs must agree to the last bit, in two processes, on two
  * machines, on any SIMD target. So each group has a lane of its own and nothing is summed
  * across lanes; there is no fused multiply-add, no library's exponential, and nothing
@@ -41,7 +41,6 @@ public:
     /*!
      * \param group_bits m, 1 to 6; M = 2^m
      * \param hidden1, hidden2 widths of the network's layers
-     * \param noise_variance sigma^2 of a real symbol
      * \param peak limit of |x|
      * \param snr_db what the network is told of the channel
      * \param feedback_bits 2 to 8
@@ -51,7 +50,6 @@ public:
         std::size_t group_bits;
         std::size_t hidden1;
         std::size_t hidden2;
-        float noise_variance;
         float peak;
         float snr_db;
         std::size_t feedback_bits;
@@ -105,11 +103,21 @@ public:
      * 0 for NaN, which tells of a symbol that did not arrive. */
     void quantize(span<const float> received, span<uint8_t> levels) const;
 
-    /*! Bayes' rule with the levels' values, blocks by groups; a group of level 0 learns
-     * nothing. Groups whose log-odds exceed the threshold are decided. */
+    /*! A received symbol and the variance of its noise. */
+    struct sample {
+        float value;
+        float variance;
+    };
+
+    /*!
+     * Bayes' rule; groups whose log-odds exceed the threshold are decided.
+     * \param received blocks by groups; a group with NaN learns nothing
+     * \param variances sigma^2 of each of them, as both ends know it
+     */
     void update(belief_table& table,
                 span<const uint32_t> blocks,
-                span<const uint8_t> levels,
+                span<const float> received,
+                span<const float> variances,
                 float threshold) const;
 
     // For the kernel.
@@ -118,8 +126,6 @@ public:
     std::vector<float> threshold_weights, peak_weights, snr_weights;
     // Pairs (low, high) of ranks of a sorting network; the larger ends in the low rank.
     std::vector<std::pair<uint8_t, uint8_t>> comparators;
-    // 1 / sigma^2, rounded once.
-    float precision;
 
 private:
     settings d_settings;

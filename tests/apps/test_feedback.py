@@ -59,7 +59,7 @@ def test_import_and_evaluate(tmp_path, run, kind):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--termination", "receiver", "--threshold", "1.5"], "threshold"),
+        (["--termination", "receiver", "--threshold", "1.5"], "probability"),
         (["--blocks", "0"], "at least 1 block"),
         (["--termination", "none"], "serves"),
     ],
@@ -81,7 +81,8 @@ def test_evaluate_a_belief_driven_code(tmp_path, run):
     assert status == 0, said.err
     assert "by the posterior" in said.out and "8 a symbol" in said.out
     record = json.loads(out.read_text())
-    assert record["setting"]["threshold"] == pytest.approx(1 - 1 / (1 + math.exp(9)))
+    assert record["setting"]["threshold"] == 9
+    assert record["gamma"] == pytest.approx(1 - 1 / (1 + math.exp(9)))
     assert record["feedback_bits"] == 8 * record["symbols"]
     assert record["rate"] == pytest.approx(300 * 48 / record["symbols"])
     status, said = run("feedback_evaluate", *model, "--feedback-snr", 20)

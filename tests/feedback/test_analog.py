@@ -2,6 +2,7 @@
 """The code over analog feedback against plain twins, closed forms, and the shared belief."""
 
 import math
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,14 +10,13 @@ import pytest
 import torch
 from feedback import belief_twin
 from gnuradio.neuralfec.feedback import evaluation, files
-from gnuradio.neuralfec.feedback.belief import network as belief
 from gnuradio.neuralfec.feedback.belief import training as belief_training
-from gnuradio.neuralfec.feedback.belief.analog import TrackedCode
-from gnuradio.neuralfec.feedback.belief.digital import BeliefCode
+from gnuradio.neuralfec.feedback.belief.analog import AnalogBeliefCode
+from gnuradio.neuralfec.feedback.belief.digital import DigitalBeliefCode
 from gnuradio.neuralfec.feedback.belief.model import load_network
-from gnuradio.neuralfec.feedback.belief.tracked import TrackedParameters
-from gnuradio.neuralfec.feedback.belief.tracked_training import TrackedTrainer
+from gnuradio.neuralfec.feedback.belief.parameters import AnalogParameters, BeliefParameters
 from gnuradio.neuralfec.feedback.session import Receiver, SimulatedLink, Transmitter, converse
+from gnuradio.neuralfec.feedback.setting import Setting
 from scipy.special import logsumexp, ndtr
 
 SHARED = "feedback/belief-4bit-1dB"
@@ -27,15 +27,19 @@ def network():
     return load_network(SHARED)[0]
 
 
+def state_of(module):
+    return {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+
+
 def make(network, threshold=7.0, gain=0.97, amplitude=1.0, **changes):
-    p = TrackedParameters(
+    p = AnalogParameters(
         4, gains=[(1.0, [(7.0, gain)])], amplitudes=[(1.0, [(7.0, amplitude)])], **changes
     )
-    return TrackedCode(p, network, threshold)
+    return AnalogBeliefCode(p, state_of(network), threshold)
 
 
 def population(code, blocks, feedback_snr_db=None, seed=1):
-    setting = evaluation.Setting(1.0, feedback_snr_db, threshold=code.gamma)
+    setting = Setting(1.0, feedback_snr_db, threshold=code.threshold)
     return evaluation.Population(code, setting, blocks, np.random.default_rng(seed))
 
 
@@ -92,8 +96,8 @@ def test_fine_numbers_give_the_shared_belief(network):
     fine = make(
         network, feedback_bits=8, feedback_step=1 / 16, inflation=1.0, number_price=0.0
     )  # fmt: skip
-    p = belief.BeliefParameters(4, gains=[(1.0, [(7.0, 0.97)])])
-    shared = BeliefCode(p, network, 7.0)
+    p = BeliefParameters(4, gains=[(1.0, [(7.0, 0.97)])])
+    shared = DigitalBeliefCode(p, state_of(network), 7.0)
     counts = []
     for code in (fine, shared):
         blocks = population(code, 500)
@@ -157,7 +161,7 @@ def test_samples_that_are_missing_tell_nothing(network):
 
 def test_sessions_carry_it(network):
     code = make(network, threshold=9.0)
-    setting = evaluation.Setting(1.0, 20.0, threshold=code.gamma)
+    setting = Setting(1.0, 20.0, threshold=code.threshold)
     transmitter, receiver = Transmitter(code, setting), Receiver(code, setting)
     transmitter.submit(np.random.default_rng(9).integers(0, 2, (600, 48), np.uint8))
     forward, back = SimulatedLink(1, setting.noise_deviation), SimulatedLink(2, 0.1)
@@ -173,8 +177,8 @@ def test_sessions_carry_it(network):
 def test_refuses_what_it_does_not_serve(network):
     code = make(network)
     with pytest.raises(ValueError, match="stopped by its receiver"):
-        setting = evaluation.Setting(1.0, 20.0, "hybrid", code.gamma, 0.9)
-        evaluation.check(code, setting)
+        setting = Setting(1.0, 20.0, "hybrid", code.threshold, 0.9)
+        code.check(setting)
     for wrong in (
         {"inflation": 0.0},
         {"number_price": -1.0},
@@ -182,7 +186,7 @@ def test_refuses_what_it_does_not_serve(network):
         {"feedback_bits": 9},
     ):
         with pytest.raises(ValueError, match="expected"):
-            TrackedParameters(4, **wrong)
+            AnalogParameters(4, **wrong)
 
 
 def options(tmp_path, *more):
@@ -193,29 +197,43 @@ def options(tmp_path, *more):
 
 
 def test_training_improves_and_writes_a_model(tmp_path):
-    arguments = options(tmp_path, "--steps", "25", "--learning-rate", "0.01")
+    arguments = options(tmp_path, "--steps", "25", "--rate", "0.01")
     assert belief_training.main(arguments) == 0
-    code, setting, card = files.load(tmp_path / "m.pt", threshold=1 / (1 + math.exp(-6)))
-    assert isinstance(code, TrackedCode) and setting.feedback_snr_db == 20
+    code, setting, card = files.load(tmp_path / "m.pt", threshold=6.0)
+    assert isinstance(code, AnalogBeliefCode) and setting.feedback_snr_db == 20
     assert card.training.steps == 25
     result = evaluation.evaluate(code, setting, 2000, np.random.default_rng(0))
     assert result["mean_power"] == pytest.approx(1, abs=0.06)
     assert result["feedback_power"] == pytest.approx(1, abs=0.06)
 
 
-def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path):
+def interrupt_after(monkeypatch, steps):
+    """Ctrl-C in a step of the next training."""
+    step = belief_training.BeliefTrainer.step
+
+    def interrupted(self, number):
+        if number == steps:
+            monkeypatch.undo()
+            signal.raise_signal(signal.SIGINT)
+        return step(self, number)
+
+    monkeypatch.setattr(belief_training.BeliefTrainer, "step", interrupted)
+
+
+def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path, monkeypatch):
     states = []
     for name, pieces in (("a", 1), ("b", 4)):
         folder = tmp_path / name
         folder.mkdir()
-        more = ["--steps", "5"] if pieces == 1 else ["--steps", "5", "--minutes", "1e-6"]
-        for _ in range(5 if pieces > 1 else 1):
-            assert belief_training.main(options(folder, *more)) == 0
+        more = ["--steps", "5"]
+        if pieces > 1:
+            interrupt_after(monkeypatch, 3)
+            assert belief_training.main(options(folder, *more)) == 75
+        assert belief_training.main(options(folder, *more)) == 0
         assert (folder / "m.pt").exists()
         states.append(load_network(folder / "m.pt")[0].state_dict())
     for name, value in states[0].items():
         torch.testing.assert_close(value, states[1][name], rtol=0, atol=0)
-    assert TrackedTrainer.rollout is not belief_training.Trainer.rollout
 
 
 def test_the_shipped_model_keeps_its_powers():

@@ -13,10 +13,9 @@ from feedback import belief_twin
 from gnuradio.neuralfec import _kernels
 from gnuradio.neuralfec.feedback import evaluation, files
 from gnuradio.neuralfec.feedback.belief import model as belief_files
-from gnuradio.neuralfec.feedback.belief import network as belief
+from gnuradio.neuralfec.feedback.belief import network, parameters, rollout
 from gnuradio.neuralfec.feedback.belief import training as belief_training
-from gnuradio.neuralfec.feedback.belief.digital import BeliefCode, BeliefDecoder, BeliefEncoder
-from gnuradio.neuralfec.feedback.evaluation import Setting
+from gnuradio.neuralfec.feedback.belief.digital import DigitalBeliefCode
 from gnuradio.neuralfec.feedback.session import (
     Faults,
     Receiver,
@@ -24,28 +23,33 @@ from gnuradio.neuralfec.feedback.session import (
     Transmitter,
     converse,
 )
+from gnuradio.neuralfec.feedback.setting import Setting
 from gnuradio.neuralfec.simulation import clopper_pearson
 
 
 def evaluate(code, snr_db, blocks, rng):
-    return evaluation.evaluate(code, Setting(snr_db, threshold=code.gamma), blocks, rng)
+    return evaluation.evaluate(code, Setting(snr_db, threshold=code.threshold), blocks, rng)
 
 
-def random_code(group_bits=4, threshold=8.0, seed=1, **parameters):
+def state_of(module):
+    return {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
+
+
+def random_code(group_bits=4, threshold=8.0, seed=1, **changes):
     torch.manual_seed(seed)
-    p = belief.BeliefParameters(group_bits, **parameters)
-    network = belief.BeliefNetwork(p.patterns, p.hidden)
-    return p, network, BeliefCode(p, network, threshold)
+    p = parameters.BeliefParameters(group_bits, **changes)
+    made = network.BeliefNetwork(p.patterns, p.hidden)
+    return p, made, DigitalBeliefCode(p, state_of(made), threshold)
 
 
 @pytest.mark.parametrize("group_bits", [1, 3, 4, 6])
 def test_ends_follow_the_plain_twin(group_bits):
-    p, network, code = random_code(group_bits, gains=[(1.0, ((5.0, 0.9), (10.0, 1.1)))])
-    state = {name: value.double().numpy() for name, value in network.state_dict().items()}
+    p, made, code = random_code(group_bits, gains=[(1.0, ((5.0, 0.9), (10.0, 1.1)))])
+    state = {name: value.double().numpy() for name, value in made.state_dict().items()}
     rng = np.random.default_rng(3)
     slots = np.array([2, 0])
     messages = rng.integers(0, 2, (2, 48), np.uint8)
-    encoder, decoder = BeliefEncoder(code, 3), BeliefDecoder(code, 3)
+    encoder, decoder = code.encoder(3), code.decoder(3)
     encoder.start(slots, messages)
     decoder.start(slots)
     twins = [
@@ -75,7 +79,7 @@ def test_ends_follow_the_plain_twin(group_bits):
 
 
 def test_network_in_torch_is_the_kernels():
-    p, network, code = random_code(4)
+    p, made, code = random_code(4)
     table = code.table(1)
     block = np.array([0])
     code.kernel.start(table, block)
@@ -84,12 +88,15 @@ def test_network_in_torch_is_the_kernels():
         code.kernel.propose(table, block, np.array([left], np.uint8), 8.0, code.gain)
         before = torch.from_numpy(table.log_ratios[0])
         conditions = torch.tensor([[left, 8.0, p.peak, p.snr_db]]).expand(p.groups, -1)
-        candidates = network(before, conditions, torch.tensor(code.gain))
+        candidates = made(before, conditions, torch.tensor(code.gain))
         np.testing.assert_allclose(table.candidates[0], candidates.detach(), atol=2e-5)
         levels = rng.integers(100, 156, p.groups).astype(np.uint8)
-        code.kernel.update(table, block, levels, 8.0)
-        y = torch.from_numpy((levels.astype(np.float32) - 128) / 16)[:, None]
-        after, _ = belief.update(before, candidates, y, p.noise_variance)
+        values = code.values(levels)
+        # Each symbol has a noise variance of its own.
+        variances = rng.uniform(0.5, 2, p.groups).astype(np.float32)
+        code.kernel.update(table, block, values, variances, 8.0)
+        y, v = torch.from_numpy(values)[:, None], torch.from_numpy(variances)[:, None]
+        after, _ = network.update(before, candidates, y, v)
         np.testing.assert_allclose(table.log_ratios[0], after.detach(), atol=1e-4)
 
 
@@ -111,7 +118,7 @@ def trained():
 
 
 def test_counted_errors_lie_where_the_posterior_puts_them(trained):
-    code, _ = belief_files.load(trained, threshold=5.0)
+    code, _, _ = belief_files.load(trained, threshold=5.0)
     result = evaluate(code, 1.0, 20000, np.random.default_rng(5))
     low, high = clopper_pearson(result["block_errors"], result["blocks"], 0.999)[1:]
     assert result["block_errors"] > 100
@@ -119,7 +126,7 @@ def test_counted_errors_lie_where_the_posterior_puts_them(trained):
 
 
 def test_shipped_code_meets_its_card(trained):
-    code, card = belief_files.load(trained)
+    code, _, card = belief_files.load(trained)
     result = evaluate(code, 1.0, 20000, np.random.default_rng(6))
     assert result["mean_power"] == pytest.approx(1, abs=0.01)
     stated = card.measured["at_threshold"][f"{code.threshold:g}"]
@@ -134,7 +141,7 @@ def test_shipped_code_meets_its_card(trained):
 
 
 def test_symbols_that_do_not_arrive_leave_the_belief(trained):
-    code, _ = belief_files.load(trained)
+    code, _, _ = belief_files.load(trained)
     slots = np.arange(2)
     decoder, encoder = code.decoder(2), code.encoder(2)
     message = np.ones((2, 48), np.uint8)
@@ -158,13 +165,13 @@ def test_symbols_that_do_not_arrive_leave_the_belief(trained):
 
 def test_blocks_in_any_company_and_round(trained):
     """A block's symbols do not depend on which others go with it."""
-    code, _ = belief_files.load(trained)
+    code, _, _ = belief_files.load(trained)
     rng = np.random.default_rng(4)
     messages = rng.integers(0, 2, (5, 48), np.uint8)
     noise = rng.standard_normal((12, 5, code.parameters.groups)).astype(np.float32)
 
     def play(slots):
-        encoder, decoder = BeliefEncoder(code, 5), BeliefDecoder(code, 5)
+        encoder, decoder = code.encoder(5), code.decoder(5)
         sent = [[] for _ in range(5)]
         for late, part in enumerate(slots):
             encoder.start(part, messages[part])
@@ -208,20 +215,20 @@ def test_training_goes_on_where_it_stopped(tmp_path):
 
     assert train(tmp_path / "once.pt") == 0
     # No time at all: stops before the first step, then goes on.
-    assert train(tmp_path / "twice.pt", "--minutes", "0") == 0
+    assert train(tmp_path / "twice.pt", "--minutes", "0") == 75
     assert not (tmp_path / "twice.pt").exists()
     assert train(tmp_path / "twice.pt") == 0
     networks = [belief_files.load_network(tmp_path / f"{name}.pt") for name in ("once", "twice")]
     for name, value in networks[0][0].state_dict().items():
         assert torch.equal(value, networks[1][0].state_dict()[name])
-    code, card = belief_files.load(tmp_path / "once.pt", threshold=6.0)
+    code, _, card = belief_files.load(tmp_path / "once.pt", threshold=6.0)
     result = evaluate(code, 1.0, 2000, np.random.default_rng(1))
     assert result["mean_power"] == pytest.approx(1, abs=0.05)
     assert card.training.steps == 6
     # Another code's checkpoint is refused.
     assert (
         belief_training.main([str(tmp_path / "once.pt"), *common, "--steps", "6", "--peak", "3"])
-        == 1
+        == 2
     )
 
 
@@ -232,7 +239,7 @@ def test_gradient_of_the_received_symbol():
     points = torch.tensor([0.3, -0.6, 0.9])
     leaves = [ratios.clone().requires_grad_(), points.clone().requires_grad_()]
     generator = torch.Generator().manual_seed(1)
-    y = belief_training.received(
+    y = rollout.received(
         *(leaf.expand(n, -1) for leaf in leaves), torch.full((n, 1), variance), generator
     )
     for power in (1, 2):
@@ -246,7 +253,7 @@ def test_gradient_of_the_received_symbol():
 
 
 def test_gain_between_thresholds():
-    p = belief.BeliefParameters(
+    p = parameters.BeliefParameters(
         3, gains=((1.0, ((6.0, 1.0), (8.0, 1.2), (12.0, 1.0))), (3.0, ((9.0, 2.0),)))
     )
     assert [p.gain(t) for t in (2.0, 6.0, 7.0, 8.0, 11.0, 20.0)] == pytest.approx(
@@ -273,13 +280,13 @@ def test_gain_between_thresholds():
 )
 def test_parameters_that_make_no_sense(change):
     with pytest.raises(ValueError, match="expected"):
-        belief.BeliefParameters(**({"group_bits": 4} | change))
+        parameters.BeliefParameters(**({"group_bits": 4} | change))
 
 
 def test_bad_calls():
-    p, network, code = random_code(2)
+    p, made, code = random_code(2)
     with pytest.raises(ValueError, match="threshold"):
-        BeliefCode(p, network, 0)
+        DigitalBeliefCode(p, state_of(made), 0)
     encoder, decoder = code.encoder(1), code.decoder(1)
     one = np.array([0])
     with pytest.raises(ValueError, match="messages of 48 bits"):
@@ -291,7 +298,7 @@ def test_bad_calls():
         encoder.encode(one)
     decoder.start(one)
     with pytest.raises(ValueError, match="loaded with"):
-        decoder.decode(one, np.zeros((1, 24), np.float32), 0.999)
+        decoder.decode(one, np.zeros((1, 24), np.float32), 9.0)
     with pytest.raises(ValueError, match="at least 1 block"):
         evaluate(code, 1.0, 0, np.random.default_rng(1))
 
@@ -315,7 +322,7 @@ def test_sessions_carry_it_over_bad_links(trained):
 
 
 def test_sessions_give_the_evaluators_figures(trained):
-    code, setting, _ = files.load(trained, threshold=1 / (1 + math.exp(-9)))
+    code, setting, _ = files.load(trained, threshold=9.0)
     transmitter, receiver = Transmitter(code, setting), Receiver(code, setting)
     transmitter.submit(np.random.default_rng(9).integers(0, 2, (3000, 48), np.uint8))
     forward = SimulatedLink(1, setting.noise_deviation)
@@ -330,12 +337,18 @@ def test_sessions_give_the_evaluators_figures(trained):
 
 
 def test_thresholds_of_both_kinds(trained):
-    assert files.load(trained, threshold=0.999)[0].threshold == pytest.approx(math.log(999))
+    """Log-odds are held, the probability is for printing; and a code takes its own."""
     code, setting, _ = files.load(trained)
-    assert code.threshold == 12 and setting.threshold == code.gamma
-    for gamma in (0.5, 1.0, math.nan):
+    assert code.threshold == setting.threshold == 12
+    assert setting.gamma == pytest.approx(1 - math.exp(-12), abs=1e-10)
+    for theta in (0.5, 26, 27, 30, 33, 35.9):
+        code, setting, _ = files.load(trained, threshold=theta)
+        assert code.threshold == setting.threshold == theta
+        code.check(setting)
+        Receiver(code, setting)
+    for theta in (0.0, -1.0, 36.0, math.nan):
         with pytest.raises(ValueError, match="threshold above"):
-            files.load(trained, threshold=gamma)
+            files.load(trained, threshold=theta)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +356,7 @@ def test_thresholds_of_both_kinds(trained):
     [
         {"termination": "hybrid", "transmitter_threshold": 0.9},
         {"feedback_snr_db": 20.0},
-        {"threshold": 0.9},
+        {"threshold": 9.0},
     ],
 )
 def test_settings_that_it_does_not_serve(trained, change):

@@ -9,9 +9,15 @@ from feedback import published
 from gnuradio.neuralfec.feedback import evaluation
 from gnuradio.neuralfec.feedback.deepvlf import checkpoints as importer
 from gnuradio.neuralfec.feedback.deepvlf import code as codec
+from gnuradio.neuralfec.feedback.deepvlf.power import estimate_statistics
+from gnuradio.neuralfec.feedback.setting import Setting, log_odds
 
 SHARED = Path(os.environ.get("NEURALFEC_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 CHECKPOINTS = SHARED / "checkpoints" / "deepvlf"
+
+
+def state_of(module):
+    return {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
 
 
 @pytest.mark.parametrize("engine", [codec.torch_network, codec.kernel_network])
@@ -40,7 +46,9 @@ def test_imported_networks_compute_what_the_published_ones_do(tmp_path, kind, si
         x = rng.standard_normal((3, groups, network.shape.inputs), np.float32)
         for round in (0, 3, 4):
             expected = np.stack([reference(block, round) for block in x.astype(np.float64)])
-            np.testing.assert_allclose(engine(network)(x, round), expected, atol=3e-5)
+            np.testing.assert_allclose(
+                engine(network.shape, state_of(network))(x, round), expected, atol=3e-5
+            )
     if kind == "T":
         raw = state["total_power_reloc.weight1"].abs().flatten()
         expected = raw * (groups / (raw**2).sum()).sqrt()
@@ -162,19 +170,19 @@ def test_refuses_a_wrong_number_of_groups(tmp_path):
     not CHECKPOINTS.is_dir(), reason="the published checkpoints are not here (NEURALFEC_SHARED)"
 )
 @pytest.mark.parametrize(
-    ("file", "setting", "rounds", "power"),
+    ("file", "gamma", "setting", "rounds", "power"),
     [
-        ("R_1dB_fb100_gamma_1-1e-4", {"threshold": 0.9999}, 5.87, 1.18),
-        ("R_1dB_fb20_gamma_1-1e-3", {"feedback_snr_db": 20, "threshold": 0.999}, 5.97, 1.28),
+        ("R_1dB_fb100_gamma_1-1e-4", 0.9999, {}, 5.87, 1.18),
+        ("R_1dB_fb20_gamma_1-1e-3", 0.999, {"feedback_snr_db": 20}, 5.97, 1.28),
     ],
 )
 @pytest.mark.statistics
-def test_published_checkpoints_behave_as_measured_elsewhere(file, setting, rounds, power):
-    setting = evaluation.Setting(snr_db=1, **setting)
-    module = importer.import_checkpoint(CHECKPOINTS / f"{file}.ckpt", 1, setting.threshold)
-    code = codec.Code(module, codec.kernel_network)
+def test_published_checkpoints_behave_as_measured_elsewhere(file, gamma, setting, rounds, power):
+    setting = Setting(snr_db=1, threshold=log_odds(gamma), **setting)
+    module = importer.import_checkpoint(CHECKPOINTS / f"{file}.ckpt", 1, gamma)
+    code = codec.DeepvlfCode.of(module)
     rng = np.random.default_rng(1)
-    evaluation.estimate_statistics(code, setting, 2048, rng, sent_only=False)
+    estimate_statistics(code, setting, 2048, rng, sent_only=False)
     result = evaluation.evaluate(code, setting, 2048, rng)
     # Statistics of so few blocks move the average by some hundredths of a round.
     assert result["average_rounds"] == pytest.approx(rounds, abs=0.15)

@@ -5,15 +5,17 @@ from feedback import published
 from gnuradio.neuralfec.feedback import evaluation
 from gnuradio.neuralfec.feedback.deepvlf import checkpoints as importer
 from gnuradio.neuralfec.feedback.deepvlf import code as codec
-from gnuradio.neuralfec.feedback.deepvlf.network import CodeParameters, FeedbackCode, design
-from gnuradio.neuralfec.feedback.evaluation import Setting
+from gnuradio.neuralfec.feedback.deepvlf.network import FeedbackCode
+from gnuradio.neuralfec.feedback.deepvlf.parameters import CodeParameters, design
+from gnuradio.neuralfec.feedback.deepvlf.power import estimate_statistics
+from gnuradio.neuralfec.feedback.setting import Setting, log_odds
 
 
 def imported(tmp_path, kind, seed=0, **sizes):
     content = published.checkpoint(kind, seed, **sizes)
     torch.save(content, tmp_path / "c")
     module = importer.import_checkpoint(tmp_path / "c", 1.0, 0.9, sizes.get("groups"))
-    return content, codec.Code(module, codec.kernel_network)
+    return content, codec.DeepvlfCode.of(module)
 
 
 class Scripted:
@@ -44,7 +46,9 @@ def test_one_block_of_r_follows_the_published_loop(tmp_path, hybrid, groups, m):
     code.mean = rng.normal(0, 0.1, (10, groups)).astype(np.float32)
     code.deviation = rng.uniform(0.5, 2, (10, groups)).astype(np.float32)
     gamma, sigma, sigma_b = 0.99, 10 ** (-1 / 20), 0.1
-    setting = Setting(1, 20, "hybrid" if hybrid else "receiver", gamma, 0.6 if hybrid else None)
+    setting = Setting(
+        1, 20, "hybrid" if hybrid else "receiver", log_odds(gamma), 0.6 if hybrid else None
+    )
     first = code.parameters.first_decision
     stopped_early = frozen = 0
     for _ in range(16):
@@ -143,7 +147,7 @@ def test_slots_in_different_rounds_do_not_touch_each_other(tmp_path):
     noise = rng.standard_normal((6, 10, 16), np.float32)
 
     def run(groups_of_slots):
-        encoder, decoder = codec.Encoder(code, 6), codec.Decoder(code, 6)
+        encoder, decoder = code.encoder(6), code.decoder(6)
         seen = {slot: [] for slot in range(6)}
         for slots in groups_of_slots:
             slots = np.array(slots)
@@ -174,10 +178,10 @@ def test_honest_statistics_give_unit_power():
     module = FeedbackCode(design("R", first_decision=2))
     # Untrained beliefs are shy: let some pass.
     torch.nn.init.normal_(module.receiver.head[0].weight, std=1.0)
-    code = codec.Code(module, codec.kernel_network)
+    code = codec.DeepvlfCode.of(module)
     rng = np.random.default_rng(0)
-    setting = Setting(3, None, "receiver", 0.8)
-    evaluation.estimate_statistics(code, setting, 8192, rng, sent_only=True)
+    setting = Setting(3, None, "receiver", log_odds(0.8))
+    estimate_statistics(code, setting, 8192, rng, sent_only=True)
     result = evaluation.evaluate(code, setting, 4096, rng)
     assert 2 < result["average_rounds"] < 9.5
     assert result["mean_power"] == pytest.approx(1, abs=0.02)
@@ -187,7 +191,7 @@ def test_honest_statistics_give_unit_power():
 
 def test_report_by_hand():
     torch.manual_seed(1)
-    code = codec.Code(FeedbackCode(design("T")))
+    code = codec.DeepvlfCode.of(FeedbackCode(design("T")))
     # Two blocks of 16 groups, 3 and 5 rounds, energies 50 and 70, one wrong.
     counts = {
         "blocks": 2, "bits": 96, "block_errors": 1, "bit_errors": 4, "symbols": 128,
@@ -219,7 +223,7 @@ def test_log_odds_resolve_what_probabilities_round_to_one():
 
 def test_labels_have_the_first_bit_least_significant():
     torch.manual_seed(0)
-    code = codec.Code(FeedbackCode(design("R")))
+    code = codec.DeepvlfCode.of(FeedbackCode(design("R")))
     message = np.zeros((1, 48), np.uint8)
     message[0, [0, 4, 8]] = 1
     assert code.labels(message)[0, :4].tolist() == [1, 2, 4, 0]
@@ -254,7 +258,7 @@ def test_refuses_parameters_that_do_not_fit(change, reason):
     ("arguments", "reason"),
     [
         ({"termination": "receiver"}, "threshold"),
-        ({"termination": "receiver", "threshold": 1.0}, "threshold"),
+        ({"termination": "receiver", "threshold": float("inf")}, "threshold"),
         ({"termination": "hybrid", "threshold": 0.9}, "transmitter threshold"),
         ({"termination": "nobody"}, "termination"),
         ({"snr_db": float("nan"), "termination": "none"}, "snr_db"),
@@ -266,7 +270,7 @@ def test_refuses_settings(arguments, reason):
 
 
 def test_refuses_a_termination_that_the_code_was_not_made_for():
-    code = codec.Code(FeedbackCode(design("T")))
-    setting = Setting(1, None, "receiver", 0.9)
+    code = codec.DeepvlfCode.of(FeedbackCode(design("T")))
+    setting = Setting(1, None, "receiver", log_odds(0.9))
     with pytest.raises(ValueError, match="'transmitter' serves"):
         evaluation.simulate(code, setting, 4, np.random.default_rng(0))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from gnuradio.neuralfec.feedback import evaluation, files
-from gnuradio.neuralfec.feedback.deepvlf import stopping as termination
-from gnuradio.neuralfec.feedback.deepvlf import training
-from gnuradio.neuralfec.feedback.deepvlf.stopping import TerminationNetwork, Witness
+from gnuradio.neuralfec.feedback.deepvlf import model, stopping, training, witness
+from gnuradio.neuralfec.feedback.deepvlf.network import StoppingNetwork
+from gnuradio.neuralfec.feedback.deepvlf.witness import Witness
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,11 @@ def models(tmp_path_factory):
         [
             "--scheme", "T", "--bits", "4", "--groups", "2", "--rounds", "6", "--snr", "3",
             "--feedback-snr", "20", "--batch", "128", "--steps", "100", "--measure", "1000",
-            "--statistics-blocks", "2048", "--evaluation-blocks", "512", "--out", str(plain),
+            "--statistics-blocks", "2048", "--evaluation-blocks", "512", str(plain),
         ]
     )  # fmt: skip
     assert status == 0
-    status = termination.main(
+    status = stopping.main(
         [
             str(plain), str(learned), "--blocks", "4096", "--steps", "400", "--hidden", "16",
             "--evaluation-blocks", "512", "--statistics-blocks", "2048", "--probability", "0.97",
@@ -36,6 +36,10 @@ def models(tmp_path_factory):
     return plain, learned
 
 
+def state_of(module):
+    return {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+
+
 def run(file, blocks=4000, **changes):
     code, setting, _ = files.load(file)
     setting = dataclasses.replace(setting, **changes)
@@ -43,12 +47,12 @@ def run(file, blocks=4000, **changes):
 
 
 def test_witness_remembers_three_rounds():
-    witness = Witness(3, 2)
+    remembered = Witness(3, 2)
     slots = np.array([2, 0])
     labels = np.array([[1, 0], [0, 1]])
     beliefs = np.array([[[0.1, 0.9], [0.7, 0.3]], [[0.4, 0.6], [0.2, 0.8]]], np.float32)
     inputs = [
-        witness.observe(slots, beliefs / number, labels, np.array([number, number]))
+        remembered.observe(slots, beliefs / number, labels, np.array([number, number]))
         for number in (1, 2, 3, 4)
     ]
     first = np.array([[[0.9, 0.1], [0.7, 0.3]], [[0.4, 0.6], [0.8, 0.2]]])
@@ -57,13 +61,13 @@ def test_witness_remembers_three_rounds():
     expected = np.concatenate((first / 4, first / 3, first / 2), 2)
     np.testing.assert_allclose(inputs[3][:, :, :6], expected, rtol=1e-6)
     np.testing.assert_allclose(inputs[3][:, :, 6], 0.4)
-    witness.start(np.array([2]))
-    assert (witness.history[2] == 0).all() and (witness.history[0] != 0).any()
+    remembered.start(np.array([2]))
+    assert (remembered.history[2] == 0).all() and (remembered.history[0] != 0).any()
 
 
 def test_log_probability_of_a_block_by_hand():
     torch.manual_seed(0)
-    network = TerminationNetwork(5)
+    network = StoppingNetwork(5)
     state = {name: value.double().numpy() for name, value in network.state_dict().items()}
     inputs = np.random.default_rng(0).normal(size=(3, 4, 7)).astype(np.float32)
     h = inputs.astype(float)
@@ -71,7 +75,9 @@ def test_log_probability_of_a_block_by_hand():
         h = np.maximum(h @ state[f"{name}.weight"].T + state[f"{name}.bias"], 0)
     odds = (h @ state["layer3.weight"].T + state["layer3.bias"])[:, :, 0]
     expected = -np.log1p(np.exp(-odds)).sum(1)
-    np.testing.assert_allclose(termination.log_probability(network, inputs), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        witness.log_probability(state_of(network), inputs), expected, rtol=1e-5
+    )
 
 
 def test_training_finds_the_probability():
@@ -81,15 +87,15 @@ def test_training_finds_the_probability():
     odds = 6 * (inputs[:, 0] - inputs[:, 1]) + 1
     p = 1 / (1 + np.exp(-odds))
     torch.manual_seed(1)
-    network = TerminationNetwork(16)
-    termination.train(network, inputs, rng.random(40000) < p, 300, 1, 1024)
-    found = np.exp(termination.log_probability(network, inputs[:, None]))
+    network = StoppingNetwork(16)
+    stopping.train(network, inputs, rng.random(40000) < p, 300, 1, 1024)
+    found = np.exp(witness.log_probability(state_of(network), inputs[:, None]))
     assert np.abs(found - p).mean() < 0.03
     assert found.mean() == pytest.approx(p.mean(), abs=0.02)
 
 
 def test_the_code_is_the_same_but_for_the_rule(models):
-    plain, learned = (files.load_module(file)[0] for file in models)
+    plain, learned = (model.load_module(file)[0] for file in models)
     state = learned.state_dict()
     for name, value in plain.state_dict().items():
         # Statistics are of the symbols that the new rule lets go on.
@@ -118,5 +124,5 @@ def test_rule_beats_the_fixed_threshold(models):
 
 
 def test_refuses_codes_that_others_stop(tmp_path, capsys):
-    assert termination.main(["feedback/belief-4bit-1dB", str(tmp_path / "x.pt")]) == 1
-    assert "termination:" in capsys.readouterr().err
+    assert stopping.main(["feedback/belief-4bit-1dB", str(tmp_path / "x.pt")]) == 1
+    assert "stopping:" in capsys.readouterr().err

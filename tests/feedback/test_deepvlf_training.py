@@ -1,19 +1,23 @@
+import signal
+
 import numpy as np
 import pytest
 import torch
 from gnuradio.neuralfec.feedback import evaluation, fading, files
-from gnuradio.neuralfec.feedback.deepvlf import training
+from gnuradio.neuralfec.feedback.deepvlf import model, rollout, training
+from gnuradio.neuralfec.feedback.deepvlf.code import DeepvlfCode
+from gnuradio.neuralfec.feedback.setting import log_odds
 from scipy.special import j0
 
 SMALL = [
     "--bits", "4", "--groups", "2", "--rounds", "4", "--first-decision", "2", "--snr", "6",
     "--batch", "64", "--threshold", "0.99", "--statistics-blocks", "512",
-    "--evaluation-blocks", "512", "--report", "20", "--measure", "20", "--progress-blocks", "256",
+    "--evaluation-blocks", "512", "--measure", "20", "--progress-blocks", "256",
 ]  # fmt: skip
 
 
 def options(*arguments):
-    return training.parser().parse_args([*SMALL, *map(str, arguments)])
+    return training.options_of_training().parse_args([*map(str, arguments), *SMALL])
 
 
 @pytest.mark.parametrize(("scheme", "steps"), [("R", 60), ("T", 60), ("hybrid", 5), ("GBAF", 5)])
@@ -26,7 +30,6 @@ def test_each_scheme_learns_and_is_exported(tmp_path, scheme, steps, capsys):
             scheme,
             "--steps",
             str(steps),
-            "--out",
             str(out),
             "--feedback-snr",
             "20",
@@ -51,31 +54,38 @@ def test_each_scheme_learns_and_is_exported(tmp_path, scheme, steps, capsys):
     assert card.parameters["power_normalisation"]["over"] == "symbols sent"
 
 
-def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path):
-    whole = options("--steps", 12, "--out", tmp_path / "a.pt")
-    expected = training.train(whole).state_dict()
-    part = options("--steps", 12, "--out", tmp_path / "b.pt", "--minutes", 1e-9)
-    for _ in range(12):
-        module = training.train(part)
-    assert part.step == 12
-    for name, value in module.state_dict().items():
+def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path, monkeypatch):
+    def train(name, *more):
+        return training.main([str(tmp_path / name), *SMALL, "--steps", "12", *more])
+
+    assert train("a.pt") == 0
+    played, calls = training.rollout, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return played(*arguments)
+
+    monkeypatch.setattr(training, "rollout", interrupted)
+    assert train("b.pt") == 75 and not (tmp_path / "b.pt").exists()
+    assert train("b.pt") == 0 and len(calls) == 12
+    expected = model.load_module(tmp_path / "a.pt")[0].state_dict()
+    for name, value in model.load_module(tmp_path / "b.pt")[0].state_dict().items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
     # One that is not to go on is written as it is.
-    short = ["--steps", "12", "--out", str(tmp_path / "c.pt")]
-    assert training.main([*SMALL, *short, "--minutes", "1e-9"]) == 0
-    assert not (tmp_path / "c.pt").exists()
-    assert training.main([*SMALL, *short, "--finish"]) == 0
-    assert files.load(tmp_path / "c.pt")[2].training.steps == 1
-    other = options("--steps", 13, "--out", tmp_path / "b.pt")
-    with pytest.raises(ValueError, match="other options"):
-        training.train(other)
+    calls.clear()
+    assert train("c.pt") == 75
+    assert train("c.pt", "--finish") == 0
+    assert files.load(tmp_path / "c.pt")[2].training.steps == 5
+    assert train("b.pt", "--peak", "3") == 2
 
 
 def test_power_is_one_over_what_is_sent():
     generator = torch.Generator().manual_seed(0)
     o = 3 * torch.randn(200, 5, generator=generator) + 7
     sent = torch.rand(200, 5, generator=generator) < torch.tensor([1.0, 0.9, 0.6, 0.4, 0.05])
-    x = training.standardised(o, sent)
+    x = rollout.standardised(o, sent)
     for q in range(4):
         kept = o[sent[:, q], q]
         expected = (kept - kept.mean()) / kept.std(unbiased=False)
@@ -87,32 +97,34 @@ def test_power_is_one_over_what_is_sent():
 
 
 def test_rollout_counts_what_it_sends():
-    module = training.FeedbackCode(training.parameters(options("--out", "x")))
+    module = training.FeedbackCode(training.parameters(options("x")))
     rng = torch.Generator().manual_seed(0)
-    point = training.Point(6.0, None, "none", 0.99, 4)
-    figures = training.rollout(module, point, 3.0, 500, rng)
+    point = rollout.Point(6.0, None, "none", 4.6, 4)
+    figures = rollout.rollout(module, point, 3.0, 500, rng)
     assert figures.symbols == 500 * 2 * 4 and figures.blocks == 500
     assert figures.energy / figures.symbols == pytest.approx(1, abs=0.02)
     assert 400 < figures.block_errors <= 500
     # Two bits a group are worth log 4 to a network that knows nothing.
     assert float(figures.loss.detach()) == pytest.approx(np.log(4), rel=0.3)
-    point = training.Point(6.0, None, "transmitter", 0.99, 4)
-    genie = training.rollout(module, point, 3.0, 500, rng)
+    point = rollout.Point(6.0, None, "transmitter", 4.6, 4)
+    genie = rollout.rollout(module, point, 3.0, 500, rng)
     assert genie.symbols < figures.symbols
 
 
 def test_first_phase_eases_in_and_second_holds_the_point():
-    asked = options("--steps", 100, "--out", "x")
+    asked = options("x", "--steps", 100)
     target = training.setting(asked)
     rng = np.random.default_rng(0)
     easy, hard = [], []
-    for asked.step in range(100):
-        point, progress = training.draw_point(asked, target, 10, rng)
+    for step in range(100):
+        point, progress = training.draw_point(asked, step, target, 10, rng)
         assert 0 <= progress < 1
-        (easy if asked.step < 60 else hard).append(point)
-    assert all(point.snr_db >= 6 and point.threshold <= 0.99 for point in easy)
+        (easy if step < 60 else hard).append(point)
+    assert all(point.snr_db >= 6 and point.threshold <= 4.6 for point in easy)
     assert easy[0].horizon == 5 and easy[-1].horizon == 10
-    assert {(point.snr_db, point.threshold, point.horizon) for point in hard} == {(6.0, 0.99, 10)}
+    assert {(point.snr_db, point.threshold, point.horizon) for point in hard} == {
+        (6.0, log_odds(0.99), 10)
+    }
 
 
 def test_fading_has_the_statistics_of_its_taps():
@@ -133,11 +145,11 @@ def test_fading_has_the_statistics_of_its_taps():
 
 def test_fading_costs_in_the_evaluator():
     torch.manual_seed(0)
-    module = training.FeedbackCode(training.parameters(options("--out", "x")))
-    code = files.Code(module, files.default_engine())
+    module = training.FeedbackCode(training.parameters(options("x")))
+    code = DeepvlfCode.of(module)
     results = {}
     for channel in ("awgn", "tdl-c"):
-        setting = evaluation.Setting(6, None, "receiver", 0.5, channel=channel)
+        setting = evaluation.Setting(6, None, "receiver", 0.0, channel=channel)
         population = evaluation.Population(code, setting, 4000, np.random.default_rng(0))
         population.step()
         results[channel] = population.decoder.inputs[:, :, 0].var()
@@ -145,8 +157,8 @@ def test_fading_costs_in_the_evaluator():
 
 
 def test_refuses_what_makes_no_sense(tmp_path, capsys):
-    assert training.main([*SMALL, "--groups", "3", "--out", str(tmp_path / "m.pt")]) == 1
-    assert "training:" in capsys.readouterr().err
+    assert training.main([str(tmp_path / "m.pt"), *SMALL, "--groups", "3"]) == 2
+    assert "groups" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ import math
 
 import pytest
 from gnuradio.neuralfec.feedback import points
-from gnuradio.neuralfec.feedback.evaluation import Setting
+from gnuradio.neuralfec.feedback.evaluation import capacity
+from gnuradio.neuralfec.feedback.setting import Setting
 
 COUNTS = {
     "blocks": 1000,
@@ -16,13 +17,13 @@ COUNTS = {
 
 
 def point(seed=0, **counts):
-    setting = Setting(1.0, 20.0, "hybrid", 0.999, 0.9)
-    return points.Point("a, b", "model", setting, seed, 16, 3, COUNTS | counts)
+    setting = Setting(1.0, 20.0, "hybrid", 6.9, 0.9)
+    return points.Point("a, b", "model", setting, None, seed, 16, 3, COUNTS | counts)
 
 
 def test_points_come_back_as_they_were_stored(tmp_path):
-    file = tmp_path / "deepvlf-x.csv"
-    plain = points.Point("c", "m", Setting(-1.0, None, "none"), 2, 12, 4, COUNTS)
+    file = tmp_path / "feedback-x.csv"
+    plain = points.Point("c", "m", Setting(-1.0, None, "none"), 1e-5, 2, 12, 4, COUNTS)
     kept = [point(), plain, point(1, error_estimate=0.5, estimate_squared=0.25)]
     points.add(file, kept[:1])
     points.add(file, kept[1:])
@@ -34,7 +35,7 @@ def test_points_come_back_as_they_were_stored(tmp_path):
     with pytest.raises(ValueError, match="no column"):
         points.load(tmp_path / "other.csv")
     file.write_text(file.read_text().replace("hybrid", "hyb"))
-    with pytest.raises(ValueError, match="line 2"):
+    with pytest.raises(ValueError, match="hyb"):
         points.load(file)
 
 
@@ -49,7 +50,7 @@ def test_what_counts_say():
     assert low < value == 0.005 < high
     assert p.posterior_error_rate.value == 0.002
     assert point().posterior_error_rate is None
-    assert points.capacity(10 * math.log10(3)) == pytest.approx(1)
+    assert capacity(10 * math.log10(3)) == pytest.approx(1)
 
 
 def test_seeds_are_put_together():

@@ -5,9 +5,10 @@ import pytest
 import torch
 from feedback.toy import K, Q, ToyCode
 from gnuradio.neuralfec.feedback import evaluation, session
-from gnuradio.neuralfec.feedback.deepvlf import code as codec
-from gnuradio.neuralfec.feedback.deepvlf.network import FeedbackCode, design
-from gnuradio.neuralfec.feedback.evaluation import Setting
+from gnuradio.neuralfec.feedback.deepvlf.code import DeepvlfCode
+from gnuradio.neuralfec.feedback.deepvlf.network import FeedbackCode
+from gnuradio.neuralfec.feedback.deepvlf.parameters import design
+from gnuradio.neuralfec.feedback.deepvlf.power import estimate_statistics
 from gnuradio.neuralfec.feedback.session import (
     DONE,
     FAILED,
@@ -20,6 +21,7 @@ from gnuradio.neuralfec.feedback.session import (
     Transmitter,
     converse,
 )
+from gnuradio.neuralfec.feedback.setting import Setting, log_odds
 
 SETTINGS = {
     "receiver": Setting(12, None, "receiver", 0.3),
@@ -89,6 +91,10 @@ def test_a_clean_link_delivers_all(termination):
 @pytest.mark.parametrize("termination", SETTINGS)
 @pytest.mark.parametrize("payload", [False, True])
 def test_faults_are_survived(termination, payload):
+    if payload and SETTINGS[termination].asks_transmitter:
+        with pytest.raises(ValueError, match="stopped by its receiver"):
+            ends(termination, payload)
+        return
     transmitter, receiver = ends(termination, payload, max_records=4)
     sent = messages(400, 1)
     transmitter.submit(sent)
@@ -321,13 +327,13 @@ def test_sessions_do_what_the_evaluator_does(scheme):
     torch.manual_seed(2)
     module = FeedbackCode(design(scheme, message_bits=6, groups=2, rounds=5))
     torch.nn.init.normal_(module.receiver.head[0].weight, std=0.5)
-    code = codec.Code(module, codec.kernel_network)
+    code = DeepvlfCode.of(module)
     setting = {
-        "R": Setting(6, 20, "receiver", 0.8),
+        "R": Setting(6, 20, "receiver", log_odds(0.8)),
         "T": Setting(6, 20, "transmitter", None, 0.3),
     }[scheme]
     rng = np.random.default_rng(0)
-    evaluation.estimate_statistics(code, setting, 4096, rng, sent_only=True)
+    estimate_statistics(code, setting, 4096, rng, sent_only=True)
     expected = evaluation.evaluate(code, setting, 4096, rng)
     transmitter = Transmitter(code, setting, capacity=512, max_records=512)
     receiver = Receiver(code, setting, capacity=512)

@@ -7,25 +7,24 @@ digital: the received sample in bytes of 1/16.
 from types import SimpleNamespace
 
 import numpy as np
+from gnuradio.neuralfec.feedback import code as feedback
 
 K, Q, ROUNDS = 8, 4, 6
 
 
-class ToyCode:
+class ToyCode(feedback.Code):
     identity = 4711
 
     def __init__(self, payload: bool = False, termination: str = "receiver"):
         self.payload_bytes = Q if payload else 0
-        self.parameters = SimpleNamespace(
+        self.sizes = SimpleNamespace(
             message_bits=K, groups=Q, group_bits=2, patterns=4, rounds=ROUNDS,
             termination=termination, first_decision=1,
         )  # fmt: skip
 
-    def labels(self, messages):
-        return messages.reshape(-1, Q, 2) @ np.array([1, 2])
-
-    def bits(self, labels):
-        return (labels[:, :, None] >> np.arange(2) & 1).reshape(-1, K).astype(np.uint8)
+    @property
+    def parameters(self):
+        return self.sizes
 
     def encoder(self, capacity):
         return Encoder(self, capacity)
@@ -34,12 +33,13 @@ class ToyCode:
         return Decoder(self, capacity)
 
 
-class Encoder:
+class Encoder(feedback.Encoder):
     def __init__(self, code, capacity):
         self.code = code
         self.rounds = np.zeros(capacity, int)
         self.decoded = np.zeros((capacity, Q), bool)
         self.symbols = np.zeros((capacity, Q), np.float32)
+        self.sent = np.zeros((capacity, Q), bool)
         self.labels = np.zeros((capacity, Q), int)
         # All feedback that was taken, to compare with what the receiver got.
         self.heard = np.zeros((capacity, Q))
@@ -52,6 +52,7 @@ class Encoder:
         x = (2 * self.labels[slots] - 3) / np.sqrt(5)
         x = np.where(self.decoded[slots], 0, x).astype(np.float32)
         self.symbols[slots] = x
+        self.sent[slots] = ~self.decoded[slots]
         self.rounds[slots] += 1
         return x
 
@@ -62,18 +63,15 @@ class Encoder:
         self.decoded[slots] |= decoded
 
     def agrees(self, slots, samples, threshold):
-        if samples is None:
-            level = (self.heard[slots] / self.rounds[slots][:, None] * np.sqrt(5) + 3) / 2
-            return (np.abs(level - self.labels[slots]) < 0.4).all(1)
         beliefs = samples / (4 / np.sqrt(3))
         right = beliefs.argmax(2) == self.labels[slots]
         return right.all(1) & (beliefs.max(2).min(1) > threshold)
 
 
-class Decoder:
+class Decoder(feedback.Decoder):
     def __init__(self, code, capacity):
         self.code = code
-        self.rounds = np.zeros(capacity, int)
+        self.rounds, self.limit = np.zeros(capacity, int), ROUNDS
         self.decoded = np.zeros((capacity, Q), bool)
         self.total = np.zeros((capacity, Q))
         self.count = np.zeros((capacity, Q))
@@ -82,7 +80,7 @@ class Decoder:
         for table in (self.rounds, self.decoded, self.total, self.count):
             table[slots] = 0
 
-    def decode(self, slots, received, threshold):
+    def decode(self, slots, received, threshold=None):
         active = ~self.decoded[slots]
         self.total[slots] += np.where(active, received, 0)
         self.count[slots] += active

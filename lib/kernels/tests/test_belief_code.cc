@@ -31,7 +31,16 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b)
            std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
-constexpr float threshold = 12;
+constexpr float threshold = 12, variance = 0.794328f;
+
+// What levels of 8 bits stand for; level 0 did not arrive.
+std::vector<float> values_of(const std::vector<uint8_t>& levels)
+{
+    std::vector<float> values;
+    for (const int level : levels)
+        values.push_back(level ? static_cast<float>(level - 128) / 16 : NAN);
+    return values;
+}
 
 // The rounds of `groups` groups over a channel, whatever they come to.
 belief_table played(const belief_code& code, std::size_t groups, unsigned seed)
@@ -55,7 +64,11 @@ belief_table played(const belief_code& code, std::size_t groups, unsigned seed)
             symbols[g] += noise[g];
         code.quantize(symbols, levels);
         levels[round] = 0;
-        code.update(table, rows, levels, threshold);
+        code.update(table,
+                    rows,
+                    values_of(levels),
+                    std::vector<float>(groups, variance),
+                    threshold);
     }
     return table;
 }
@@ -65,7 +78,7 @@ belief_table played(const belief_code& code, std::size_t groups, unsigned seed)
 int main()
 {
     for (std::size_t bits = 1; bits <= 6; bits++) {
-        const belief_code::settings settings{bits, 24, 20, 0.794328f, 4, 1, 8, 0.0625f};
+        const belief_code::settings settings{bits, 24, 20, 4, 1, 8, 0.0625f};
         const belief_code code(
             settings, random_floats(belief_code::parameter_count(settings), 0.3f, 1));
         const std::size_t m = code.patterns();
@@ -100,7 +113,9 @@ int main()
         const std::vector<uint8_t> levels{150, 0, 90};
         for (const uint32_t row : rows)
             table.decided[row] = 0;
-        code.update(table, rows, levels, threshold);
+        // Each symbol has a noise variance of its own.
+        const std::vector<float> variances{variance, 1, variance / 3};
+        code.update(table, rows, values_of(levels), variances, threshold);
         for (std::size_t n = 0; n < rows.size(); n++) {
             std::vector<double> by_class(m);
             const std::size_t at = rows[n] * m;
@@ -109,7 +124,7 @@ int main()
                              y = (levels[n] - 128) / 16.0;
                 by_class[static_cast<std::size_t>(expected.classes[at + i])] =
                     expected.log_ratios[at + i] +
-                    (levels[n] ? (y * x - x * x / 2) / 0.794328 : 0);
+                    (levels[n] ? (y * x - x * x / 2) / variances[n] : 0);
             }
             const double top = *std::max_element(by_class.begin(), by_class.end());
             double rest = -1;
@@ -124,7 +139,7 @@ int main()
         }
     }
 
-    const belief_code::settings settings{3, 8, 8, 0.8f, 4, 1, 4, 0.5f};
+    const belief_code::settings settings{3, 8, 8, 4, 1, 4, 0.5f};
     const auto parameters =
         random_floats(belief_code::parameter_count(settings), 0.3f, 1);
     const belief_code code(settings, parameters);
@@ -144,7 +159,7 @@ int main()
     broken[5] = std::numeric_limits<float>::quiet_NaN();
     CHECK_THROWS(belief_code(settings, broken));
     for (auto change : {+[](belief_code::settings& s) { s.group_bits = 7; },
-                        +[](belief_code::settings& s) { s.noise_variance = 0; },
+                        +[](belief_code::settings& s) { s.feedback_step = 0; },
                         +[](belief_code::settings& s) { s.feedback_bits = 9; },
                         +[](belief_code::settings& s) { s.snr_db = INFINITY; },
                         +[](belief_code::settings& s) { s.hidden2 = 0; }}) {
@@ -162,9 +177,12 @@ int main()
     CHECK_THROWS(code.propose(table, row, {}, 10, 1));
     CHECK_THROWS(code.propose(table, row, one, NAN, 1));
     CHECK_THROWS(code.symbols(table, row, large, value));
-    CHECK_THROWS(code.update(table, row, large, 10));
-    CHECK_THROWS(code.update(table, row, one, 0));
-    CHECK_THROWS(code.update(table, row, {}, 10));
+    const std::vector<float> y{1}, zero{0}, infinite{INFINITY};
+    CHECK_THROWS(code.update(table, row, infinite, y, 10));
+    CHECK_THROWS(code.update(table, row, y, zero, 10));
+    CHECK_THROWS(code.update(table, row, y, y, 0));
+    CHECK_THROWS(code.update(table, row, {}, y, 10));
+    CHECK_THROWS(code.update(table, row, y, {}, 10));
 
     // Decided groups send nothing and learn nothing; the others of their block go on.
     belief_table pairs(8, 2, 3);
@@ -176,7 +194,8 @@ int main()
     std::vector<float> sent(2);
     code.symbols(pairs, block, std::vector<uint8_t>{5, 5}, sent);
     CHECK(sent[0] == 0 && sent[1] != 0);
-    code.update(pairs, block, std::vector<uint8_t>{3, 3}, 10);
+    const std::vector<float> both{-2.5f, -2.5f}, of_both{variance, variance};
+    code.update(pairs, block, both, of_both, 10);
     const auto unchanged = [&](std::size_t from, std::size_t to) {
         return std::equal(pairs.log_ratios.begin() + from,
                           pairs.log_ratios.begin() + to,

@@ -15,8 +15,9 @@ from gnuradio import gr
 
 from .. import vectors
 from ..python_block import PythonBlock
-from . import evaluation, files
+from . import files
 from .session import Faults, Message, Receiver, SimulatedLink, Transmitter
+from .setting import log_odds
 
 _CONTROL = pmt.intern("control")
 
@@ -115,32 +116,40 @@ def _load(
     threshold: float,
     transmitter_threshold: float,
     snr_db: float | None,
+    error_target: float,
 ):
     """Code and setting of a model; empty, 0 or None: what its card says."""
-    code, made_for, _ = files.load(model, threshold=threshold or None, snr_db=snr_db)
-    setting = evaluation.override(
-        made_for,
-        termination=termination or None,
-        threshold=threshold or None,
-        transmitter_threshold=transmitter_threshold or None,
+    code, made_for, _ = files.load(
+        model, threshold or None, snr_db, error_target=error_target or None
+    )
+    setting = made_for.with_(
+        termination=termination or None, transmitter_threshold=transmitter_threshold or None
     )
     return code, setting
 
 
 class feedback_transmitter(_Timed):
-    """Transmitter of a variable-length feedback code: messages in, symbols out.
+    """Transmit by a variable-length feedback code: messages in, symbols out.
 
-    model: file, or name of a shipped one. termination: "receiver", "transmitter", "hybrid",
-    "none", or "" for what the model was made for; both ends alike. threshold,
-    transmitter_threshold: gamma, and that of Definition 8; 0 for the model's. snr_db: that a
-    code made for several is told of, both ends alike; None for the model's. capacity:
-    sessions in flight. timeout: least seconds before a round is sent again. max_repeats: of
-    one round, before the session has failed.
+    Parameters
+    ----------
+    model : file, or name of a shipped model; both ends alike, as all that follows to snr_db
+    termination : "receiver", "transmitter", "hybrid", "none", or "" for what the model was
+        made for
+    threshold : log-odds in nats above which the receiver decides a group; 0 for the model's
+    transmitter_threshold : belief above which the transmitter stops a block; 0 for the model's
+    error_target : undetected block error rate, for belief-driven codes that confirm blocks: it
+        chooses threshold and confirmation; 0 for a code without
+    snr_db : SNR that a code made for several is told of; None for the model's
+    capacity : sessions in flight
+    timeout : least seconds before a round is sent again
+    max_repeats : of one round, before the session has failed
 
     Ports: `pdus` takes PDUs of K bits, or several times K, one session each, with the number
     of the first as `session` in the dictionary or counting on. `symbols` and `feedback` are the
     link. `outcomes` tells of sessions that have ended: a PDU of float32, the rounds of each, with
-    `session`, `delivered`, `symbols`, `energy`, `repeated` as vectors in its dictionary.
+    `session`, `delivered`, `erased`, `symbols`, `energy`, `repeated` as vectors in its
+    dictionary.
     """
 
     def __init__(
@@ -150,11 +159,14 @@ class feedback_transmitter(_Timed):
         threshold: float = 0.0,
         transmitter_threshold: float = 0.0,
         snr_db: float | None = None,
+        error_target: float = 0.0,
         capacity: int = 256,
         timeout: float = 0.5,
         max_repeats: int = 10,
     ):
-        code, setting = _load(model, termination, threshold, transmitter_threshold, snr_db)
+        code, setting = _load(
+            model, termination, threshold, transmitter_threshold, snr_db, error_target
+        )
         self.session = Transmitter(
             code,
             setting,
@@ -195,6 +207,7 @@ class feedback_transmitter(_Timed):
             for name, kind in (
                 ("session", np.uint32),
                 ("delivered", np.uint8),
+                ("erased", np.uint8),
                 ("symbols", np.uint32),
                 ("energy", np.float32),
                 ("repeated", np.uint32),
@@ -208,9 +221,9 @@ class feedback_transmitter(_Timed):
 
 
 class feedback_receiver(_Timed):
-    """Receiver of a variable-length feedback code: symbols in, decoded messages out.
+    """Receive by a variable-length feedback code: symbols in, decoded messages out.
 
-    Arguments as the transmitter's; idle: seconds without news after which a session has failed.
+    Parameters as the transmitter's; idle : seconds without news after which a session has failed.
 
     Ports: `symbols` and `feedback` are the link. `pdus` gives each message that was decoded
     and whose CRC was right: K bits, with `session`, `stream` (the transmitter's start) and
@@ -224,10 +237,13 @@ class feedback_receiver(_Timed):
         threshold: float = 0.0,
         transmitter_threshold: float = 0.0,
         snr_db: float | None = None,
+        error_target: float = 0.0,
         capacity: int = 1024,
         idle: float = 60.0,
     ):
-        code, setting = _load(model, termination, threshold, transmitter_threshold, snr_db)
+        code, setting = _load(
+            model, termination, threshold, transmitter_threshold, snr_db, error_target
+        )
         self.session = Receiver(code, setting, capacity=capacity, idle=idle, max_records=capacity)
         super().__init__("feedback_receiver", min(idle / 4, 1.0))
         self.handle("symbols", self._symbols)
@@ -258,11 +274,16 @@ class feedback_receiver(_Timed):
 
 
 class feedback_link(_Timed):
-    """A simulated link in one direction: noise on the samples, faults on the messages.
+    """Simulate a link in one direction: noise on the samples, faults on the messages.
 
-    snr_db: 1 / sigma^2 of a real symbol; infinite for no noise. drop, double, delay, corrupt:
-    share of the messages that fare so, in [0, 1). longest_delay: seconds. seed: of all that is
-    random. Ports: `in`, `out`.
+    Parameters
+    ----------
+    snr_db : 1 / sigma^2 of a real symbol in dB; infinite for no noise
+    seed : of all that is random
+    drop, double, delay, corrupt : share of the messages that fare so, in [0, 1)
+    longest_delay : seconds
+
+    Ports: `in`, `out`.
     """
 
     def __init__(
@@ -326,12 +347,12 @@ def deepvlf_transmitter(
     return feedback_transmitter(
         model,
         termination,
-        threshold,
+        log_odds(threshold) if threshold else 0.0,
         transmitter_threshold,
         snr_db,
-        capacity,
-        timeout,
-        max_repeats,
+        capacity=capacity,
+        timeout=timeout,
+        max_repeats=max_repeats,
     )
 
 
@@ -347,7 +368,13 @@ def deepvlf_receiver(
     """Make a feedback_receiver; deprecated. threshold is the probability gamma."""
     _deprecated("deepvlf_receiver", "feedback_receiver")
     return feedback_receiver(
-        model, termination, threshold, transmitter_threshold, snr_db, capacity, idle
+        model,
+        termination,
+        log_odds(threshold) if threshold else 0.0,
+        transmitter_threshold,
+        snr_db,
+        capacity=capacity,
+        idle=idle,
     )
 
 

@@ -1,153 +1,40 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Error rate, rounds, rate and power of a feedback code over simulated channels.
+"""Error rate, erasures, rounds, rate and power of a feedback code over simulated channels.
 
 Forward channel (eq. 1): y = x + w, w of variance sigma_f^2 = 10^(-SNR/10) a real symbol;
-feedback channel (eq. 2): the fed back symbol plus noise of variance sigma_b^2. Masks and
+feedback channel (eq. 2): the symbol fed back plus noise of variance sigma_b^2. Masks and
 stop flags arrive; ``session`` is where they are messages that can get lost.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
 
 import numpy as np
 
-from ..simulation import clopper_pearson
+from ..simulation import Estimate, clopper_pearson
 from . import fading
-from .deepvlf.code import Code
+from .code import Code
+from .setting import Setting
 
-TERMINATIONS = ("receiver", "transmitter", "hybrid", "none")
-CHANNELS = ("awgn", "tdl-c")
 # Counts that only intervals are made of.
 _SUMS = ("_squared", "_energy", "_estimate")
 
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """An operating point.
-
-    snr_db: forward SNR 1 / sigma_f^2. feedback_snr_db: None for noiseless feedback.
-    termination: "receiver" (DeepVLF-R), "transmitter" (DeepVLF-T), "hybrid" (Sec. IV-C2)
-    or "none" (fixed length). threshold: gamma, of the receiver. transmitter_threshold: of
-    Definition 8. channel: "awgn", or "tdl-c" for fading that the receiver equalises.
-    """
-
-    snr_db: float
-    feedback_snr_db: float | None = None
-    termination: str = "receiver"
-    threshold: float | None = None
-    transmitter_threshold: float | None = None
-    channel: str = "awgn"
-
-    def __post_init__(self):
-        if self.termination not in TERMINATIONS:
-            raise ValueError(f"expected a termination of {TERMINATIONS}, got {self.termination!r}")
-        if self.channel not in CHANNELS:
-            raise ValueError(f"expected a channel of {CHANNELS}, got {self.channel!r}")
-        if self.decides_at_receiver and not (self.threshold is not None and 0 < self.threshold < 1):
-            raise ValueError(
-                f"termination {self.termination!r} expects a threshold in (0, 1), "
-                f"got {self.threshold}"
-            )
-        if self.asks_transmitter and not (
-            self.transmitter_threshold is not None and 0 <= self.transmitter_threshold < 1
-        ):
-            raise ValueError(
-                f"termination {self.termination!r} expects a transmitter threshold in [0, 1), "
-                f"got {self.transmitter_threshold}"
-            )
-        for name in ("snr_db", "feedback_snr_db"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise ValueError(f"expected a finite {name}, got {value}")
-
-    @property
-    def decides_at_receiver(self) -> bool:
-        return self.termination in ("receiver", "hybrid")
-
-    @property
-    def asks_transmitter(self) -> bool:
-        return self.termination in ("transmitter", "hybrid")
-
-    @property
-    def noise_deviation(self) -> float:
-        return 10 ** (-self.snr_db / 20)
-
-    @property
-    def feedback_deviation(self) -> float:
-        return 0.0 if self.feedback_snr_db is None else 10 ** (-self.feedback_snr_db / 20)
-
-
-def published_threshold(termination: str, feedback_snr_db: float | None) -> float | None:
-    """The published choice: any belief will do without noise; 0.7 (T) or 0.9 (hybrid) with it."""
-    if termination == "hybrid":
-        return 0.9
-    if termination == "transmitter":
-        return 0.0 if feedback_snr_db is None else 0.7
-    return None
-
-
-def override(
-    setting: Setting,
-    *,
-    snr_db: float | None = None,
-    feedback_snr_db: float | None = None,
-    termination: str | None = None,
-    threshold: float | None = None,
-    transmitter_threshold: float | None = None,
-    channel: str | None = None,
-) -> Setting:
-    """The setting with what is given in place of its own; an infinite feedback SNR is noiseless.
-
-    A new termination or feedback SNR takes the published transmitter threshold with it.
-    """
-    termination = termination or setting.termination
-    back = setting.feedback_snr_db if feedback_snr_db is None else feedback_snr_db
-    back = None if back == math.inf else back
-    if transmitter_threshold is None:
-        same = (termination, back) == (setting.termination, setting.feedback_snr_db)
-        transmitter_threshold = (
-            setting.transmitter_threshold if same else published_threshold(termination, back)
-        )
-    return Setting(
-        snr_db=setting.snr_db if snr_db is None else snr_db,
-        feedback_snr_db=back,
-        termination=termination,
-        threshold=setting.threshold if threshold is None else threshold,
-        transmitter_threshold=transmitter_threshold,
-        channel=channel or setting.channel,
-    )
-
-
-def check(code: Code, setting: Setting) -> None:
-    """ValueError if the code was not made for this termination."""
-    trained = code.parameters.termination
-    served = {
-        "receiver": ("receiver", "hybrid"),
-        "transmitter": ("transmitter", "none"),
-        "none": ("none",),
-    }[trained]
-    if setting.termination not in served:
-        raise ValueError(
-            f"a code trained for termination by {trained!r} serves {served}, "
-            f"got {setting.termination!r}"
-        )
-    # What only some kinds of code ask for.
-    if hasattr(code, "check"):
-        code.check(setting)
-
-
 class Population:
-    """Blocks that go through their rounds together over simulated channels.
+    """Take blocks through their rounds together over simulated channels.
 
-    step() is one round of those that are not finished. active: their slots. group_rounds:
-    (blocks, Q) rounds in which a symbol of the group was sent. checks: transmitter checks,
-    each of which costs a stop flag on the forward link. feedback_symbols, feedback_energy: of
-    analog feedback, for the groups that go on.
+    Attributes
+    ----------
+    active : slots of the blocks that are not over
+    group_rounds : (blocks, Q) int64, symbols sent at each place of a round
+    energy : (blocks,) float64, energy of them
+    checks : times that a transmitter was asked, each of which costs a stop flag on the
+        forward link
+    feedback_symbols, feedback_energy : of analog feedback, for the groups that go on
     """
 
     def __init__(self, code: Code, setting: Setting, blocks: int, rng: np.random.Generator):
-        check(code, setting)
+        code.check(setting)
         p = code.parameters
         self.code, self.setting, self.rng = code, setting, rng
         self.encoder, self.decoder = code.encoder(blocks), code.decoder(blocks)
@@ -164,12 +51,13 @@ class Population:
         )
 
     def step(self) -> None:
+        """Take one round of the blocks that are not over."""
         self.transmit(self.encoder.encode(self.active))
 
     def transmit(self, x: np.ndarray) -> None:
-        """The rest of a round, given the symbols of the active blocks, (n, Q)."""
+        """Take the rest of a round, given the symbols of the active blocks, (n, Q)."""
         p, setting, rng, active = self.code.parameters, self.setting, self.rng, self.active
-        sent = ~self.encoder.decoded[active]
+        sent = self.encoder.sent[active]
         self.group_rounds[active] += sent
         self.energy[active] += np.square(x, dtype=np.float64).sum(1)
         noise = rng.standard_normal(x.shape, np.float32) * np.float32(setting.noise_deviation)
@@ -185,30 +73,45 @@ class Population:
             )
         round = self.encoder.rounds[active[0]]
         hybrid = setting.termination == "hybrid"
+        stopped = np.zeros(len(active), bool)
         if setting.asks_transmitter and (not hybrid or round >= p.first_decision):
             self.checks += len(active)
             samples = self.decoder.belief_samples(active)
             samples += rng.standard_normal(samples.shape, np.float32) * np.float32(
                 setting.feedback_deviation
             )
-            stop = self.encoder.agrees(active, samples, setting.transmitter_threshold)
-            decoded = decoded | stop[:, None]
+            stopped = self.encoder.agrees(active, samples, setting.transmitter_threshold)
+            decoded = decoded | stopped[:, None]
         self.encoder.observe(active, back, decoded)
-        self.active = active[~decoded.all(1)] if round < p.rounds else active[:0]
+        self.active = active[~(self.decoder.over(active) | stopped)]
         if self.active.size and feedback.dtype.kind == "f":
             self.feedback_symbols += int((~decoded).sum())
             self.feedback_energy += float(np.square(feedback[~decoded], dtype=np.float64).sum())
 
 
-def simulate(code: Code, setting: Setting, blocks: int, rng: np.random.Generator) -> dict:
-    """Counts of `blocks` blocks.
+def capacity(snr_db: float) -> float:
+    """Return 0.5 log2(1 + SNR), bits a real symbol."""
+    return 0.5 * math.log2(1 + 10 ** (snr_db / 10))
 
-    Returns blocks, bits, block_errors, bit_errors, symbols (really sent), energy (of them),
-    rounds (the longest of each block, summed), stop_flags (transmitter checks),
-    feedback_symbols and feedback_energy (of analog feedback; beliefs that a transmitter asks
-    for are not in it), and sums of squares for intervals: symbols_squared, energy_squared,
-    symbols_energy. Of a code with digital feedback also feedback_bits, and of belief-driven
-    ones those of ``BeliefCode.posterior_counts``.
+
+def simulate(code: Code, setting: Setting, blocks: int, rng: np.random.Generator) -> dict:
+    """Simulate blocks and count.
+
+    Parameters
+    ----------
+    code, setting : what is simulated; ValueError where they do not fit
+    blocks : how many
+    rng : of messages and noise
+
+    Returns
+    -------
+    Sums, so that those of several calls can be added: blocks; bits of their messages;
+    block_errors and bit_errors (undetected: of blocks that the receiver took for right);
+    erasures (blocks that it declared lost, none of which is in block_errors); symbols really
+    sent, their energy, rounds; stop_flags; feedback_symbols and feedback_energy of analog
+    feedback (beliefs that a transmitter asks for are not in it); symbols_squared,
+    energy_squared and symbols_energy for intervals; feedback_bits of digital feedback; and
+    what the code counts besides, see `Code.counts`.
     """
     population = Population(code, setting, blocks, rng)
     while population.active.size:
@@ -217,10 +120,12 @@ def simulate(code: Code, setting: Setting, blocks: int, rng: np.random.Generator
 
 
 def counts(population: Population) -> dict:
-    """What ``simulate`` returns, of a population that is through its rounds."""
+    """Count what `simulate` returns, of a population whose blocks are over."""
     code, blocks = population.code, len(population.messages)
-    decided = code.bits(population.decoder.decisions(np.arange(blocks)))
-    wrong = (decided != population.messages).sum(1)
+    every = np.arange(blocks)
+    decided = code.bits(population.decoder.decisions(every))
+    erased = population.decoder.erased(every)
+    wrong = (decided != population.messages).sum(1) * ~erased
     symbols = population.group_rounds.sum(1).astype(np.float64)
     energy = population.energy
     total = {
@@ -228,9 +133,10 @@ def counts(population: Population) -> dict:
         "bits": blocks * code.parameters.message_bits,
         "block_errors": int((wrong > 0).sum()),
         "bit_errors": int(wrong.sum()),
+        "erasures": int(erased.sum()),
         "symbols": int(symbols.sum()),
         "energy": float(energy.sum()),
-        "rounds": int(population.group_rounds.max(1).sum()),
+        "rounds": int(population.encoder.rounds.sum()),
         "stop_flags": population.checks,
         "feedback_symbols": population.feedback_symbols,
         "feedback_energy": population.feedback_energy,
@@ -238,10 +144,8 @@ def counts(population: Population) -> dict:
         "energy_squared": float((energy**2).sum()),
         "symbols_energy": float((symbols * energy).sum()),
     }
-    # What only a code that knows the receiver's posterior can say.
-    if hasattr(code, "posterior_counts"):
-        total |= code.posterior_counts(population.encoder, population.decoder)
-    if getattr(code, "payload_bytes", 0):
+    total |= code.counts(population.encoder, population.decoder)
+    if code.payload_bytes:
         total["feedback_bits"] = total["symbols"] * code.parameters.feedback_bits
     return total
 
@@ -249,13 +153,13 @@ def counts(population: Population) -> dict:
 def evaluate(
     code: Code, setting: Setting, blocks: int, rng: np.random.Generator, batch: int = 2048
 ) -> dict:
-    """``simulate`` over batches, with the rates made of its counts: see ``report``."""
+    """Simulate in batches and return the report on the counts, see `report`."""
     total = sum_batches(lambda size: simulate(code, setting, size, rng), blocks, batch)
     return report(code, setting, total)
 
 
 def sum_batches(simulate_batch: Callable[[int], dict], blocks: int, batch: int) -> dict:
-    """Counts of `blocks` blocks, simulated at most `batch` at once."""
+    """Sum the counts of `blocks` blocks, simulated at most `batch` at once."""
     if blocks < 1:
         raise ValueError(f"expected at least 1 block, got {blocks}")
     total: dict = {}
@@ -266,14 +170,14 @@ def sum_batches(simulate_batch: Callable[[int], dict], blocks: int, batch: int) 
 
 
 def report(code: Code, setting: Setting, counts: dict) -> dict:
-    """What the counts of ``simulate`` say, intervals of 95 %.
+    """Return what the counts of `simulate` say, with intervals of 95 %.
 
-    average_rounds: symbols sent a group. rate: message bits a symbol sent; the one with stop
-    flag charges each check of the transmitter one more symbol of the forward link. mean_power:
-    of the symbols sent; feedback_power: of analog feedback. capacity: 0.5 log2(1 + SNR) at the
+    rate is message bits a symbol sent, of blocks that were not erased: those are sent again.
+    rate_with_stop_flag charges each check of the transmitter one more symbol. mean_power is of
+    the symbols sent, average_rounds symbols sent a group. capacity is 0.5 log2(1 + SNR) at the
     nominal SNR; real_snr_db and capacity_at_real_snr count the power that was really sent.
-    block_error_rate_by_posterior: see ``BeliefCode.posterior_counts``. Intervals:
-    Clopper-Pearson for error rates, normal ones for averages.
+    block_error_rate_by_posterior is by the receiver's own posterior, where the code has one.
+    Intervals: Clopper-Pearson for error and erasure rates, normal ones for averages.
     """
     p, n = code.parameters, counts["blocks"]
     errors, symbols, energy = counts["block_errors"], counts["symbols"], counts["energy"]
@@ -287,78 +191,41 @@ def report(code: Code, setting: Setting, counts: dict) -> dict:
         + power**2 * counts["symbols_squared"]
     ) / n
     power_deviation = math.sqrt(max(power_variance, 0) / n) / mean_symbols
-    snr = 10 ** (setting.snr_db / 10)
+    kept = 1 - counts.get("erasures", 0) / n
     rounds = mean_symbols / p.groups
     rounds_half = 1.96 * deviation / p.groups
     result = {
         **{key: value for key, value in counts.items() if not key.endswith(_SUMS)},
         "block_error_rate": errors / n,
         "block_error_rate_interval": list(clopper_pearson(errors, n)[1:]),
+        "erasure_rate": 1 - kept,
+        "erasure_rate_interval": list(clopper_pearson(counts.get("erasures", 0), n)[1:]),
         "average_rounds": rounds,
         "average_rounds_interval": [rounds - rounds_half, rounds + rounds_half],
         "average_block_rounds": counts["rounds"] / n,
-        "rate": counts["bits"] / symbols,
+        "rate": kept * counts["bits"] / symbols,
         "rate_interval": [
-            p.group_bits / (rounds + rounds_half),
-            p.group_bits / (rounds - rounds_half),
+            kept * p.group_bits / (rounds + rounds_half),
+            kept * p.group_bits / (rounds - rounds_half),
         ],
-        "rate_with_stop_flag": counts["bits"] / (symbols + counts["stop_flags"]),
+        "rate_with_stop_flag": kept * counts["bits"] / (symbols + counts["stop_flags"]),
         "mean_power": power,
         "mean_power_interval": [power - 1.96 * power_deviation, power + 1.96 * power_deviation],
         "feedback_power": counts["feedback_energy"] / max(counts["feedback_symbols"], 1),
-        "capacity": 0.5 * math.log2(1 + snr),
+        "capacity": capacity(setting.snr_db),
         "real_snr_db": setting.snr_db + 10 * math.log10(power),
-        "capacity_at_real_snr": 0.5 * math.log2(1 + snr * power),
+        "capacity_at_real_snr": capacity(setting.snr_db + 10 * math.log10(power)),
     }
     if "error_estimate" in counts:
-        estimate = counts["error_estimate"] / n
-        spread = 1.96 * math.sqrt(max(counts["estimate_squared"] / n - estimate**2, 0) / n)
+        estimate, low, high = posterior_error_rate(counts)
         result["block_error_rate_by_posterior"] = estimate
-        result["block_error_rate_by_posterior_interval"] = [
-            max(estimate - spread, 0.0),
-            estimate + spread,
-        ]
+        result["block_error_rate_by_posterior_interval"] = [low, high]
     return result
 
 
-def estimate_statistics(
-    code: Code, setting: Setting, blocks: int, rng: np.random.Generator, sent_only: bool
-) -> None:
-    """Sets the statistics of the power normalisation in `code`, per round and position.
-
-    All `blocks` blocks take each round together: its statistics are taken first, and the
-    symbols that they give go on to the next. Below 32 thousand blocks the estimates are so
-    rough that the code gets longer. sent_only: over the symbols that are sent, which is
-    eq. 6; else over all groups, the decoded ones too, as the published networks were made.
-    """
-    if blocks < 2:
-        raise ValueError(f"expected at least 2 blocks to estimate from, got {blocks}")
-    # The published statistics of a code that its transmitter stops are of blocks that go on.
-    if setting.termination == "transmitter" and not sent_only:
-        setting = dataclasses.replace(setting, termination="none", transmitter_threshold=None)
-    every = np.arange(blocks)
-    population = Population(code, setting, blocks, rng)
-    encoder = population.encoder
-    code.received_deviation = np.hypot(code.weight, np.float32(setting.noise_deviation))
-    for round in range(code.parameters.rounds):
-        active = population.active if sent_only else every
-        if active.size == 0:
-            break
-        outputs = np.full((blocks, code.parameters.groups), np.nan, np.float32)
-        outputs[active] = encoder.outputs(active)
-        counted = outputs.astype(np.float64)
-        if sent_only:
-            counted[encoder.decoded] = np.nan
-        number = (~np.isnan(counted)).sum(0)
-        for q in range(code.parameters.groups):
-            # A deviation of a handful of samples may be near 0 and the symbols then huge: what
-            # the round before had is the better estimate.
-            if number[q] >= 64 or (round == 0 and number[q] > 1):
-                column = counted[~np.isnan(counted[:, q]), q]
-                code.mean[round, q] = column.mean()
-                code.deviation[round, q] = column.std(ddof=1)
-            elif round:
-                code.mean[round, q] = code.mean[round - 1, q]
-                code.deviation[round, q] = code.deviation[round - 1, q]
-        if population.active.size:
-            population.transmit(encoder.normalise(population.active, outputs[population.active]))
+def posterior_error_rate(counts: dict) -> Estimate:
+    """Return the block error rate that the receiver's posterior tells, with a normal interval."""
+    n = counts["blocks"]
+    mean = counts["error_estimate"] / n
+    spread = 1.96 * math.sqrt(max(counts["estimate_squared"] / n - mean**2, 0) / n)
+    return Estimate(mean, max(mean - spread, 0.0), mean + spread)

@@ -13,31 +13,39 @@ from pathlib import Path
 
 from .. import provenance
 from ..simulation import Estimate, clopper_pearson, counts
-from .evaluation import Setting
-
-_WORDS = ("scheme", "model", "termination", "channel")
-_KEY = ("scheme", "model", *(field.name for field in dataclasses.fields(Setting)), "seed")
+from .evaluation import posterior_error_rate
+from .setting import Setting
 
 
-def _value(text: str) -> float | None:
+def _optional(text: str) -> float | None:
     return counts.number(text) if text else None
 
 
-_COLUMNS = {name: str if name in _WORDS else _value for name in (*_KEY, "groups", "group_bits")}
-_REQUIRED = ("blocks", "block_errors")
+_SETTING = {
+    "snr_db": float,
+    "feedback_snr_db": _optional,
+    "termination": str,
+    "threshold": _optional,
+    "transmitter_threshold": _optional,
+    "channel": str,
+}
+_KEY = {"scheme": str, "model": str, **_SETTING, "error_target": _optional, "seed": int}
+_SHAPE = ("groups", "group_bits")
 
 
 @dataclasses.dataclass
 class Point:
-    """One operating point: scheme as the legend has it, model, setting, seed, and counts.
+    """Hold one operating point: scheme as the legend has it, model, setting, seed, and counts.
 
-    groups, group_bits: Q and m. Rates are in message bits a symbol sent; real SNR and capacity
-    at it count the power that was really sent.
+    error_target: of a code that confirms its blocks, else None. groups, group_bits: Q and m.
+    Rates are in message bits a symbol sent; real SNR and capacity at it count the power that
+    was really sent.
     """
 
     scheme: str
     model: str
     setting: Setting
+    error_target: float | None
     seed: int
     groups: int
     group_bits: int
@@ -45,7 +53,9 @@ class Point:
 
     @property
     def key(self) -> tuple:
-        return (self.scheme, self.model, *dataclasses.astuple(self.setting), self.seed)
+        """What tells it from another point."""
+        setting = dataclasses.astuple(self.setting)
+        return (self.scheme, self.model, *setting, self.error_target, self.seed)
 
     @property
     def digital(self) -> bool:
@@ -54,7 +64,9 @@ class Point:
 
     @property
     def rate(self) -> float:
-        return self.counts["bits"] / self.counts["symbols"]
+        """Message bits a symbol, of blocks that were not erased."""
+        kept = self.counts["blocks"] - self.counts.get("erasures", 0)
+        return kept / self.counts["blocks"] * self.counts["bits"] / self.counts["symbols"]
 
     @property
     def differential_rate(self) -> float:
@@ -63,44 +75,36 @@ class Point:
 
     @property
     def power(self) -> float:
+        """Mean power of the symbols sent."""
         return self.counts["energy"] / self.counts["symbols"]
 
     @property
     def real_snr_db(self) -> float:
+        """SNR of the power that was really sent."""
         return self.setting.snr_db + 10 * math.log10(self.power)
 
     @property
     def block_error_rate(self) -> Estimate:
         """Counted, with the interval of Clopper and Pearson."""
-        return clopper_pearson(self.counts["block_errors"], self.counts["blocks"])
+        return clopper_pearson(int(self.counts["block_errors"]), int(self.counts["blocks"]))
 
     @property
     def posterior_error_rate(self) -> Estimate | None:
-        """By the receiver's own posterior, with a 95 % normal interval; None of a code that
-        has none."""
-        if "error_estimate" not in self.counts:
-            return None
-        n = self.counts["blocks"]
-        mean = self.counts["error_estimate"] / n
-        spread = 1.96 * math.sqrt(max(self.counts["estimate_squared"] / n - mean**2, 0) / n)
-        return Estimate(mean, max(mean - spread, 0.0), mean + spread)
-
-
-def capacity(snr_db: float) -> float:
-    """0.5 log2(1 + SNR), bits a real symbol."""
-    return 0.5 * math.log2(1 + 10 ** (snr_db / 10))
+        """By the receiver's own posterior; None of a code that has none."""
+        return posterior_error_rate(self.counts) if "error_estimate" in self.counts else None
 
 
 def load(file: str | os.PathLike) -> list[Point]:
     """Read the points of a CSV file; ValueError for one of something else."""
     points = []
-    for line, (key, of) in enumerate(counts.load(file, _COLUMNS, _REQUIRED).items(), 2):
-        scheme, model, *setting, seed, groups, group_bits = key
+    for key, row in counts.load(file, _KEY, [*_SHAPE, "blocks", "block_errors"]).items():
+        scheme, model, *setting, error_target, seed = key
         try:
-            made = Setting(*setting)
+            made = Setting(**dict(zip(_SETTING, setting, strict=True)))
         except ValueError as error:
-            raise ValueError(f"{file}, line {line}: {error}") from error
-        points.append(Point(scheme, model, made, seed, groups, group_bits, of))
+            raise ValueError(f"{file}, row of {key}: {error}") from error
+        groups, group_bits = (int(row.pop(name)) for name in _SHAPE)
+        points.append(Point(scheme, model, made, error_target, seed, groups, group_bits, row))
     return points
 
 
@@ -110,15 +114,16 @@ def add(file: str | os.PathLike, fresh: Iterable[Point]) -> None:
     ValueError for a point that is there already: the same noise would count twice.
     """
     file = Path(file)
-    points = load(file) if file.exists() else []
-    keys = {point.key for point in points}
+    points = {point.key: point for point in (load(file) if file.exists() else [])}
     for point in fresh:
-        if point.key in keys:
+        if point.key in points:
             raise ValueError(f"{file} has {point.key} already; take another seed")
-        keys.add(point.key)
-        points.append(point)
-    rows = {(*point.key, point.groups, point.group_bits): point.counts for point in points}
-    counts.save(file, tuple(_COLUMNS), rows)
+        points[point.key] = point
+    rows = {
+        key: {"groups": point.groups, "group_bits": point.group_bits, **point.counts}
+        for key, point in points.items()
+    }
+    counts.save(file, list(_KEY), rows, first=_SHAPE)
     note_run(file)
 
 
@@ -129,7 +134,7 @@ def note_run(file: Path) -> None:
 
 
 def combined(points: Iterable[Point]) -> list[Point]:
-    """Points of one scheme, model and setting made one, whatever the seeds."""
+    """Make points of one scheme, model and setting one, whatever the seeds."""
     found: dict[tuple, Point] = {}
     for point in points:
         known = found.get(point.key[:-1])

@@ -74,14 +74,13 @@ void bind_belief_code(py::module& m)
         "The belief-driven feedback code: the same bits on every machine and SIMD "
         "target.\n"
         "parameters: float32, layer1.weight, layer1.bias, layer2.weight, ... of\n"
-        "feedback.belief.BeliefNetwork with the scale of the inputs in layer1. "
+        "feedback.belief.network.BeliefNetwork with the scale of the inputs in layer1. "
         "ValueError "
         "on\n"
         "sizes that do not fit.")
         .def(py::init([](std::size_t group_bits,
                          std::size_t hidden1,
                          std::size_t hidden2,
-                         float noise_variance,
                          float peak,
                          float snr_db,
                          std::size_t feedback_bits,
@@ -90,7 +89,6 @@ void bind_belief_code(py::module& m)
                  return belief_code({group_bits,
                                      hidden1,
                                      hidden2,
-                                     noise_variance,
                                      peak,
                                      snr_db,
                                      feedback_bits,
@@ -101,7 +99,6 @@ void bind_belief_code(py::module& m)
              py::arg("group_bits"),
              py::arg("hidden1"),
              py::arg("hidden2"),
-             py::arg("noise_variance"),
              py::arg("peak"),
              py::arg("snr_db"),
              py::arg("feedback_bits"),
@@ -165,20 +162,23 @@ void bind_belief_code(py::module& m)
             [](const belief_code& code,
                belief_table& table,
                const array<uint32_t>& blocks,
-               const array<uint8_t>& levels,
+               const array<float>& received,
+               const array<float>& variances,
                float threshold) {
                 const auto b = view(blocks);
-                const auto l = view(levels);
+                const auto y = view(received);
+                const auto v = view(variances);
                 py::gil_scoped_release release;
-                code.update(table, b, l, threshold);
+                code.update(table, b, y, v, threshold);
             },
             py::arg("table"),
             py::arg("blocks"),
-            py::arg("levels"),
+            py::arg("received"),
+            py::arg("variances"),
             py::arg("threshold"),
-            "Bayes' rule for groups not decided, levels (blocks, groups); sets the "
-            "table's\n"
-            "odds and decided.");
+            "Bayes' rule for groups not decided. received and variances: (blocks, groups)\n"
+            "float32, NaN where nothing arrived, and the noise variance of each symbol.\n"
+            "Sets the table's odds and decided.");
 }
 
 } // namespace gr::neuralfec

@@ -1,65 +1,81 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Both ends of the belief-driven code as batch state machines: numpy in, numpy out.
+"""The belief-driven code with digital feedback: both ends hold the receiver's posterior.
 
-They do what those of ``codec`` do, so that ``session`` carries either. Both ends run one
-kernel on the same levels, and the transmitter knows by itself which groups the receiver has
-decided: the mask that a session sends back tells it nothing new.
+A group of m bits is one of M = 2^m classes. Its belief is kept sorted, as log-ratios to the
+likeliest class, l_0 = 0 >= l_1 >= ... >= l_(M-1). With p = softmax(l), rounds left r,
+threshold theta, peak A and the SNR S in dB,
+
+    o = MLP(max(l_1, -C), ..., max(l_(M-1), -C), r, theta, A, S)
+    x_i = clip(g (o_i - sum_j p_j o_j), -A, A)                    the candidates
+    l_i <- l_i + (y x_i - x_i^2 / 2) / sigma^2, sorted again      Bayes' rule
+    stop when sum_(i >= 1) exp(l_i) < exp(-theta)                 the log-odds exceed theta
+
+The transmitter sends the candidate of the true class, the receiver feeds back the number of
+the quantizer's level and puts that level's value in for y, so that both ends hold one belief.
+The transmitter knows by itself which groups the receiver has decided: the mask that a session
+sends back tells it nothing new. ``confirmation`` tells how blocks are confirmed.
 """
 
-import math
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from ..deepvlf.code import Code
-from ..evaluation import Setting
-from .network import BeliefNetwork, BeliefParameters
-
-
-def log_odds(gamma: float) -> float:
-    """theta of a threshold given as a probability, rounded so that both ends find the same.
-
-    ValueError for what is no probability above 1/2.
-    """
-    if not 0.5 < gamma < 1:
-        raise ValueError(f"expected a threshold above 0.5 and below 1, got {gamma}")
-    return round(math.log(gamma / (1 - gamma)), 6)
+from .. import code as feedback
+from ..setting import Setting
+from .confirmation import CONFIRM, NOTHING, Confirmation, Ledger
+from .parameters import BeliefParameters
 
 
-class BeliefCode:
-    """A belief-driven code ready for use with one threshold.
+class DigitalBeliefCode(feedback.Code):
+    """A belief-driven code with digital feedback, ready for use with one threshold.
 
-    threshold: theta, the log-odds above which a group is decided; gamma: the same as a
-    probability. identity: 16 bits that differ from those of another code. payload_bytes: of
-    digital feedback a block and round.
-    ValueError for a threshold out of (0, 36), above which gamma would be 1.
+    Parameters
+    ----------
+    parameters : what both ends must agree on
+    state : parameters of a `network.BeliefNetwork` by name
+    threshold : theta, the log-odds in nats above which a group is decided; above 0, below 36
+    confirmation : how blocks are confirmed; None: each group stands by itself
+
+    Raises
+    ------
+    ValueError : for a threshold out of its range
     """
 
-    def __init__(self, parameters: BeliefParameters, network: BeliefNetwork, threshold: float):
+    def __init__(
+        self,
+        parameters: BeliefParameters,
+        state: Mapping[str, NDArray[np.float32]],
+        threshold: float,
+        confirmation: Confirmation | None = None,
+    ) -> None:
         from ... import _kernels
 
         p = parameters
         if not 0 < threshold < 36:
             raise ValueError(f"expected a threshold above 0 and below 36, got {threshold}")
-        self.parameters, self.threshold = p, round(threshold, 6)
-        self.gamma = 1 / (1 + math.exp(-threshold))
+        self._parameters, self.threshold = p, round(threshold, 6)
+        self.confirmation = confirmation
         self.gain = p.gain(self.threshold)
+        if confirmation is not None:
+            self.gain = round(self.gain * confirmation.gain, 6)
         self.payload_bytes = p.groups
-        state = network.state_dict()
+        layers = {
+            f"{layer}.{leaf}": np.asarray(state[f"{layer}.{leaf}"], np.float32)
+            for layer in ("layer1", "layer2", "layer3")
+            for leaf in ("weight", "bias")
+        }
         # Powers of two: exact.
-        state["layer1.weight"] = state["layer1.weight"] * state["scale"]
-        layers = ("layer1", "layer2", "layer3")
-        leaves = [state[f"{layer}.{leaf}"] for layer in layers for leaf in ("weight", "bias")]
-        weights = torch.cat([leaf.flatten() for leaf in leaves]).numpy()
-        agreed = weights.tobytes() + repr((p, self.threshold)).encode()
-        self.identity = zlib.crc32(agreed) & 0xFFFF
+        layers["layer1.weight"] = layers["layer1.weight"] * np.asarray(state["scale"], np.float32)
+        weights = np.concatenate([leaf.ravel() for leaf in layers.values()])
+        agreed = repr((p, self.threshold)) + (repr(confirmation) if confirmation else "")
+        self.identity = zlib.crc32(weights.tobytes() + agreed.encode()) & 0xFFFF
         self.kernel = _kernels.belief_code(
             group_bits=p.group_bits,
             hidden1=p.hidden[0],
             hidden2=p.hidden[1],
-            noise_variance=p.update_variance,
             peak=p.peak,
             snr_db=p.snr_db,
             feedback_bits=p.feedback_bits,
@@ -67,19 +83,13 @@ class BeliefCode:
             parameters=weights,
         )
 
-    # One numbering of patterns for all codes.
-    labels = Code.labels
-    bits = Code.bits
-
-    def check_threshold(self, gamma: float) -> None:
-        """ValueError for another threshold than the code's, which both ends share."""
-        if abs(log_odds(gamma) - self.threshold) > 1e-5:
-            raise ValueError(
-                f"expected the threshold that the code was loaded with, {self.gamma}, got {gamma}"
-            )
+    @property
+    def parameters(self) -> BeliefParameters:
+        return self._parameters
 
     def check(self, setting: Setting) -> None:
-        """ValueError for a setting that this code does not serve."""
+        """Raise ValueError for a setting that this code does not serve."""
+        super().check(setting)
         self.check_threshold(setting.threshold)
         if setting.termination != "receiver" or setting.feedback_snr_db is not None:
             raise ValueError(
@@ -88,127 +98,257 @@ class BeliefCode:
                 f"feedback SNR {setting.feedback_snr_db} dB"
             )
 
-    def posterior_counts(self, encoder: "BeliefEncoder", decoder: "BeliefDecoder") -> dict:
-        """Counts of blocks that are through their rounds at both ends.
+    def check_threshold(self, threshold: float | None) -> None:
+        """Raise ValueError for another threshold than the code's, which both ends share."""
+        if threshold is None or round(threshold, 6) != self.threshold:
+            raise ValueError(
+                f"expected the threshold that the code was loaded with, {self.threshold}, "
+                f"got {threshold}"
+            )
 
-        error_estimate: sum over the blocks of 1 - prod p_max, the probability of a wrong block
-        given all that the receiver saw. The belief is the exact posterior but for the size of
-        the quantizer's bins, so its mean estimates the block error rate where errors are too
-        rare to count. estimate_squared: of its squares.
-        undecided_blocks: blocks with a group that the last round left below the threshold; they
-        are decided for the likeliest class, and are in block_errors where that is wrong.
+    def counts(self, encoder: feedback.Encoder, decoder: feedback.Decoder) -> dict[str, Any]:
+        """Count what the posterior tells of blocks that are over at both ends.
+
+        error_estimate : sum over the blocks of the probability of an undetected error given all
+            that the receiver saw. The belief is the exact posterior but for the size of the
+            quantizer's bins, so its mean estimates the block error rate where errors are too
+            rare to count. estimate_squared : sum of its squares.
+        undecided_blocks : blocks with a group that the last round left below the threshold
+        reopened_blocks : with confirmation, blocks that were refused once or more
+
         RuntimeError if the ends' beliefs differ.
         """
+        assert isinstance(encoder, DigitalEncoder) and isinstance(decoder, DigitalDecoder)
         if not np.array_equal(encoder.odds, decoder.odds):
             raise RuntimeError("the ends' beliefs differ: the kernel broke its promise")
-        estimate = -np.expm1(-np.log1p(decoder.odds.astype(np.float64)).sum(1))
+        found = {"undecided_blocks": int((~decoder.decoded).any(1).sum())}
+        if decoder.ledger is not None and encoder.ledger is not None:
+            if not np.array_equal(encoder.ledger.accepted, decoder.ledger.accepted):
+                raise RuntimeError("the ends differ in what is accepted")
+            estimate = decoder.ledger.error
+            found["reopened_blocks"] = int((decoder.ledger.opened > 0).sum())
+        else:
+            estimate = -np.expm1(-np.log1p(decoder.odds.astype(np.float64)).sum(1))
         return {
             "error_estimate": float(estimate.sum()),
             "estimate_squared": float((estimate**2).sum()),
-            "undecided_blocks": int((~decoder.decoded).any(1).sum()),
+            **found,
         }
 
-    def encoder(self, capacity: int) -> "BeliefEncoder":
-        return BeliefEncoder(self, capacity)
+    def encoder(self, capacity: int) -> "DigitalEncoder":
+        return DigitalEncoder(self, capacity)
 
-    def decoder(self, capacity: int) -> "BeliefDecoder":
-        return BeliefDecoder(self, capacity)
+    def decoder(self, capacity: int) -> "DigitalDecoder":
+        return DigitalDecoder(self, capacity)
 
     def table(self, capacity: int) -> Any:
-        """Beliefs of `capacity` blocks."""
+        """Make the beliefs of `capacity` blocks."""
         from ... import _kernels
 
         p = self.parameters
         return _kernels.belief_table(p.patterns, p.groups, capacity)
 
+    def values(self, levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return what levels stand for, float32; NaN for level 0, which did not arrive."""
+        p = self.parameters
+        middle = np.float32(1 << (p.feedback_bits - 1))
+        values = (levels.astype(np.float32) - middle) * np.float32(p.feedback_step)
+        return np.where(levels == 0, np.float32(np.nan), values)
+
 
 class End:
-    """What both ends are: beliefs, and the clock.
+    """What both ends are: beliefs, the clock, and the ledger of confirmation.
 
-    rounds: (capacity,) rounds taken so far. decoded: (capacity, Q) bool, groups whose
-    log-odds have exceeded the threshold. odds: (capacity, Q) float32 (1 - p_max) / p_max
-    after the last update.
+    Attributes
+    ----------
+    rounds : (capacity,) int64, rounds taken so far
+    decoded : (capacity, Q) bool, groups whose log-odds have exceeded the threshold
+    odds : (capacity, Q) float32, (1 - p_max) / p_max after the last update
+    ledger : of the confirmation, None for a code without
     """
 
-    def __init__(self, code: BeliefCode, capacity: int):
+    def __init__(self, code: DigitalBeliefCode, capacity: int) -> None:
         self.code = code
         self.table = code.table(capacity)
         self.rounds = np.zeros(capacity, np.int64)
         self.decoded, self.odds = self.table.decided, self.table.odds
+        self.ledger = None
+        if code.confirmation is not None:
+            self.ledger = Ledger(code.confirmation, code.parameters, code.threshold, capacity)
 
-    def _begin(self, slots: np.ndarray) -> None:
+    def _begin(self, slots: NDArray) -> None:
         self.rounds[slots] = 0
         self.code.kernel.start(self.table, slots)
+        if self.ledger is not None:
+            self.ledger.start(slots)
 
-    def _propose(self, slots: np.ndarray) -> None:
+    def _by_threshold(self, slots: NDArray) -> list[tuple[float, Any]]:
+        """The thresholds of blocks, and at which places of `slots` those of each are."""
+        code = self.code
+        if self.ledger is None or not (opened := self.ledger.opened[slots]).any():
+            return [(code.threshold, slice(None))]
+        step = self.ledger.settings.step
+        return [
+            (code.threshold + step * times, np.nonzero(opened == times)[0])
+            for times in np.unique(opened).tolist()
+        ]
+
+    def _propose(self, slots: NDArray) -> None:
         """Candidates of the next round for the groups not decided."""
-        limit = self.code.parameters.rounds
+        code, limit = self.code, self.code.parameters.rounds
         left = limit - self.rounds[slots]
         if left.size and left.min() < 1:
             raise ValueError(f"expected blocks of fewer than {limit} rounds, got one of as many")
-        code = self.code
-        code.kernel.propose(self.table, slots, left.astype(np.uint8), code.threshold, code.gain)
+        for threshold, rows in self._by_threshold(slots):
+            code.kernel.propose(
+                self.table, slots[rows], left[rows].astype(np.uint8), threshold, code.gain
+            )
+        if self.ledger is not None:
+            odds = self.odds[slots]
+            self.ledger.plan(slots, left, self.decoded[slots], odds, self.table.decisions)
         self.rounds[slots] += 1
 
-    def _update(self, slots: np.ndarray, levels: np.ndarray) -> None:
-        """levels: (n, Q) uint8, of groups not decided."""
-        self.code.kernel.update(self.table, slots, levels, self.code.threshold)
+    def _update(
+        self,
+        slots: NDArray,
+        values: NDArray[np.float32],
+        noise_variance: float | NDArray | None = None,
+    ) -> None:
+        """Bayes' rule with the values (n, Q) of a round, NaN where nothing arrived."""
+        code = self.code
+        told = code.parameters.update_variance if noise_variance is None else noise_variance
+        variance = np.broadcast_to(np.asarray(told, np.float32).reshape(-1, 1), values.shape)
+        received = values
+        if self.ledger is not None:
+            received, variance = self._collected(slots, values, variance)
+        for threshold, rows in self._by_threshold(slots):
+            code.kernel.update(self.table, slots[rows], received[rows], variance[rows], threshold)
+        if self.ledger is not None:
+            each = np.broadcast_to(np.asarray(told, np.float64).reshape(-1), len(slots))
+            self.ledger.learn(slots, values, each)
+            left = code.parameters.rounds - self.rounds[slots]
+            self.ledger.judge(slots, left, self.odds[slots], self.table)
+
+    def _collected(
+        self, slots: NDArray, values: NDArray, variance: NDArray
+    ) -> tuple[NDArray, NDArray]:
+        """Of each group, the mean of the symbols that it sent in the round, and its variance."""
+        places = self.ledger.places[slots]
+        own = places == np.arange(places.shape[1])
+        row, place = np.nonzero((places >= 0) & ~own)
+        if row.size == 0:
+            return values, variance
+        arrived = ~np.isnan(values)
+        total = np.where(own & arrived, values, 0)
+        count = (own & arrived).astype(np.float32)
+        heard = arrived[row, place]
+        row, place = row[heard], place[heard]
+        # One after the other, in the order of the places.
+        np.add.at(total, (row, places[row, place]), values[row, place])
+        np.add.at(count, (row, places[row, place]), np.float32(1))
+        several = np.maximum(count, 1)
+        mean = np.where(count > 0, total / several, np.float32(np.nan))
+        return mean.astype(np.float32), (variance / several).astype(np.float32)
 
 
-class BeliefEncoder(End):
-    """The transmitter. symbols: (capacity, Q) float32 of the last round."""
+class DigitalEncoder(End, feedback.Encoder):
+    """The transmitter."""
 
-    def __init__(self, code: BeliefCode, capacity: int):
+    def __init__(self, code: DigitalBeliefCode, capacity: int) -> None:
         super().__init__(code, capacity)
         self.symbols = np.zeros(self.decoded.shape, np.float32)
+        self.sent = np.zeros(self.decoded.shape, bool)
         self.labels = np.zeros(self.decoded.shape, np.uint8)
 
-    def start(self, slots: np.ndarray, messages: np.ndarray) -> None:
-        """messages: (n, K) uint8 bits."""
+    def start(self, slots: NDArray, messages: NDArray[np.uint8]) -> None:
         self.labels[slots] = self.code.labels(messages)
         self._begin(slots)
 
-    def encode(self, slots: np.ndarray) -> np.ndarray:
-        """Symbols x of the next round, (n, Q) float32; 0 for groups that are decided."""
+    def encode(self, slots: NDArray) -> NDArray[np.float32]:
+        """Return the symbols x of the next round, (n, Q) float32; 0 where none is sent."""
         self._propose(slots)
-        x = self.code.kernel.symbols(self.table, slots, self.labels[slots])
+        labels = self.labels[slots]
+        x = self.code.kernel.symbols(self.table, slots, labels)
+        if self.ledger is None:
+            self.sent[slots] = ~self.decoded[slots]
+        else:
+            places = self.ledger.places[slots]
+            self.sent[slots] = places != NOTHING
+            row, place = np.nonzero((places >= 0) & self.decoded[slots])
+            x[row, place] = x[row, places[row, place]]
+            asked = np.nonzero((places == CONFIRM).any(1))[0]
+            if asked.size:
+                decided = self.decoded[slots[asked]]
+                right = self.table.decisions(slots[asked]) == labels[asked]
+                wrong = (decided & ~right).any(1)
+                answer = np.where(wrong, np.float32(self.code.parameters.peak), np.float32(0))
+                x[asked] = np.where(places[asked] == CONFIRM, answer[:, None], x[asked])
         self.symbols[slots] = x
         return x
 
     def observe(
-        self, slots: np.ndarray, feedback: np.ndarray, decoded: np.ndarray | None = None
+        self,
+        slots: NDArray,
+        feedback: NDArray[np.uint8],
+        decoded: NDArray[np.bool_] | None = None,
+        noise_variance: float | NDArray | None = None,
     ) -> None:
-        """Takes what came back of the last round, (n, Q) uint8 levels.
+        """Take what came back of the last round, (n, Q) uint8 levels.
 
         decoded is what the receiver says and the beliefs say as well; it is not looked at.
+        noise_variance : of the round's symbols, as the receiver used it
         """
-        self._update(slots, feedback)
+        self._update(slots, self.code.values(feedback), noise_variance)
 
 
-class BeliefDecoder(End):
+class DigitalDecoder(End, feedback.Decoder):
     """The receiver."""
 
-    def start(self, slots: np.ndarray) -> None:
+    def __init__(self, code: DigitalBeliefCode, capacity: int) -> None:
+        super().__init__(code, capacity)
+        self.limit = code.parameters.rounds
+
+    def start(self, slots: NDArray) -> None:
         self._begin(slots)
 
     def decode(
-        self, slots: np.ndarray, received: np.ndarray, threshold: float | None = None
-    ) -> np.ndarray:
-        """Takes the received symbols y of one round, (n, Q) float32, read where a symbol was
-        sent; NaN for one that did not arrive. Returns decoded, (n, Q) bool.
+        self,
+        slots: NDArray,
+        received: NDArray[np.float32],
+        threshold: float | None = None,
+        noise_variance: float | NDArray | None = None,
+    ) -> NDArray[np.bool_]:
+        """Take the received symbols y of one round, (n, Q) float32, read where one was sent.
 
-        threshold: gamma. ValueError for another than the code's, which both ends share.
+        NaN tells of a symbol that did not arrive. Returns decoded, (n, Q) bool.
+
+        threshold : ValueError for another than the code's, which both ends share
+        noise_variance : of the symbols, (n,) or one for all, which the transmitter must be
+            told; None for that of the parameters' SNR
         """
         if threshold is not None:
             self.code.check_threshold(threshold)
         self._propose(slots)
-        self._update(slots, self.feedback(slots, received))
+        values = self.code.values(self.feedback(slots, received))
+        self._update(slots, values, noise_variance)
         return self.decoded[slots]
 
-    def feedback(self, slots: np.ndarray, received: np.ndarray) -> np.ndarray:
-        """Levels that go back for y, (n, Q) uint8. Those of groups decided are not read."""
+    def feedback(self, slots: NDArray, received: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return the levels that go back for y, (n, Q) uint8; only those sent are read."""
         return self.code.kernel.quantize(received)
 
-    def decisions(self, slots: np.ndarray) -> np.ndarray:
-        """The likeliest pattern of each group, (n, Q)."""
+    def decisions(self, slots: NDArray) -> NDArray[np.uint8]:
+        """Return the likeliest pattern of each group, (n, Q)."""
         return self.table.decisions(slots)
+
+    def over(self, slots: NDArray) -> NDArray[np.bool_]:
+        """Return which blocks need no further round, (n,)."""
+        if self.ledger is None:
+            return super().over(slots)
+        return self.ledger.accepted[slots] | (self.rounds[slots] >= self.limit)
+
+    def erased(self, slots: NDArray) -> NDArray[np.bool_]:
+        """Return which blocks that are over could not be confirmed, (n,)."""
+        if self.ledger is None:
+            return super().erased(slots)
+        return ~self.ledger.accepted[slots]

@@ -2,37 +2,71 @@
 """Belief-driven codes as model files: network, what both ends must agree on, gains."""
 
 import dataclasses
+import math
 import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ... import models
-from .analog import TrackedCode
-from .digital import BeliefCode
-from .network import CONDITIONS, BeliefNetwork, BeliefParameters
-from .tracked import TrackedParameters
+from ..setting import Setting
+from .analog import AnalogBeliefCode
+from .confirmation import Confirmation
+from .digital import DigitalBeliefCode
+from .parameters import CONDITIONS, AnalogParameters, BeliefParameters
+
+if TYPE_CHECKING:
+    from .network import BeliefNetwork
 
 SYSTEM = "feedback"
 # Where a card keeps what both ends must agree on, by kind of code.
-KINDS = {
-    "belief_code": (BeliefParameters, BeliefCode),
-    "tracked_code": (TrackedParameters, TrackedCode),
+KINDS: dict[str, tuple[type[BeliefParameters], type[DigitalBeliefCode]]] = {
+    "belief_code": (BeliefParameters, DigitalBeliefCode),
+    "tracked_code": (AnalogParameters, AnalogBeliefCode),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Confirmed:
+    """A choice of threshold and confirmation for an error target, as a card keeps it.
+
+    error_target : block error rate, undetected; threshold : theta of the groups
+    """
+
+    error_target: float
+    threshold: float
+    confirmation: Confirmation
+
+    def to_card(self) -> dict[str, Any]:
+        """Return what a card keeps."""
+        return {
+            "error_target": self.error_target,
+            "threshold": self.threshold,
+            **dataclasses.asdict(self.confirmation),
+        }
+
+    @classmethod
+    def from_card(cls, row: Mapping[str, Any]) -> "Confirmed":
+        """Read what `to_card` gave."""
+        rest = dict(row)
+        return cls(rest.pop("error_target"), rest.pop("threshold"), Confirmation(**rest))
 
 
 def save(
     file: str | os.PathLike,
-    network: BeliefNetwork,
+    network: "BeliefNetwork",
     p: BeliefParameters,
     *,
     name: str,
     threshold: float,
     training: models.Training,
     measured: dict,
+    confirmations: Sequence[Confirmed] = (),
 ) -> None:
-    """Writes a code; threshold: the one to use where none is asked for."""
-    tracked = isinstance(p, TrackedParameters)
+    """Write a code; threshold : the one to use where none is asked for."""
+    kind = "tracked_code" if isinstance(p, AnalogParameters) else "belief_code"
     back = (
         f"analog feedback at {p.feedback_snr_db:g} dB"
-        if tracked
+        if isinstance(p, AnalogParameters)
         else f"digital feedback of {p.feedback_bits} bits a symbol"
     )
     card = models.Card(
@@ -53,46 +87,109 @@ def save(
         training=training,
         measured=measured,
         parameters={
-            "tracked_code" if tracked else "belief_code": dataclasses.asdict(p),
+            kind: dataclasses.asdict(p),
             "threshold": threshold,
+            "confirmations": [row.to_card() for row in confirmations],
         },
     )
     models.save(file, network, card)
 
 
 def kind_of(card: models.Card) -> str | None:
-    """The kind of belief-driven code that a card describes, a key of KINDS."""
+    """Return the kind of belief-driven code that a card describes, a key of KINDS."""
     return next((kind for kind in KINDS if kind in card.parameters), None)
 
 
-def load_network(
-    file: str | os.PathLike,
-) -> tuple[BeliefNetwork, BeliefParameters, models.Card]:
-    """Network, parameters and card of a model file. Errors as ``models.load``."""
+def parameters(file: str | os.PathLike) -> tuple[BeliefParameters, models.Card]:
+    """Read what both ends must agree on, and the card. Errors as ``models.load``."""
     card = models.read_card(file)
     card.check({"system": SYSTEM})
     kind = kind_of(card)
     if kind is None:
         raise ValueError(f"{file}: {card.name} is a feedback model, but no belief-driven code")
     try:
-        p = KINDS[kind][0](**card.parameters[kind])
-        network = BeliefNetwork(p.patterns, p.hidden)
+        return KINDS[kind][0](**card.parameters[kind]), card
+    except TypeError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def load_network(
+    file: str | os.PathLike,
+) -> tuple["BeliefNetwork", BeliefParameters, models.Card]:
+    """Read the network in torch, parameters and card of a model file."""
+    from .network import BeliefNetwork
+
+    p, card = parameters(file)
+    network = BeliefNetwork(p.patterns, p.hidden)
+    try:
         network.load_state_dict(models.state_dict(file))
-    except (TypeError, RuntimeError) as error:
+    except RuntimeError as error:
         raise ValueError(f"{file}: {' '.join(str(error).split())}") from error
     return network.eval(), p, card
 
 
-def load(
-    file: str | os.PathLike, threshold: float | None = None, snr_db: float | None = None
-) -> tuple[BeliefCode, models.Card]:
-    """A code ready for use and its card.
+def confirmed(file: str | os.PathLike, error_target: float) -> Confirmed:
+    """Return the threshold and confirmation that a model's card has for an error target.
 
-    threshold: theta; snr_db: of the channel, see ``BeliefParameters.at``; the card's where None.
+    error_target : undetected block error rate; the next lower one that the card has is taken.
+    ValueError where it has none.
     """
-    network, p, card = load_network(file)
+    _, card = parameters(file)
+    rows = [Confirmed.from_card(row) for row in card.parameters.get("confirmations", ())]
+    rows = [row for row in rows if row.error_target <= error_target * (1 + 1e-9)]
+    if not rows:
+        raise ValueError(
+            f"{card.name} has no confirmation for a block error rate of {error_target:g}"
+        )
+    return max(rows, key=lambda row: row.error_target)
+
+
+def load(
+    file: str | os.PathLike,
+    threshold: float | None = None,
+    snr_db: float | None = None,
+    confirmation: Confirmation | None = None,
+    error_target: float | None = None,
+) -> tuple[DigitalBeliefCode, Setting, models.Card]:
+    """Read a code ready for use, the setting that it was made for, and its card, without torch.
+
+    Parameters
+    ----------
+    file : path, or name of a shipped model
+    threshold : theta in nats; None for the card's
+    snr_db : of the channel, see ``BeliefParameters.at``; None for the card's
+    confirmation : how blocks are confirmed
+    error_target : undetected block error rate, for which the card has threshold and confirmation
+
+    Raises
+    ------
+    ValueError : for a file of something else, a threshold out of its range, an error target
+        that the card has no confirmation for, or one given beside a threshold
+    """
+    p, card = parameters(file)
+    if error_target is not None:
+        if threshold is not None or confirmation is not None:
+            raise ValueError("expected an error target, or a threshold and confirmation, not both")
+        row = confirmed(file, error_target)
+        threshold, confirmation = row.threshold, row.confirmation
     if threshold is None:
         threshold = card.parameters["threshold"]
     if snr_db is not None:
         p = p.at(snr_db)
-    return KINDS[kind_of(card)][1](p, network, threshold), card
+    state = models.parameters(file)
+    sizes = {"layer1.weight": (p.hidden[0], p.patterns - 1 + CONDITIONS)}
+    for name, shape in sizes.items():
+        if state[name].shape != shape:
+            raise ValueError(f"{file}: expected {name} of shape {shape}, got {state[name].shape}")
+    back = None
+    if isinstance(p, AnalogParameters):
+        if confirmation is not None:
+            raise ValueError("the code over analog feedback confirms no blocks")
+        code: DigitalBeliefCode = AnalogBeliefCode(p, state, threshold)
+        back = p.feedback_snr_db
+    else:
+        code = DigitalBeliefCode(p, state, threshold, confirmation)
+    setting = Setting(p.snr_db if snr_db is None else snr_db, back, threshold=code.threshold)
+    if not math.isfinite(setting.snr_db):
+        raise ValueError(f"expected a finite snr_db, got {snr_db}")
+    return code, setting, card

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .network import CodeParameters, FeedbackCode, NetworkShape
+from .network import FeedbackCode
+from .parameters import CodeParameters, NetworkShape
 
 # Our name of each part, by the kind of code. Layers are numbered; see _rename.
 _NAMES = {

@@ -1,33 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Both ends of a feedback code as batch state machines: numpy in, numpy out.
-
-An end keeps one row of state per block in a table of fixed capacity; every call names the
-rows ("slots") that it concerns, and they may be in different rounds. What travels between
-the ends is the caller's business: ``evaluation`` puts noise between them, ``session`` puts
-a network there.
-"""
+"""Both ends of DeepVLF (arXiv:2602.07881) as batch state machines, see ``feedback.code``."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from . import stopping as termination
-from .network import CodeParameters, FeedbackCode, GroupTransformer
+from .. import code as feedback
+from . import witness
+from .parameters import CodeParameters, NetworkShape
 
 # One network as a function: (blocks, Q, inputs) float32 and the round tau - 1 to
 # (blocks, Q, outputs) float32.
-Network = Callable[[np.ndarray, int], np.ndarray]
+Network = Callable[[NDArray, int], NDArray]
+# What makes one of a shape and parameters by name.
+Engine = Callable[[NetworkShape, Mapping[str, NDArray]], Network]
 
 _STATISTICS = ("mean", "deviation", "weight", "received_deviation")
 
 
-def kernel_network(network: GroupTransformer) -> Network:
-    """The network in the compiled kernel, several times as fast as torch on one core."""
+def kernel_network(shape: NetworkShape, state: Mapping[str, NDArray]) -> Network:
+    """Make a network of the compiled kernel, several times as fast as torch on one core."""
     from ... import _kernels
 
-    shape, state = network.shape, network.state_dict()
     affine = ("weight", "bias")
     names = [f"{part}.{leaf}" for part in ("extract1", "extract2") for leaf in affine]
     if shape.deep_after is not None:
@@ -43,6 +40,7 @@ def kernel_network(network: GroupTransformer) -> Network:
         ]
     names += ["norm.weight", "norm.bias"]
     names += [f"head.{i}.{leaf}" for i in range(len(shape.head)) for leaf in affine]
+    assert set(names) == set(state), f"parameters that the kernel does not know: {list(state)}"
     kernel = _kernels.group_transformer(
         inputs=shape.inputs,
         groups=len(state["positions"]),
@@ -54,17 +52,22 @@ def kernel_network(network: GroupTransformer) -> Network:
         activation=shape.activation,
         head_activation=shape.head_activation,
         variable_depth=shape.deep_after is not None,
-        parameters=torch.cat([state.pop(name).flatten() for name in names]).numpy(),
+        parameters=np.concatenate([state[name].ravel() for name in names]),
     )
-    assert not state, f"parameters that the kernel does not know: {list(state)}"
     deep_after = np.inf if shape.deep_after is None else shape.deep_after
     return lambda inputs, round: kernel.run(inputs, round >= deep_after)
 
 
-def torch_network(network: GroupTransformer, chunk: int = 1024) -> Network:
-    """The network in torch, inference only; for machines without the compiled kernels."""
+def torch_network(shape: NetworkShape, state: Mapping[str, NDArray], chunk: int = 1024) -> Network:
+    """Make a network of torch, inference only; for machines without the compiled kernels."""
+    import torch
 
-    def run(inputs: np.ndarray, round: int) -> np.ndarray:
+    from .network import GroupTransformer
+
+    network = GroupTransformer(shape, len(state["positions"])).eval()
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+
+    def run(inputs: NDArray, round: int) -> NDArray:
         with torch.inference_mode():
             parts = [network(part, round) for part in torch.from_numpy(inputs).split(chunk)]
             return torch.cat(parts).numpy()
@@ -72,59 +75,79 @@ def torch_network(network: GroupTransformer, chunk: int = 1024) -> Network:
     return run
 
 
-class Code:
-    """A feedback code ready for use: parameters, statistics and both networks.
+def default_engine() -> Engine:
+    """Return the compiled kernel where there is one, else torch."""
+    try:
+        from ... import _kernels  # noqa: F401
+    except ImportError:
+        return torch_network
+    return kernel_network
 
-    mean, deviation: float32 (tau_max, Q); weight, received_deviation: float32 (Q,); see
-    ``FeedbackCode``. identity: 16 bits that differ from those of another code.
+
+class DeepvlfCode(feedback.Code):
+    """A DeepVLF code ready for use.
+
+    Parameters
+    ----------
+    parameters : what both ends must agree on
+    state : parameters and buffers of a `network.FeedbackCode` by name, in its order
+    engine : what runs the networks; the compiled kernel where there is one
+
+    Attributes
+    ----------
+    mean, deviation : (rounds, Q) float32; weight, received_deviation : (Q,) float32:
+        statistics of the power normalisation, see `network.FeedbackCode`
     """
 
     def __init__(
-        self, module: FeedbackCode, engine: Callable[[GroupTransformer], Network] = torch_network
-    ):
-        module.eval()
-        self.parameters: CodeParameters = module.code
-        weights = b"".join(t.numpy().tobytes() for t in module.state_dict().values())
-        self.identity = zlib.crc32(weights + repr(self.parameters).encode()) & 0xFFFF
-        self.transmitter = engine(module.transmitter)
-        self.receiver = engine(module.receiver)
-        self.termination = module.termination if self.parameters.termination_hidden else None
+        self,
+        parameters: CodeParameters,
+        state: Mapping[str, NDArray],
+        engine: Engine | None = None,
+    ) -> None:
+        self._parameters = parameters
+        weights = b"".join(np.ascontiguousarray(value).tobytes() for value in state.values())
+        self.identity = zlib.crc32(weights + repr(parameters).encode()) & 0xFFFF
+        engine = engine or default_engine()
+        self.transmitter = engine(parameters.transmitter, _part(state, "transmitter"))
+        self.receiver = engine(parameters.receiver, _part(state, "receiver"))
+        self.stopping = _part(state, "termination")
         self.mean, self.deviation, self.weight, self.received_deviation = (
-            getattr(module, name).numpy().copy() for name in _STATISTICS
+            np.array(state[name]) for name in _STATISTICS
         )
 
-    def store_statistics(self, module: FeedbackCode) -> None:
-        """Writes the statistics back into the module that this code was made from."""
-        for name in _STATISTICS:
-            getattr(module, name).copy_(torch.from_numpy(getattr(self, name)))
+    @classmethod
+    def of(cls, module: Any, engine: Engine | None = None) -> "DeepvlfCode":
+        """Make a code of a `network.FeedbackCode`."""
+        state = {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
+        return cls(module.code, state, engine)
 
-    def encoder(self, capacity: int) -> "Encoder":
-        return Encoder(self, capacity)
+    @property
+    def parameters(self) -> CodeParameters:
+        return self._parameters
 
-    def decoder(self, capacity: int) -> "Decoder":
-        return Decoder(self, capacity)
+    def statistics(self) -> dict[str, NDArray]:
+        """Return the statistics of the power normalisation by name."""
+        return {name: getattr(self, name) for name in _STATISTICS}
 
-    def labels(self, messages: np.ndarray) -> np.ndarray:
-        """Bits (n, K) uint8 to the pattern of each group, (n, Q); first bit least significant."""
-        p = self.parameters
-        messages = np.asarray(messages)
-        if messages.ndim != 2 or messages.shape[1] != p.message_bits or (messages > 1).any():
-            raise ValueError(
-                f"expected messages of {p.message_bits} bits 0 or 1, got an array of "
-                f"shape {messages.shape}, largest value {messages.max(initial=0)}"
-            )
-        bits = messages.reshape(-1, p.groups, p.group_bits).astype(np.int64)
-        return bits @ (1 << np.arange(p.group_bits))
+    def encoder(self, capacity: int) -> "DeepvlfEncoder":
+        return DeepvlfEncoder(self, capacity)
 
-    def bits(self, labels: np.ndarray) -> np.ndarray:
-        """Inverse of ``labels``."""
-        p = self.parameters
-        bits = labels[:, :, None] >> np.arange(p.group_bits) & 1
-        return bits.reshape(-1, p.message_bits).astype(np.uint8)
+    def decoder(self, capacity: int) -> "DeepvlfDecoder":
+        return DeepvlfDecoder(self, capacity)
+
+
+def _part(state: Mapping[str, NDArray], name: str) -> dict[str, NDArray]:
+    """The parameters below a name."""
+    return {
+        key.removeprefix(f"{name}."): value
+        for key, value in state.items()
+        if key.startswith(f"{name}.")
+    }
 
 
 def _by_round(network: Network, inputs: np.ndarray, rounds: np.ndarray, deep_after: int | None):
-    """Runs blocks of different rounds in at most two calls, by the extractor's depth."""
+    """Run blocks of different rounds in at most two calls, by the extractor's depth."""
     deep = rounds >= (np.inf if deep_after is None else deep_after)
     if deep.all() or not deep.any():
         return network(inputs, int(rounds[0]))
@@ -137,28 +160,28 @@ def _by_round(network: Network, inputs: np.ndarray, rounds: np.ndarray, deep_aft
     return out
 
 
-class Encoder:
-    """The transmitter: one row a block.
+class DeepvlfEncoder(feedback.Encoder):
+    """The transmitter.
 
     rounds: (capacity,) rounds encoded so far. decoded: (capacity, Q) bool, groups that the
     receiver has decoded; their symbols are not sent and their part of the state is frozen
     (eq. 4). symbols: (capacity, Q) of the last round.
     """
 
-    def __init__(self, code: Code, capacity: int):
+    def __init__(self, code: DeepvlfCode, capacity: int):
         p = code.parameters
         self.code = code
         self.rounds = np.zeros(capacity, np.int64)
         self.labels = np.zeros((capacity, p.groups), np.int64)
         self.decoded = np.zeros((capacity, p.groups), bool)
+        self.sent = np.zeros((capacity, p.groups), bool)
         self.symbols = np.zeros((capacity, p.groups), np.float32)
         # [message][x of rounds 1 .. tau_max - 1][feedback of rounds 1 .. tau_max - 1]
         self.inputs = np.zeros((capacity, p.groups, p.transmitter.inputs), np.float32)
-        if code.termination is not None:
-            self.witness = termination.Witness(capacity, p.groups)
+        if code.stopping:
+            self.witness = witness.Witness(capacity, p.groups)
 
     def start(self, slots: np.ndarray, messages: np.ndarray) -> None:
-        """messages: (n, K) uint8 bits."""
         p = self.code.parameters
         labels = self.code.labels(messages)
         self.rounds[slots] = 0
@@ -171,33 +194,35 @@ class Encoder:
         else:
             np.put_along_axis(inputs, labels[:, :, None], 1, axis=2)
         self.inputs[slots] = inputs
-        if self.code.termination is not None:
+        if self.code.stopping:
             self.witness.start(slots)
 
     def outputs(self, slots: np.ndarray) -> np.ndarray:
-        """o of the next round before normalisation, (n, Q), of decoded groups too."""
+        """Return o of the next round before normalisation, (n, Q), of decoded groups too."""
         p = self.code.parameters
         return _by_round(
             self.code.transmitter, self.inputs[slots], self.rounds[slots], p.transmitter.deep_after
         )[:, :, 0]
 
     def encode(self, slots: np.ndarray) -> np.ndarray:
-        """Symbols x of the next round, (n, Q) float32; 0 for groups that are decoded."""
+        """Return the symbols x of the next round, (n, Q) float32; 0 for groups that are decoded."""
         return self.normalise(slots, self.outputs(slots))
 
     def normalise(self, slots: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return the symbols of outputs o, (n, Q), and count them as sent."""
         code, rounds = self.code, self.rounds[slots]
         x = (outputs - code.mean[rounds]) / (code.deviation[rounds] + np.float32(1e-8))
         x *= code.weight
         if code.parameters.peak is not None:
             np.clip(x, -code.parameters.peak, code.parameters.peak, out=x)
-        x[self.decoded[slots]] = 0
+        sent = self.sent[slots] = ~self.decoded[slots]
+        x[~sent] = 0
         self.symbols[slots] = x
         self.rounds[slots] += 1
         return x
 
     def observe(self, slots: np.ndarray, feedback: np.ndarray, decoded: np.ndarray) -> None:
-        """Takes what came back of the last round.
+        """Take what came back of the last round.
 
         feedback: (n, Q) float32 as received, values of groups not sent are ignored.
         decoded: (n, Q) bool, groups decoded after that round.
@@ -217,17 +242,17 @@ class Encoder:
         self.inputs[slot, group, column + p.rounds - 1] = seen[row, group]
 
     def agrees(self, slots: np.ndarray, samples: np.ndarray, threshold: float) -> np.ndarray:
-        """Whether to stop, (n,) bool, by what came back of the beliefs.
+        """Return whether to stop, (n,) bool, by what came back of the beliefs.
 
         samples: (n, Q, 2^m), see ``Decoder.belief_samples``. threshold: of Definition 8, or,
         for a code with a learned rule, the probability that all groups are decided rightly.
         """
-        if self.code.termination is None:
+        if not self.code.stopping:
             return self.agrees_above(slots, samples, threshold)
         inputs = self.witness.observe(
             slots, self.beliefs_of(samples), self.labels[slots], self.rounds[slots]
         )
-        probability = termination.log_probability(self.code.termination, inputs)
+        probability = witness.log_probability(self.code.stopping, inputs)
         return probability > (np.log(threshold) if threshold > 0 else -np.inf)
 
     def agrees_above(self, slots: np.ndarray, samples: np.ndarray, threshold: float) -> np.ndarray:
@@ -237,7 +262,7 @@ class Encoder:
         return right.all(1) & (beliefs.max(2).min(1) > np.float32(threshold))
 
     def beliefs_of(self, samples: np.ndarray) -> np.ndarray:
-        """Beliefs as they came back, (n, Q, 2^m)."""
+        """Return the beliefs as they came back, (n, Q, 2^m)."""
         p = self.code.parameters
         beliefs = samples / _belief_gain(p.patterns)
         if p.termination == "receiver":
@@ -247,17 +272,17 @@ class Encoder:
         return beliefs
 
 
-class Decoder:
-    """The receiver: one row a block.
+class DeepvlfDecoder(feedback.Decoder):
+    """The receiver.
 
     rounds: (capacity,) rounds decoded so far. decoded: (capacity, Q) bool. beliefs:
     (capacity, Q, 2^m) float32.
     """
 
-    def __init__(self, code: Code, capacity: int):
+    def __init__(self, code: DeepvlfCode, capacity: int):
         p = code.parameters
         self.code = code
-        self.rounds = np.zeros(capacity, np.int64)
+        self.rounds, self.limit = np.zeros(capacity, np.int64), p.rounds
         self.decoded = np.zeros((capacity, p.groups), bool)
         self.beliefs = np.zeros((capacity, p.groups, p.patterns), np.float32)
         # [y of rounds 1 .. tau_max][belief]
@@ -272,12 +297,12 @@ class Decoder:
         self.inputs[slots, :, p.rounds :] = 1 / p.patterns
 
     def decode(
-        self, slots: np.ndarray, received: np.ndarray, threshold: float | None
+        self, slots: np.ndarray, received: np.ndarray, threshold: float | None = None
     ) -> np.ndarray:
-        """Takes the received symbols y of one round, (n, Q) float32, 0 where none was sent.
+        """Take the received symbols y of one round, (n, Q) float32, 0 where none was sent.
 
-        threshold: gamma of Definition 5, above which a group is decoded and frozen; None
-        decodes nothing. Returns decoded, (n, Q) bool.
+        threshold : log-odds of gamma of Definition 5, above which a group is decoded and
+        frozen; None decodes nothing. Returns decoded, (n, Q) bool.
         """
         p = self.code.parameters
         rounds = self.rounds[slots]
@@ -292,9 +317,9 @@ class Decoder:
         if threshold is not None:
             late = self.rounds[slot] >= p.first_decision
             if p.decision == "probability":
-                confident = beliefs.max(1) > np.float32(threshold)
+                confident = beliefs.max(1) > np.float32(1 / (1 + np.exp(-threshold)))
             else:
-                confident = log_odds(logits) > np.log(threshold / (1 - threshold))
+                confident = log_odds(logits) > threshold
             self.decoded[slot, group] = late & confident
         if p.belief_input:
             active = ~self.decoded[slot, group]
@@ -302,17 +327,17 @@ class Decoder:
         return self.decoded[slots]
 
     def feedback(self, slots: np.ndarray, received: np.ndarray) -> np.ndarray:
-        """What goes back for y of the last round, (n, Q) float32."""
+        """Return what goes back for y of the last round, (n, Q) float32."""
         if self.code.parameters.feedback_input == "received":
             received = received / self.code.received_deviation
         return received * np.float32(self.code.parameters.feedback_gain)
 
     def belief_samples(self, slots: np.ndarray) -> np.ndarray:
-        """C_b P (eq. 9): beliefs at the power of a feedback symbol, (n, Q, 2^m) float32."""
+        """Return C_b P (eq. 9): beliefs at the power of a feedback symbol, (n, Q, 2^m) float32."""
         return self.beliefs[slots] * _belief_gain(self.code.parameters.patterns)
 
     def decisions(self, slots: np.ndarray) -> np.ndarray:
-        """The likeliest pattern of each group, (n, Q)."""
+        """Return the likeliest pattern of each group, (n, Q)."""
         return self.beliefs[slots].argmax(2)
 
 
@@ -322,12 +347,13 @@ def _belief_gain(patterns: int) -> np.float32:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return exp(logits) over its sum along the last axis."""
     e = np.exp(logits - logits.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:
-    """log(p / (1 - p)) of the largest softmax probability, without forming it."""
+    """Return log(p / (1 - p)) of the largest softmax probability, without forming it."""
     ordered = np.sort(logits, axis=-1)
     largest, second = ordered[..., -1], ordered[..., -2]
     rest = np.exp(ordered[..., :-1] - second[..., None]).sum(-1)

@@ -22,69 +22,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-# Rounds looked back on, this one included, and numbers a group and round.
-ROUNDS, NUMBERS = 3, 2
-INPUTS = ROUNDS * NUMBERS + 1
+from ... import models, provenance
+from .. import evaluation
+from ..setting import Setting
+from . import model
+from .code import DeepvlfCode
+from .network import FeedbackCode, StoppingNetwork
+from .power import estimate_statistics
+from .witness import INPUTS, Witness
+
 # How codes run whose transmitter is asked, by whom they were trained to be stopped.
 ASKED = {"transmitter": "transmitter", "receiver": "hybrid"}
 
 
-class TerminationNetwork(nn.Module):
-    """Inputs (n, 7) of a group to log-odds (n,) that its decision is right.
-
-    Inputs: (belief in the true pattern, largest in another) of this round and the two before,
-    0 before the first; round / 10.
-    """
-
-    def __init__(self, hidden: int):
-        super().__init__()
-        self.layer1 = nn.Linear(INPUTS, hidden)
-        self.layer2 = nn.Linear(hidden, hidden)
-        self.layer3 = nn.Linear(hidden, 1)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        h = torch.relu(self.layer2(torch.relu(self.layer1(inputs))))
-        return self.layer3(h)[:, 0]
-
-
-class Witness:
-    """What the transmitter remembers of the beliefs that came back, a row a block."""
-
-    def __init__(self, capacity: int, groups: int):
-        self.history = np.zeros((capacity, groups, ROUNDS * NUMBERS), np.float32)
-
-    def start(self, slots: np.ndarray) -> None:
-        self.history[slots] = 0
-
-    def observe(
-        self, slots: np.ndarray, beliefs: np.ndarray, labels: np.ndarray, rounds: np.ndarray
-    ) -> np.ndarray:
-        """Beliefs (n, Q, 2^m) of the rounds just sent, (n,), to inputs (n, Q, 7)."""
-        true = np.take_along_axis(beliefs, labels[:, :, None], 2)
-        others = beliefs.copy()
-        np.put_along_axis(others, labels[:, :, None], -np.inf, 2)
-        seen = np.concatenate((true, others.max(2, keepdims=True)), 2)
-        history = np.concatenate((seen, self.history[slots][:, :, :-NUMBERS]), 2)
-        self.history[slots] = history
-        clock = np.broadcast_to(np.float32(rounds / 10)[:, None, None], (*labels.shape, 1))
-        return np.concatenate((history, clock), 2)
-
-
-def log_probability(network: TerminationNetwork, inputs: np.ndarray) -> np.ndarray:
-    """Log-probability (n,) that all decisions of a block are right; inputs (n, Q, 7)."""
-    with torch.inference_mode():
-        odds = network(torch.from_numpy(inputs.reshape(-1, INPUTS))).double()
-        return nn.functional.logsigmoid(odds).reshape(inputs.shape[:2]).sum(1).numpy()
-
-
 def collect(code, setting, blocks: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (n, 7) and whether the decision was right, (n,), of all groups in all rounds of
-    blocks that the fixed rule ends at setting.transmitter_threshold."""
-    from ..evaluation import Population
+    """Collect inputs (n, 7) and whether decisions were right, (n,), of all groups in all rounds.
 
-    population = Population(code, setting, blocks, rng)
+    The fixed rule ends the blocks, at setting.transmitter_threshold.
+    """
+    population = evaluation.Population(code, setting, blocks, rng)
     encoder, decoder = population.encoder, population.decoder
     witness = Witness(blocks, code.parameters.groups)
     inputs, right = [], []
@@ -105,14 +63,14 @@ def collect(code, setting, blocks: int, rng: np.random.Generator) -> tuple[np.nd
 
 
 def train(
-    network: TerminationNetwork,
+    network: StoppingNetwork,
     inputs: np.ndarray,
     right: np.ndarray,
     steps: int,
     seed: int,
     batch: int = 8192,
 ) -> float:
-    """Minimises the cross-entropy by Adam, cosine to 0; returns its mean over the last tenth."""
+    """Minimise the cross-entropy by Adam, cosine to 0; returns its mean over the last tenth."""
     generator = torch.Generator().manual_seed(seed)
     x, target = torch.from_numpy(inputs), torch.from_numpy(right).float()
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
@@ -131,11 +89,7 @@ def train(
 
 
 def main(argv: list[str] | None = None) -> int:
-    from ... import models, provenance
-    from .. import evaluation, files
-    from .code import Code
-    from .network import FeedbackCode
-
+    """Train a rule by a command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("model", help="code of DeepVLF-T, or -R, which then runs as the hybrid")
     parser.add_argument("output", type=Path, help="model file to write: the code with this rule")
@@ -151,25 +105,24 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     start = time.monotonic()
     try:
-        module, card = files.load_module(arguments.model)
-        made_for = evaluation.Setting(**card.parameters["setting"])
+        module, card = model.load_module(arguments.model)
+        made_for = Setting.from_card(card.parameters["setting"])
         if module.code.termination == "none":
             raise ValueError(f"{arguments.model} is of a fixed length")
-        setting = evaluation.override(
-            made_for,
+        setting = made_for.with_(
             feedback_snr_db=arguments.feedback_snr,
             termination=ASKED[module.code.termination],
             transmitter_threshold=0.9,
         )
         rng = np.random.default_rng(arguments.seed)
-        code = Code(module, files.default_engine())
+        code = DeepvlfCode.of(module)
         parts = [
             collect(code, setting, min(2048, arguments.blocks - done), rng)
             for done in range(0, arguments.blocks, 2048)
         ]
         inputs, right = (np.concatenate(part) for part in zip(*parts, strict=True))
         torch.manual_seed(arguments.seed)
-        network = TerminationNetwork(arguments.hidden)
+        network = StoppingNetwork(arguments.hidden)
         loss = train(network, inputs, right, arguments.steps, arguments.seed)
         print(f"{len(right)} decisions, {(~right).sum()} wrong; cross-entropy {loss:.3e}")
         p = dataclasses.replace(module.code, termination_hidden=arguments.hidden)
@@ -177,14 +130,12 @@ def main(argv: list[str] | None = None) -> int:
         whole.load_state_dict(module.state_dict(), strict=False)
         whole.termination.load_state_dict(network.state_dict())
         setting = dataclasses.replace(setting, transmitter_threshold=arguments.probability)
-        code = Code(whole.eval(), files.default_engine())
+        code = DeepvlfCode.of(whole.eval())
         # Other blocks go on than by the old rule, and power is of the symbols sent.
-        evaluation.estimate_statistics(
-            code, setting, arguments.statistics_blocks, rng, sent_only=True
-        )
-        code.store_statistics(whole)
+        estimate_statistics(code, setting, arguments.statistics_blocks, rng, sent_only=True)
+        whole.set_statistics(code.statistics())
         measured = evaluation.evaluate(code, setting, arguments.evaluation_blocks, rng)
-        files.save(
+        model.save(
             arguments.output,
             whole,
             setting,
@@ -202,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
             measured=measured,
         )
     except (ValueError, OSError) as error:
-        print(f"termination: {error}", file=sys.stderr)
+        print(f"stopping: {error}", file=sys.stderr)
         return 1
     low, high = measured["block_error_rate_interval"]
     print(

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Confirms blocks: groups stop early, and the block as a whole is made sure of.
+
+A group that stops at log-odds of 12 pays for its certainty by itself. Here groups stop at a low
+threshold, and then the block is confirmed (Yamamoto and Itoh, "Asymptotic performance of a
+modified Schalkwijk-Barron scheme for channels with noiseless feedback", 1979): the transmitter,
+which knows all tentative decisions, sends 0 if those made so far are right and the peak A if one
+is not. Both ends hold the odds B against the decided groups,
+
+    B = prod_q (1 + o_q) - 1,            o_q = (1 - p_q) / p_q of group q,
+    B <- B exp(-(A^2 / 2 - A y) / sigma^2)       with each confirm symbol y,
+
+and the receiver accepts the block when -log B of all its groups exceeds `accept`. Where B grows
+beyond exp(-reopen), the less certain groups are opened again, with a threshold higher by `step`.
+
+Confirm symbols use the places in a round that decided groups have left free, and begin when at
+most `early` groups are still undecided: the others go on in the same round. In the last rounds
+a group that is still undecided sends its symbol several times, in free places as well. What the
+last round leaves below `accept` is a declared erasure.
+
+Everything is computed alike at both ends, from what the kernel promises to be the same bits, by
+sums and products in a fixed order and exponentials rounded to float32.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What a place of a round carries beside the number of a group.
+CONFIRM, NOTHING = -1, -2
+
+
+@dataclasses.dataclass(frozen=True)
+class Confirmation:
+    """How blocks are confirmed, the same at both ends.
+
+    Parameters
+    ----------
+    accept : log-odds of a block above which the receiver accepts it
+    gain : factor on the network's gain that makes unit power with confirmation
+    reopen : log-odds of the decided groups below which they are opened again
+    step : nats that the threshold of an opened block rises by
+    early : confirm as soon as no more groups than this are undecided
+    most : confirm symbols in a round at most; two before the last round
+    margin, last_margin : as many confirm symbols are sent as bring a block that is right above
+        `accept` by this many deviations of the noise; in the last round, by `last_margin`
+    repeats : how often an undecided group sends in the last round, the one before it, ...
+    """
+
+    accept: float
+    gain: float = 1.0
+    reopen: float = -2.0
+    step: float = 2.0
+    early: int = 1
+    most: int = 4
+    margin: float = 0.0
+    last_margin: float = 3.0
+    repeats: tuple[int, ...] = (3, 2)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "repeats", tuple(self.repeats))
+        if not (math.isfinite(self.accept) and self.reopen < self.accept < 60):
+            raise ValueError(
+                f"expected to accept above {self.reopen} and below 60 nats, got {self.accept}"
+            )
+        if self.most < 1 or self.early < 0 or self.step < 0 or min(self.repeats, default=1) < 1:
+            raise ValueError(f"expected counts of at least 1 and no step down, got {self}")
+        if not self.gain > 0:
+            raise ValueError(f"expected a gain above 0, got {self.gain}")
+
+
+def _rounded_exp(exponent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """exp as float32 numbers, which mathematical libraries agree upon."""
+    return np.exp(np.clip(exponent, -80, 80)).astype(np.float32).astype(np.float64)
+
+
+def _odds_against(odds: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """prod (1 + o_q) over the chosen groups, (n,), multiplied in the order of the groups."""
+    factors = np.where(chosen, odds, np.float32(0)).astype(np.float64) + 1
+    product = factors[:, 0].copy()
+    for q in range(1, factors.shape[1]):
+        product *= factors[:, q]
+    return product
+
+
+class Ledger:
+    """What one end knows of the confirmation of its blocks, a row a block.
+
+    Attributes
+    ----------
+    places : (capacity, Q) int8, what each place of the last round carries: the number of a
+        group, CONFIRM or NOTHING
+    covered : (capacity, Q) bool, groups that confirm symbols have spoken of
+    against : (capacity,) float64, odds B against them
+    opened : (capacity,) int64, how often a block was opened again
+    accepted : (capacity,) bool, blocks that the receiver takes for right
+    error : (capacity,) float64, probability that an accepted block is wrong, by the posterior
+    """
+
+    def __init__(
+        self, settings: Confirmation, parameters: Any, threshold: float, capacity: int
+    ) -> None:
+        self.settings, self.parameters, self.threshold = settings, parameters, threshold
+        groups = parameters.groups
+        self.places = np.full((capacity, groups), NOTHING, np.int8)
+        self.covered = np.zeros((capacity, groups), bool)
+        self.against = np.zeros(capacity)
+        self.opened = np.zeros(capacity, np.int64)
+        self.accepted = np.zeros(capacity, bool)
+        self.error = np.zeros(capacity)
+        # Decisions that were refused, and the factor on their odds.
+        self._refused = np.full((capacity, groups), 255, np.uint8)
+        self._refused_by = np.ones(capacity)
+        # The odds before the confirm symbols of this round, and what these speak of.
+        self._before = np.zeros(capacity)
+        self._spoken_of = np.zeros((capacity, groups), bool)
+        s, variance = settings, parameters.noise_variance
+        mean, deviation = parameters.peak**2 / 2 / variance, parameters.peak / math.sqrt(variance)
+        self._limit = float(np.float32(math.exp(-s.accept)))
+        self._reopen = float(np.float32(math.exp(-s.reopen)))
+        # Odds below which n symbols are enough, before and in the last round.
+        self._enough = [
+            [
+                float(np.float32(math.exp(n * mean - margin * math.sqrt(n) * deviation - s.accept)))
+                for n in range(1, s.most)
+            ]
+            for margin in (s.margin, s.last_margin)
+        ]
+
+    def start(self, slots: NDArray) -> None:
+        """Begin blocks anew."""
+        self.covered[slots] = False
+        self.against[slots] = 0
+        self.opened[slots] = 0
+        self.accepted[slots] = False
+        self.error[slots] = 0
+        self._refused_by[slots] = 1
+
+    def plan(
+        self,
+        slots: NDArray,
+        left: NDArray[np.int64],
+        decided: NDArray[np.bool_],
+        odds: NDArray[np.float32],
+        decisions: Any,
+    ) -> None:
+        """Say what each place of the next round carries.
+
+        left : (n,) rounds left, the next one included; decided, odds : (n, Q) of the groups;
+        decisions : called with slots, gives their decided patterns
+        """
+        s, groups = self.settings, decided.shape[1]
+        numbers = np.arange(groups, dtype=np.int8)
+        self.places[slots] = np.where(decided, np.int8(NOTHING), numbers)
+        self._spoken_of[slots] = False
+        undecided = groups - decided.sum(1)
+        special = np.nonzero((undecided <= s.early) | (left <= max(len(s.repeats), 1)))[0]
+        if special.size == 0:
+            return
+        slots, left, decided, odds = slots[special], left[special], decided[special], odds[special]
+        undecided = undecided[special]
+        repeats = np.array([*s.repeats, 1])[np.minimum(left - 1, len(s.repeats))]
+        copies = np.minimum(repeats - 1, (groups - undecided) // np.maximum(undecided, 1))
+        copies = np.where(undecided > 0, copies, 0)
+        extra = undecided * copies
+        # The odds against all that is decided by now.
+        fresh = decided & ~self.covered[slots]
+        before = (1 + self.against[slots]) * _odds_against(odds, fresh) - 1
+        again = np.nonzero((self._refused_by[slots] != 1) & (undecided == 0))[0]
+        if again.size:
+            same = (decisions(slots[again]) == self._refused[slots[again]]).all(1)
+            same &= ~self.covered[slots[again]].any(1)
+            before[again[same]] *= self._refused_by[slots[again[same]]]
+        last = left == 1
+        count = np.full(len(slots), s.most)
+        for n in range(s.most - 1, 0, -1):
+            enough = np.where(last, self._enough[1][n - 1], self._enough[0][n - 1])
+            count = np.where(before < enough, n, count)
+        count = np.where(last, count, np.minimum(count, 2))
+        asks = decided.any(1)
+        asks &= last | ((undecided <= s.early) & (fresh.any(1) | (undecided == 0)))
+        count = np.where(asks, np.minimum(count, groups - undecided - extra), 0)
+        self._before[slots] = before
+        self._spoken_of[slots] = decided & (count > 0)[:, None]
+        # Free places in rising order: copies of the undecided groups in turn, confirm symbols.
+        rank = np.cumsum(decided, 1) - 1
+        order = np.argsort(decided, axis=1, kind="stable")
+        turn = np.take_along_axis(order, rank % np.maximum(undecided, 1)[:, None], 1)
+        free = np.where(
+            rank < extra[:, None],
+            turn,
+            np.where(rank < (extra + count)[:, None], CONFIRM, NOTHING),
+        )
+        self.places[slots] = np.where(decided, free, numbers).astype(np.int8)
+
+    def learn(
+        self, slots: NDArray, values: NDArray[np.float32], variance: NDArray[np.float64]
+    ) -> None:
+        """Take the confirm symbols of a round, values (n, Q) with NaN where none arrived."""
+        heard = (self.places[slots] == CONFIRM) & ~np.isnan(values)
+        rows = np.nonzero(self._spoken_of[slots].any(1))[0]
+        if rows.size == 0:
+            return
+        slots, heard = slots[rows], heard[rows]
+        count = heard.sum(1)
+        # Levels are multiples of a power of two, so that any order gives the same sum.
+        total = np.where(heard, values[rows], 0).astype(np.float64).sum(1)
+        peak = self.parameters.peak
+        factor = _rounded_exp((peak * total - count * peak**2 / 2) / variance[rows])
+        self.against[slots] = self._before[slots] * factor
+        self.covered[slots] = self._spoken_of[slots]
+
+    def judge(
+        self, slots: NDArray, left: NDArray[np.int64], odds: NDArray[np.float32], table: Any
+    ) -> None:
+        """Accept blocks, and open those again that are refused.
+
+        left : rounds left after this one; odds : (n, Q) of the groups, after their update;
+        table : beliefs of the kernel
+        """
+        rows = np.nonzero(self.covered[slots].any(1))[0]
+        if rows.size == 0:
+            return
+        slots, left, odds = slots[rows], left[rows], odds[rows]
+        covered = self.covered[slots]
+        against = (1 + self.against[slots]) * _odds_against(odds, ~covered) - 1
+        accepted = against < self._limit
+        self.accepted[slots] = accepted
+        self.error[slots] = np.where(accepted, against / (1 + against), 0)
+        refused = ~accepted & self._spoken_of[slots].any(1) & (left > 1)
+        refused &= self.against[slots] > self._reopen
+        slots, odds, covered = slots[refused], odds[refused], covered[refused]
+        if slots.size == 0:
+            return
+        self._refused[slots] = table.decisions(slots)
+        self._refused_by[slots] = self.against[slots] / np.maximum(self._before[slots], 1e-300)
+        self.opened[slots] += 1
+        theta = self.settings.step * self.opened[slots]
+        limit = np.exp(-(self.threshold + theta)).astype(np.float32)[:, None]
+        uncertain = covered & (odds >= limit)
+        none = ~uncertain.any(1)
+        uncertain[none] = covered[none]
+        decided = table.decided
+        decided[slots] = decided[slots] & ~uncertain
+        self.covered[slots] = False
+        self.against[slots] = 0
