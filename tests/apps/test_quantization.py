@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gnuradio.neuralfec import models
 from gnuradio.neuralfec.quantization import LlrQuantizer, names
 from quantization.oracle import exact_llrs
 
@@ -79,7 +80,7 @@ def test_quantize_llrs_refuses(tmp_path):
     source = tmp_path / "in"
     source.write_bytes(bytes(4 * 7))
     damaged = tmp_path / "damaged.pt"
-    damaged.write_bytes(LlrQuantizer("qam256-15bit").model_file.read_bytes()[:9999])
+    damaged.write_bytes(models.path("quantization/qam256-15bit").read_bytes()[:9999])
     for arguments, reason in [
         (("--model", "qam256-15bit", source), "frames of 8 float32"),
         (("--model", "qam256-15bit", tmp_path / "none"), "none"),

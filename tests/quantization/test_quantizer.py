@@ -139,7 +139,7 @@ def test_what_is_refused(tmp_path, llrs256):
         LlrQuantizer("qam256-15bit", bits_per_symbol=6)
     with pytest.raises(ValueError, match="qam256-15bit"):
         LlrQuantizer("qam256-14bit")
-    whole = quantizer.model_file.read_bytes()
+    whole = models.path(f"quantization/{quantizer.card.name}").read_bytes()
     truncated = tmp_path / "truncated.pt"
     truncated.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="truncated"):

@@ -114,7 +114,7 @@ class _Link:
 
 
 class StorageLink(_Link):
-    """Each frame is sent once and decoded from what is left of its LLRs after storage."""
+    """Sends each frame once and decodes it from what is left of its LLRs after storage."""
 
     def __call__(self, rng: np.random.Generator, snr_db: float, blocks: int) -> dict:
         messages, symbols = self._draw(rng, blocks)
@@ -131,11 +131,11 @@ class StorageLink(_Link):
 
 @dataclass
 class HybridArqLink(_Link):
-    """Hybrid ARQ with chase combining: a frame that is not decoded is stored, and added to the
-    LLRs of its next transmission, over new fading, up to `transmissions` in all.
+    """Sends frames by hybrid ARQ with chase combining, up to `transmissions` times in all.
 
-    Counts also `transmissions`, frames sent; a frame still wrong after the last is an error.
-    Decoding is checked against what was sent, as an ideal CRC would.
+    A frame that is not decoded is stored, and added to the LLRs of its next transmission, over
+    new fading. It counts `transmissions`, frames sent, too; a frame still wrong after the last is
+    an error. Decoding is checked against what was sent, as an ideal CRC would.
     """
 
     transmissions: int = 4

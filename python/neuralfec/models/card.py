@@ -19,8 +19,11 @@ Shape = tuple[int | None, ...]
 
 
 def parity_check_sha256(parity_check: np.ndarray) -> str:
-    """SHA-256 in hex of a parity-check matrix, 0/1 (m, n): over m and n as little-endian
-    uint32, then the rows, each packed to whole bytes, most significant bit first."""
+    """Return the SHA-256 in hex of a parity-check matrix, 0/1 (m, n).
+
+    It runs over m and n as little-endian uint32, then the rows, each packed to whole bytes, most
+    significant bit first. ValueError for a matrix of other values.
+    """
     matrix = np.asarray(parity_check)
     if matrix.ndim != 2 or not np.isin(matrix, (0, 1)).all():
         raise ValueError(f"expected a 0/1 matrix (m, n), got shape {matrix.shape}")
@@ -30,7 +33,7 @@ def parity_check_sha256(parity_check: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class CodeIdentity:
-    """The code that a model belongs to. The hash of H is None for a code without one."""
+    """Names the code that a model belongs to; the hash of H is None for a code without one."""
 
     n: int
     k: int
@@ -38,14 +41,14 @@ class CodeIdentity:
 
     @classmethod
     def of(cls, code: Any) -> "CodeIdentity":
-        """Of a code object: `n`, `k` and, for a block code, `parity_check`."""
+        """Return the identity of a code with `n`, `k` and, if it has one, `parity_check`."""
         matrix = getattr(code, "parity_check", None)
         return cls(code.n, code.k, None if matrix is None else parity_check_sha256(matrix))
 
 
 @dataclass(frozen=True)
 class Method:
-    """Tensors of one method of the module, float32, by name, in the order of the call.
+    """Describes the float32 tensors of a module's method by name, in the order of the call.
 
     A dimension of any size (batch, length) is None.
     """
@@ -56,7 +59,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Training:
-    """How the model was trained; see `provenance` for command and commit."""
+    """Says how a model was trained; see `provenance` for command and commit."""
 
     command: str = ""
     commit: str | None = None
@@ -106,11 +109,12 @@ class Card:
                 raise ValueError(f"card: {what} is not JSON-able: {error}") from None
 
     def to_json(self) -> str:
+        """Return the card as JSON text, as it stands in a model file."""
         return json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Card":
-        """ValueError where the text is no card, or one of a newer format."""
+        """Make a card from JSON text; ValueError where it is none, or one of a newer format."""
         try:
             data = json.loads(text)
         except ValueError as error:
@@ -130,8 +134,8 @@ class Card:
     def check(self, expect: Mapping[str, Any]) -> None:
         """Hold the card against what is asked for; ValueError with all differences.
 
-        A key is a field of the card, of its code (`n`, `k`, `parity_check_sha256`), or one
-        of `parameters`. `code` may be a `CodeIdentity`.
+        expect : by key, where a key is a field of the card, of its code (`n`, `k`,
+            `parity_check_sha256`), or one of `parameters`. `code` may be a `CodeIdentity`.
         """
         known = (
             self.parameters

@@ -38,7 +38,7 @@ def shipped() -> list[str]:
 
 
 def path(name: str) -> Path:
-    """File of a shipped model. ValueError lists what there is."""
+    """Return the file of a shipped model; ValueError, with those there are, for another name."""
     if name not in shipped():
         there = ", ".join(shipped()) or "none"
         raise ValueError(f"no model {name!r} is shipped; there are: {there}")
@@ -79,9 +79,9 @@ def replace(file: str | os.PathLike, content: bytes) -> None:
 
 
 def read_card(file: str | os.PathLike) -> Card:
-    """The card of a file path or shipped name, which needs no torch.
+    """Read the card of a model file or of a shipped name, without torch.
 
-    ValueError for a file that is no model, or damaged.
+    FileNotFoundError where there is no file; ValueError for one that is no model, or damaged.
     """
     file = _file(file)
     if not file.exists():

@@ -30,14 +30,14 @@ _WIDEST_CELL = 16
 
 @dataclass
 class Codebook:
-    """levels int64 (C,) and table float32 (sum levels, K / 2), see `GainCellQuantizer`."""
+    """Holds levels int64 (C,) and table float32 (sum levels, K / 2), see `GainCellQuantizer`."""
 
     levels: torch.Tensor
     table: torch.Tensor
 
 
 def fold(llrs: torch.Tensor) -> torch.Tensor:
-    """LLRs (N, K) of the folded rails, (N, 2, K / 2)."""
+    """Fold LLRs (N, K): rails (N, 2, K / 2) whose first LLR has lost its sign."""
     rails = llrs.reshape(len(llrs), 2, -1).clone()
     rails[..., 0] = rails[..., 0].abs()
     return rails
@@ -157,8 +157,17 @@ def _allocate(losses: dict[int, torch.Tensor], budget: int) -> list[Cell]:
 def search(
     p: torch.Tensor, levels: torch.Tensor, table: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codeword of least divergence: cells int64 (N,), levels (N, 2) of p = P(b = 1), folded,
-    (N, 2, K / 2). The torch twin of the kernel's `CellSearch`."""
+    """Find the codewords of least divergence; the torch twin of the kernel's `CellSearch`.
+
+    Parameters
+    ----------
+    p : P(b = 1) of folded rails, (N, 2, K / 2)
+    levels, table : the codebook
+
+    Returns
+    -------
+    cells int64 (N,), levels int64 (N, 2)
+    """
     constant = torch.nn.functional.softplus(table).sum(1)
     all_cells, all_levels = [], []
     for part in p.split(1 << 15):
@@ -175,7 +184,10 @@ def search(
 def assign(
     llrs: torch.Tensor, bits: int, levels: torch.Tensor, table: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`search` for LLRs (N, K): by the kernel where there is one."""
+    """Find the codewords of least divergence of LLRs (N, K), by the kernel where there is one.
+
+    Returns cells int64 (N,) and levels int64 (N, 2), as `search`.
+    """
     if llrs.device.type == "cpu":
         try:
             from .. import _kernels
@@ -195,8 +207,16 @@ def assign(
 
 
 def centroids(p: torch.Tensor, row: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-    """The table, float32 (sum levels, K / 2): LLRs of the average of the posteriors p (N, 2, K / 2)
-    whose row (N, 2) it is, with one half in all added."""
+    """Compute the table float32 (sum levels, K / 2) of averaged posteriors, as LLRs.
+
+    Parameters
+    ----------
+    p : P(b = 1) of folded rails, (N, 2, K / 2)
+    row : the table's row of each rail, (N, 2)
+    levels : levels of each cell, int64 (C,)
+
+    One half in all is added to the counts of ones and zeros, so that no LLR is infinite.
+    """
     rows = int(levels.sum())
     p, row = p.flatten(0, 1).double(), row.flatten()
     weight = torch.zeros(rows, dtype=torch.double, device=p.device)
@@ -218,7 +238,14 @@ def design(
     iterations: int = 8,
     report=print,
 ) -> Codebook:
-    """Codebook of 2^bits codewords for the LLRs of a source (square Gray QAM)."""
+    """Design a codebook of 2^bits codewords for the LLRs of a source (square Gray QAM).
+
+    Parameters
+    ----------
+    histogram_symbols : symbols that the first map is made from
+    symbols, iterations : symbols and rounds of Lloyd's iteration
+    report : called with a line of text now and then
+    """
     points = math.isqrt(constellation(source.spec).order)
     distances = max(_DISTANCES, _BETWEEN_POINTS * points)
     histogram, edges = _Histogram.of(source, histogram_symbols, distances)

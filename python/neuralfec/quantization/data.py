@@ -19,7 +19,7 @@ _CHUNK = 1 << 17
 
 @dataclass
 class LlrSource:
-    """Exact LLRs of y = h x + h_I z + n, h and h_I ~ CN(0, 1) and CN(0, interferer_power).
+    """Draws exact LLRs of y = h x + h_I z + n, h ~ CN(0, 1) and h_I ~ CN(0, interferer_power).
 
     spec : constellation of x, Es = 1
     snr_db : (low, high); SNR = Es / N0 in dB is uniform between them
@@ -74,20 +74,23 @@ class LlrSource:
         return demap(y, self.spec, noise_var, h, **known)
 
     def draw(self, symbols: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """G = |h|^2 / N0 float32 (symbols,), y / h complex64 (symbols,), LLRs (symbols, K)."""
+        """Draw symbols.
+
+        Returns G = |h|^2 / N0 float32 (symbols,), y / h complex64 (symbols,), LLRs (symbols, K).
+        """
         sizes = [_CHUNK] * (symbols // _CHUNK) + [symbols % _CHUNK] * (symbols % _CHUNK > 0)
         parts = [self._chunk(size) for size in sizes]
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     def llrs(self, symbols: int) -> torch.Tensor:
-        """LLRs float32 (symbols, K)."""
+        """Draw LLRs float32 (symbols, K)."""
         return self.draw(symbols)[2]
 
 
 def divergence(llrs: torch.Tensor, quantized: torch.Tensor) -> torch.Tensor:
-    """D = sum_k KL(P(b_k) || Q(b_k)), in bits a symbol, of LLRs (..., K): float (...).
+    """Compute D = sum_k KL(P(b_k) || Q(b_k)) in bits a symbol, (...), of LLRs (..., K).
 
-    What a decoder loses that takes the quantized posteriors for the true ones.
+    It is what a decoder loses that takes the quantized posteriors for the true ones.
     """
     llrs, quantized = llrs.double(), quantized.double()
     p = torch.sigmoid(llrs)

@@ -20,9 +20,16 @@ from .stages import mean_divergence, muon, train_stage
 def soft_cost(
     module: GainCellQuantizer, latent: torch.Tensor, p: torch.Tensor, width: float
 ) -> torch.Tensor:
-    """Expected cross entropy in nats (N,) between p (N, 2, K/2), folded, and the codeword,
-    when noise uniform over `width` steps is added to the latent's position among cells and
-    levels. Differentiable in the latent; as width goes to 0 it becomes the quantizer's."""
+    """Compute the expected cross entropy in nats (N,) between symbols and their noisy codewords.
+
+    Noise uniform over `width` steps is added to the latent's position among cells and levels. The
+    cost is differentiable in the latent; as width goes to 0 it becomes the quantizer's.
+
+    Parameters
+    ----------
+    latent : (u, |v_I|, |v_Q|), (N, 3)
+    p : P(b = 1) of folded rails, (N, 2, K / 2)
+    """
 
     def neighbours(position: torch.Tensor, count: torch.Tensor):
         # The step between two numbers, and how much of the noise lies above it.
@@ -118,7 +125,7 @@ def train(run: Run, arguments: argparse.Namespace, source: LlrSource) -> tuple[n
 
 @torch.no_grad()
 def fit_table(module: GainCellQuantizer, llrs: torch.Tensor) -> None:
-    """The table of least divergence in sum over the network's codewords and those of search."""
+    """Set the table of least divergence in sum over the network's codewords and those of search."""
     latent = torch.cat([module(part) for part in llrs.split(1 << 16)])
     by_search = codebook.assign(llrs, module.bits, module.levels, module.table)
     row = [

@@ -28,11 +28,12 @@ def _mlp(sizes: list[int]) -> nn.Sequential:
 
 
 def finite(llrs: torch.Tensor) -> torch.Tensor:
+    """Replace NaN and infinite LLRs by 0."""
     return torch.where(torch.isfinite(llrs), llrs, torch.zeros_like(llrs))
 
 
 class RailLayer(nn.Module):
-    """Linear layer that treats both rails of a symbol alike.
+    """Maps both rails of a symbol alike, linearly.
 
     Of the rails' numbers x_I and x_Q, (N, 2 inputs) in this order, it makes
     y_I = A x_I + B x_Q + b and y_Q = A x_Q + B x_I + b, (N, 2 outputs).
@@ -47,6 +48,7 @@ class RailLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute both rails' outputs (N, 2 outputs)."""
         swapped = self.weight.roll(self.weight.shape[1] // 2, 1)
         return nn.functional.linear(
             x, torch.cat([self.weight, swapped]), torch.cat([self.bias, self.bias])
@@ -91,8 +93,11 @@ class GainCellQuantizer(nn.Module):
         self.register_buffer("table", table.float())
 
     def features(self, llrs: torch.Tensor) -> torch.Tensor:
-        """sign(L) log2(1 + min(|L|, 64)), the logarithm linear between powers of two, of the
-        symbol folded into the first quadrant: the first LLR of each rail without sign."""
+        """Compute the network's inputs of LLRs (N, K), folded into the first quadrant.
+
+        They are sign(L) log2(1 + min(|L|, 64)), the logarithm linear between powers of two; the
+        first LLR of each rail is without sign.
+        """
         folded = llrs.clone()
         rail = self.table.shape[1]
         folded[:, ::rail] = folded[:, ::rail].abs()
@@ -100,12 +105,13 @@ class GainCellQuantizer(nn.Module):
         return torch.copysign(exponent + 2 * mantissa - 2, folded)
 
     def folded(self, llrs: torch.Tensor) -> torch.Tensor:
-        """(u, |v_I|, |v_Q|) (N, 3) before clamping: what training works on."""
+        """Compute (u, |v_I|, |v_Q|), (N, 3), before clamping: what training works on."""
         rails = self.encoder(self.features(llrs))
         u = rails[:, ::2].mean(1, keepdim=True)
         return torch.cat([u, rails[:, 1::2]], 1)
 
     def forward(self, llrs: torch.Tensor) -> torch.Tensor:
+        """Compute the latent (u, v_I, v_Q), float32 (N, 3), of LLRs (N, K)."""
         llrs = finite(llrs)
         latent = self.folded(llrs).clamp(1e-6, 1 - 1e-6)
         negative = llrs[:, :: self.table.shape[1]] <= 0
@@ -113,7 +119,7 @@ class GainCellQuantizer(nn.Module):
         return torch.cat([latent[:, :1], rails], 1)
 
     def cells(self, latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cell int64 (N,) and levels (N, 2)."""
+        """Compute the cell int64 (N,) and the levels int64 (N, 2) of a latent (N, 3)."""
         last = self.levels.shape[0] - 1
         cell = (latent[:, 0] * self.levels.shape[0]).long().clamp(0, last)
         count = self.levels[cell][:, None]
@@ -122,6 +128,7 @@ class GainCellQuantizer(nn.Module):
 
     @torch.jit.export
     def index(self, latent: torch.Tensor) -> torch.Tensor:
+        """Compute the index int64 (N,) of a latent (N, 3)."""
         cell, level = self.cells(latent)
         sign = (latent[:, 1:] > 0).long()
         return (
@@ -133,6 +140,7 @@ class GainCellQuantizer(nn.Module):
 
     @torch.jit.export
     def codeword(self, index: torch.Tensor) -> torch.Tensor:
+        """Compute the latent float32 (N, 3) that indices (N,) stand for."""
         index = index.long()
         folded = index % (1 << (self.bits - 2))
         cell = torch.searchsorted(self.offsets, folded, right=True) - 1
@@ -147,6 +155,7 @@ class GainCellQuantizer(nn.Module):
 
     @torch.jit.export
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        """Compute the LLRs float32 (N, K) of a latent (N, 3), from the table."""
         cell, level = self.cells(latent)
         rails = self.table[self.starts[cell][:, None] + level]
         sign = torch.where(latent[:, 1:] > 0, 1.0, -1.0)
@@ -243,28 +252,33 @@ class BranchedAutoencoder(_LatentCodebook):
         self.decoders = nn.Sequential(*layers[:-1], nn.Tanh())
 
     def latent(self, soft_bits: torch.Tensor) -> torch.Tensor:
+        """Compute the latent (N, D) of soft bits (N, K)."""
         return torch.tanh(self.encoder(soft_bits))
 
     def soft_bits(self, latent: torch.Tensor) -> torch.Tensor:
-        """Reconstructed soft bits (N, K), equation (11)."""
+        """Reconstruct soft bits (N, K) from a latent (N, D), equation (11)."""
         return self.decoders(latent[None]).permute(1, 0, 2).flatten(1)
 
     def forward(self, llrs: torch.Tensor) -> torch.Tensor:
+        """Compute the latent float32 (N, D) of LLRs (N, K)."""
         return self.latent(torch.tanh(finite(llrs) / 2))
 
     @torch.jit.export
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         # The last float32 before 1.
+        """Reconstruct LLRs float32 (N, K) from a latent (N, D)."""
         bound = 1 - 2.0**-24
         return 2 * torch.atanh(self.soft_bits(latent).clamp(-bound, bound))
 
 
 class ScalarQuantizer(_LatentCodebook):
-    """Each LLR on its own: the latent is the LLRs, the codebook holds LLRs."""
+    """Quantizes each LLR on its own: the latent is the LLRs, the codebook holds LLRs."""
 
     def forward(self, llrs: torch.Tensor) -> torch.Tensor:
+        """Return the LLRs (N, K), finite, as the latent."""
         return finite(llrs)
 
     @torch.jit.export
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        """Return the latent (N, K) as the LLRs."""
         return latent

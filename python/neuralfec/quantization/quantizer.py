@@ -7,7 +7,6 @@ import os
 import threading
 from collections import Counter
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,27 +64,35 @@ def decode(state: dict[str, NDArray], latent: NDArray[np.float32]) -> NDArray[np
 
 
 def names() -> list[str]:
-    """The models that come with the package, "qam256-15bit" for instance."""
+    """Return the names of the shipped models, "qam256-15bit" for instance."""
     prefix = f"{_SYSTEM}/"
     return [name.removeprefix(prefix) for name in models.shipped() if name.startswith(prefix)]
 
 
 class LlrQuantizer:
-    """Vector quantizer of the LLRs of M-QAM symbols.
+    """Quantizes the LLRs of M-QAM symbols, all of a symbol in one index.
 
+    Parameters
+    ----------
     model : name of a shipped model (`names()`) or a file `*.pt`
-    search : of a gain-cell model, whether `quantize` looks for the codeword of least
-        divergence (`kernels CellSearch`) or takes the network's (faster, a little worse).
-        Other models have no search and take no notice.
+    search : whether `quantize` looks for the codeword of least divergence, as the kernel
+        `CellSearch` does, or takes the network's, which is faster and a little worse. Only models
+        of gain cells have a search; others give the network's codeword always.
     bits_per_symbol : K that the model must have, None for whatever it has
 
-    Attributes: `bits_per_symbol` K; `bits` N_b, 0 where the latent is not quantized;
-    `card`; `counts`, with `not_finite`, NaN and infinite LLRs so far, which count as 0.
+    Attributes
+    ----------
+    bits_per_symbol : K
+    bits : N_b, 0 where the latent is not quantized
+    card : the model's card
+    counts : `not_finite`, NaN and infinite LLRs so far, which count as 0
 
     The order of the LLRs is that of `phy.constellation("qam<M>")`: K/2 of the I rail, most
     significant first, then the Q rail's. LLR = log P(b=1) - log P(b=0), natural logarithm.
 
-    FileNotFoundError or ValueError for a file that is no such model, see `models.load`.
+    Raises
+    ------
+    FileNotFoundError, ValueError : for a file that is no such model, see `models.load`
     """
 
     def __init__(
@@ -138,7 +145,7 @@ class LlrQuantizer:
 
     @cached_property
     def quantizer(self) -> _kernels.SymbolQuantizer:
-        """The kernel of `quantize`."""
+        """The kernel of `quantize`; ValueError where the model has no indices."""
         self._require_bits()
         if self._of_cells and self._search:
             return _kernels.CellSearch(self._codebook)
@@ -163,8 +170,10 @@ class LlrQuantizer:
 
     @cached_property
     def dequantizer(self) -> _kernels.SymbolDequantizer | None:
-        """The kernel of `dequantize`, a table of all codewords that the network fills here;
-        None above 20 bits, where the network itself is asked."""
+        """The kernel of `dequantize`, a table of all codewords, filled here.
+
+        None above 20 bits, where the codeword is computed for each index.
+        """
         self._require_bits()
         if self.bits > _kernels.SymbolDequantizer.max_bits:
             return None
@@ -202,15 +211,20 @@ class LlrQuantizer:
             self.counts["not_finite"] += not_finite
 
     def quantize(self, llrs: ArrayLike) -> NDArray[np.uint32]:
-        """Indices uint32 (symbols,), below 2^N_b, of LLRs float32 of any shape with K
-        successive ones a symbol. ValueError where they are no whole symbols."""
+        """Quantize LLRs to indices uint32 (symbols,), below 2^N_b.
+
+        llrs : float32 of any shape, K successive ones a symbol; ValueError where they are no whole
+            symbols
+        """
         indices, not_finite = self.quantizer.quantize(self._symbols(llrs))
         self._count(not_finite)
         return indices
 
     def dequantize(self, indices: ArrayLike) -> NDArray[np.float32]:
-        """LLRs float32 (symbols, K) of indices (symbols,). ValueError for one that is not
-        below 2^N_b."""
+        """Return LLRs float32 (symbols, K) of indices (symbols,).
+
+        ValueError for an index that is not below 2^N_b.
+        """
         indices = np.asarray(indices)
         if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < 1 << self.bits:
             raise ValueError(
@@ -223,8 +237,10 @@ class LlrQuantizer:
         return self.dequantizer.dequantize(indices.astype(np.uint32))
 
     def reconstruct(self, llrs: ArrayLike) -> NDArray[np.float32]:
-        """What is left of LLRs, float32 of their shape, after quantizing and back; of a model
-        without indices, after its latent."""
+        """Return what is left of LLRs, float32 of their shape, after quantizing and back.
+
+        Of a model without indices it is what is left after its latent.
+        """
         symbols = self._symbols(llrs)
         if self.bits:
             return self.dequantize(self.quantize(symbols)).reshape(np.shape(llrs))
@@ -236,16 +252,14 @@ class LlrQuantizer:
         return np.concatenate(parts or [symbols]).reshape(np.shape(llrs))
 
     def pack(self, indices: ArrayLike) -> NDArray[np.uint8]:
-        """Indices as a bit stream, N_b bits each, most significant first; zeros to the end of
-        the last byte: uint8 (ceil(symbols N_b / 8),)."""
+        """Pack indices (symbols,) into bits, N_b each, most significant first.
+
+        Returns uint8 (ceil(symbols N_b / 8),), with zeros to the end of the last byte.
+        """
         self._require_bits()
         return _kernels.pack_bits(np.asarray(indices, np.uint32).reshape(-1), self.bits)
 
     def unpack(self, packed: ArrayLike, symbols: int) -> NDArray[np.uint32]:
-        """Undoes `pack`. ValueError where the bytes are not those of so many symbols."""
+        """Undo `pack`; ValueError where the bytes are not those of so many symbols."""
         self._require_bits()
         return _kernels.unpack_bits(np.asarray(packed, np.uint8), self.bits, symbols)
-
-    @property
-    def model_file(self) -> Path:
-        return Path(models.path(self._file) if isinstance(self._file, str) else self._file)

@@ -14,10 +14,22 @@ _BINS = 768
 
 
 def design(llrs: torch.Tensor, levels: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Levels float32 (levels,), the LLRs of the average posteriors, and thresholds
-    (levels - 1,) that keep most of I(b; L), from samples (N,) of true LLRs of one bit.
+    """Design a quantizer of one LLR that keeps most of I(b; L).
 
-    Among all quantizers whose thresholds lie on a grid of 768 quantiles of the LLRs.
+    It is the best among all whose thresholds lie on a grid of 768 quantiles of the LLRs.
+
+    Parameters
+    ----------
+    llrs : samples (N,) of true LLRs of one bit
+    levels : how many
+
+    Returns
+    -------
+    levels float32 (levels,), the LLRs of the average posteriors; thresholds (levels - 1,)
+
+    Raises
+    ------
+    ValueError : for fewer LLRs or other levels than the grid allows
     """
     llrs = llrs.flatten().sort().values.double()
     size = len(llrs) // _BINS

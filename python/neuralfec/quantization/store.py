@@ -39,7 +39,7 @@ class SoftBuffer:
 
     @property
     def memory(self) -> int:
-        """Bytes of packed LLRs now held."""
+        """The bytes of packed LLRs now held."""
         return sum(packed.size for _, packed in self._frames.values())
 
     def store(self, frame_id: int, llrs: ArrayLike) -> None:
@@ -63,15 +63,20 @@ class SoftBuffer:
         self.counts["stored"] += 1
 
     def load(self, frame_id: int) -> NDArray[np.float32]:
-        """The LLRs of a frame as they come out of storage, float32 (n,). KeyError without it."""
+        """Return the LLRs of a frame as they come out of storage, float32 (n,).
+
+        KeyError without such a frame.
+        """
         symbols, packed = self._frames[frame_id]
         self._frames.move_to_end(frame_id)
         indices = self.quantizer.unpack(packed, symbols)
         return self.quantizer.dequantize(indices).reshape(-1)
 
     def combine(self, frame_id: int, llrs: ArrayLike) -> NDArray[np.float32]:
-        """Chase combining: the sum of these LLRs and those stored under the id, which is
-        returned, float32 (n,), and stored in their place. Without any, these alone."""
+        """Add LLRs to those stored under an id, and store the sum in their place (chase combining).
+
+        Returns the sum float32 (n,); without stored ones, these alone. ValueError for another size.
+        """
         llrs = np.asarray(llrs, np.float32).reshape(-1)
         total = np.where(np.isfinite(llrs), llrs, 0)
         if frame_id in self._frames:
@@ -86,7 +91,7 @@ class SoftBuffer:
         return total
 
     def release(self, frame_id: int) -> bool:
-        """Forget a frame; whether there was one."""
+        """Forget a frame; returns whether there was one."""
         found = self._frames.pop(frame_id, None) is not None
         self.counts["released"] += found
         return found

@@ -47,7 +47,7 @@ _NAME = re.compile(
 
 
 def even_split(bits: int, numbers: int) -> list[int]:
-    """Bits of each latent number; a spare one goes to the middle, as in the papers."""
+    """Return the bits of each latent number; a spare one goes to the middle, as in the papers."""
     split = [bits // numbers] * numbers
     order = sorted(range(numbers), key=lambda i: abs(i - numbers // 2))
     for i in order[: bits % numbers]:

@@ -24,10 +24,10 @@ PAD_VALUE = -2.0
 
 
 class RecurrentModel:
-    """A trained network on the fused kernel: sequences float32 (F, T, n_0) to logits (F, T).
+    """Runs a trained network in the fused kernel: sequences float32 (F, T, n_0) to logits (F, T).
 
-    model: a shipped name ("sequence/conv-7-5") or a file. ValueError where it is not for the
-    code's generators and feedback, or for a punctured code, which no model has seen.
+    model : a shipped name ("sequence/conv-7-5") or a file. ValueError where it is not for the
+        code's generators and feedback, or for a punctured code, which no model has seen.
     """
 
     def __init__(self, code: ConvolutionalCode, model: str | None = None) -> None:
@@ -82,7 +82,7 @@ def _fold(state: dict[str, np.ndarray]) -> tuple[list, list[float], float]:
 
 
 class RnnDecoder:
-    """The recurrent network on frames of any length.
+    """Decodes frames of any length by the recurrent network.
 
     Frames longer than window + 2 overlap steps are cut into windows, of which the `overlap`
     steps at both ends only serve the middle. Known states at a frame's ends are told to the
@@ -105,7 +105,7 @@ class RnnDecoder:
         self.window, self.overlap = window, overlap
 
     def posteriors(self, llrs: ArrayLike) -> tuple[Llrs, dict[str, int | float]]:
-        """LLRs float32 (F, k) of the messages from LLRs (F, n)."""
+        """Compute LLRs float32 (F, k) of the messages from LLRs (F, n), and counts."""
         llrs = np.asarray(llrs, dtype=np.float32)
         if llrs.ndim != 2 or llrs.shape[1] != self.n:
             raise ValueError(f"expected LLRs of shape (frames, {self.n}), got {llrs.shape}")
@@ -122,7 +122,7 @@ class RnnDecoder:
         return decided, {"frames": len(decided), "bad_samples": bad}
 
     def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int | float]]:
-        """Messages uint8 (F, k) of LLRs (F, n); stats `frames`, `bad_samples`."""
+        """Decode LLRs (F, n) to messages uint8 (F, k); counts `frames` and `bad_samples`."""
         decided, stats = self.posteriors(llrs)
         return (decided > 0).astype(np.uint8), stats
 
@@ -179,10 +179,7 @@ class RnnStream:
         self._lock = threading.Lock()
 
     def decode(self, llrs: ArrayLike) -> tuple[Bits, int]:
-        """The bits uint8 that these further LLRs complete, and how many were NaN or infinite.
-
-        RuntimeError where two threads do so at once.
-        """
+        """Return the bits uint8 that further LLRs complete, and how many LLRs were not finite."""
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("expected one thread to decode a stream, got two at once")
         try:
@@ -236,7 +233,7 @@ class RnnStream:
         return bits
 
     def room(self, bits: int) -> int:
-        """How many further LLRs complete no more than this many bits."""
+        """Return how many further LLRs complete no more than this many bits."""
         sides = 2 if self._started else 1
         steps = (bits // self.window + 1) * self.window + sides * self.overlap
         return max(steps * self.outputs - 1 - len(self._buffer), 0)
@@ -261,5 +258,5 @@ def _normalised(x: Llrs) -> Llrs:
 
 
 def rnn(argument: str, code: Any) -> RnnDecoder:
-    """Spec ``rnn``, with the shipped model of the code, or ``rnn:MODEL``."""
+    """Make the decoder of the spec ``rnn``, with the code's shipped model, or ``rnn:MODEL``."""
     return RnnDecoder(code, argument or None)

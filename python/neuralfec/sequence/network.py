@@ -34,6 +34,7 @@ class RecurrentNetwork(nn.Module):
                 nn.init.orthogonal_(parameter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute logits float32 (F, T) of inputs (F, T, n)."""
         steps, frames = x.shape[1], x.shape[0]
         h = self.first(x.transpose(0, 1).contiguous())[0]
         h = self.first_norm(h.reshape(steps * frames, -1)).reshape(steps, frames, -1)

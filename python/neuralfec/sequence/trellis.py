@@ -34,17 +34,22 @@ class Trellis:
         return [(generator >> i) & 1 for i in range(self.memory, -1, -1)]
 
     def convolve(self, w: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
-        """w (F, m + T) bits, the first m of them history; taps (n, m + 1) -> (F, T, n)."""
+        """Convolve bits w (F, m + T), m of them history, with taps (n, m + 1): (F, T, n)."""
         windows = w.unfold(1, self.length, 1).flip(2)
         return windows.float() @ taps.T.float() % 2
 
     def posterior_in_pulses(
         self, y: torch.Tensor, noise_var: torch.Tensor, known: torch.Tensor, pulses: Pulses
     ) -> torch.Tensor:
-        """Posteriors P(u = 1 | y), (F, T), by BCJR on the states of the code and of the pulses.
+        """Compute P(u = 1 | y), (F, T), by BCJR on the states of the code and of the pulses.
 
-        y (F, T, n) received, noise_var (F, 1, 1); known (F, T, 1) marks steps of zeros that
-        nothing was received for. In the linear domain: alpha and beta are normalised.
+        It works in the linear domain, with alpha and beta normalised.
+
+        Parameters
+        ----------
+        y : received values (F, T, n)
+        noise_var : (F, 1, 1)
+        known : (F, T, 1), true at steps of zeros that nothing was received for
         """
         chain, stationary = map(torch.from_numpy, pulses.chain())
         hidden, (frames, steps, outputs) = len(stationary), y.shape
@@ -86,7 +91,7 @@ class Trellis:
         return (one / joint.sum(2)).T
 
     def posterior(self, llrs: torch.Tensor) -> torch.Tensor:
-        """BCJR (log-MAP) from unknown to unknown state: (F, T, n) -> LLRs of the message (F, T)."""
+        """Compute LLRs (F, T) of the message from LLRs (F, T, n), between unknown states."""
         frames, steps, _ = llrs.shape
         states = 1 << self.memory
         branch = (llrs @ (self.outputs.T - 0.5)).permute(1, 2, 0).contiguous()

@@ -22,9 +22,9 @@ _MOST_POINTS = 10_000
 
 
 def parse_snr(text: str) -> np.ndarray:
-    """SNRs in dB, float64 (n,): "18.5", "16,17.5,19", "16:20" (step 1) or "16:20:0.5".
+    """Parse SNRs in dB: "18.5", "16,17.5,19", "16:20" (step 1) or "16:20:0.5".
 
-    Both ends of a range belong to it. ValueError for anything else.
+    Both ends of a range belong to it. Returns float64 (n,). ValueError for anything else.
     """
     expected = f'expected an SNR list such as "18.5", "16,17.5" or "16:20:0.5" in dB, got {text!r}'
     try:
@@ -52,13 +52,23 @@ def parse_snr(text: str) -> np.ndarray:
 def count_errors(
     sent: np.ndarray, decided: np.ndarray | Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """Counts of one chunk, as a link returns them.
+    """Count the errors of one chunk, as a link returns them.
 
-    sent: bits uint8 (blocks, k). decided: bits of that shape, or such arrays by scheme, all
-    from the same noise; then each scheme also counts `common_block_errors`, blocks that it
-    and the first scheme both got wrong. `bit_errors_squared`, the sum over blocks of the
-    squared number of wrong bits, makes the BER's interval right for bursts.
-    ValueError for another shape.
+    Parameters
+    ----------
+    sent : bits uint8 (blocks, k)
+    decided : bits of that shape, or such arrays by scheme, all from the same noise
+
+    Returns
+    -------
+    `blocks`, `block_errors`, `bits`, `bit_errors`, and `bit_errors_squared`, the sum over blocks of
+    the squared number of wrong bits, which makes the BER's interval right for bursts; or such dicts
+    by scheme, each with `common_block_errors`, the blocks that it and the first scheme both got
+    wrong.
+
+    Raises
+    ------
+    ValueError : for another shape
     """
     if isinstance(decided, Mapping):
         counts, first = {}, None
@@ -254,8 +264,10 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     quiet: bool | None = None,
 ) -> Results:
-    """Simulate a link at each SNR until every scheme has `target_block_errors` block errors
-    or `max_blocks` blocks, and add that to what `<directory>/<name>.csv` holds already.
+    """Simulate a link at each SNR until its error rates are known, and store the counts.
+
+    A point ends when every scheme has `target_block_errors` block errors or `max_blocks` blocks.
+    The counts are added to what `<directory>/<name>.csv` holds already.
 
     link: called as link(rng, snr_db, blocks) with a numpy Generator; returns `blocks`,
         `block_errors`, `bits`, `bit_errors` and whatever else is to be summed, as a dict; or

@@ -24,8 +24,13 @@ def figure(
     title: str = "",
     snr_label: str = "SNR (dB)",
 ) -> "Figure":
-    """Draw every scheme of the results against SNR, with 95 % intervals; save it where a path
-    is given (PNG, PDF or SVG by its name). metric: "bler" or "ber"."""
+    """Draw every scheme of the results against SNR, with 95 % intervals.
+
+    Parameters
+    ----------
+    path : where to save it, PNG, PDF or SVG by its name; None to save nothing
+    metric : "bler" or "ber"
+    """
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(6.4, 4.8), layout="constrained")
@@ -38,8 +43,11 @@ def figure(
 
 
 def draw(axes: "Axes", results: Sequence[Results], *, metric: str = "bler") -> None:
-    """The same into axes of a larger figure. A point without an error is an arrow down from
-    the upper end of its interval."""
+    """Draw every scheme of the results into axes of a larger figure.
+
+    A point without an error is an arrow down from the upper end of its interval. metric : "bler"
+    or "ber"; ValueError for another.
+    """
     if metric not in _NAMES:
         raise ValueError(f"expected metric 'bler' or 'ber', got {metric!r}")
     for (index, scheme), label in labels(results).items():

@@ -24,7 +24,7 @@ Row = tuple[str, float, int]
 
 
 class Estimate(NamedTuple):
-    """A value with its 95 % confidence interval."""
+    """Holds a value with its 95 % confidence interval."""
 
     value: float
     low: float
@@ -32,9 +32,10 @@ class Estimate(NamedTuple):
 
 
 def clopper_pearson(errors: float, trials: float, confidence: float = CONFIDENCE) -> Estimate:
-    """Error rate with the exact binomial interval of Clopper and Pearson (Biometrika, 1934).
+    """Compute an error rate with its exact binomial interval (Clopper, Pearson, Biometrika 1934).
 
-    Non-integer numbers are taken as effective sample sizes. No trials: nan, from 0 to 1.
+    Numbers that are no integers are taken as effective sample sizes. Without trials it is nan, from
+    0 to 1. ValueError for more errors than trials.
     """
     from scipy.special import betaincinv
 
@@ -74,7 +75,7 @@ def _sample(counts: Mapping[str, float], metric: str) -> tuple[float, float]:
 
 @dataclass
 class Results:
-    """Counts by (scheme, SNR in dB, seed), in the order of the run.
+    """Keeps counts by (scheme, SNR in dB, seed), in the order of the run.
 
     Each row has at least `chunks` (how many generators of the seed are used up), `blocks`,
     `block_errors`, `bits` and `bit_errors`. `about` is the JSON file.
@@ -86,7 +87,7 @@ class Results:
 
     @staticmethod
     def files(name: str, directory: str | os.PathLike = "results") -> tuple[Path, Path]:
-        """CSV and JSON file of a result."""
+        """Return the CSV and the JSON file of a result."""
         return Path(directory, f"{name}.csv"), Path(directory, f"{name}.json")
 
     @classmethod
@@ -107,15 +108,19 @@ class Results:
 
     @property
     def schemes(self) -> list[str]:
+        """The names of the schemes, in the order of the run."""
         return list(dict.fromkeys(scheme for scheme, _, _ in self.rows))
 
     def snr_db(self, scheme: str | None = None) -> np.ndarray:
-        """SNRs at which the scheme has counts, float64, ascending, in dB."""
+        """Return the SNRs in dB at which a scheme has counts, float64, ascending."""
         wanted = self._scheme(scheme)
         return np.unique([snr for name, snr, _ in self.rows if name == wanted])
 
     def counts(self, snr_db: float, scheme: str | None = None) -> dict[str, float]:
-        """Counts at one SNR, summed over seeds. The scheme may be left out where there is one."""
+        """Return the counts at one SNR in dB, summed over seeds.
+
+        scheme : may be left out where there is one; ValueError for a name that there is not
+        """
         wanted = self._scheme(scheme)
         total: dict[str, float] = dict.fromkeys(REQUIRED, 0)
         for (name, snr, _), row in self.rows.items():
@@ -124,26 +129,29 @@ class Results:
         return total
 
     def rate(self, snr_db: float, scheme: str | None = None, metric: str = "bler") -> Estimate:
-        """Block ("bler") or bit ("ber") error rate with its interval; see `clopper_pearson`."""
+        """Compute the block ("bler") or bit ("ber") error rate with its interval.
+
+        See `clopper_pearson`; bits that are wrong together count as fewer.
+        """
         return clopper_pearson(*_sample(self.counts(snr_db, scheme), metric))
 
     def snr_at(self, target: float, scheme: str | None = None, metric: str = "bler") -> Estimate:
-        """SNR in dB at which an error rate is reached, by interpolation of its logarithm: a
-        parabola through the two measured points around it and the better counted one of
-        their neighbours, or a line where they have none.
+        """Find the SNR in dB at which an error rate is reached.
 
-        The interval is the delta method's, from the counts of these points.
-        ValueError where the target does not lie between two points that have errors.
+        It is interpolated in the rate's logarithm: by a parabola through the two measured points
+        around it and the better counted one of their neighbours, or a line where they have none.
+        The interval is the delta method's, from the counts of these points. ValueError where the
+        target does not lie between two points that have errors.
         """
         value, slopes = self._crossing(target, self._scheme(scheme), metric)
         return _normal(value, sum(slope**2 * variance for slope, variance in slopes.values()))
 
     def loss(self, scheme: str, reference: str, target: float, metric: str = "bler") -> Estimate:
-        """SNR that the scheme needs beyond the reference for an error rate, in dB.
+        """Compute the SNR in dB that a scheme needs beyond the reference for an error rate.
 
-        Where one of the two is the run's first scheme and the counts have
-        `common_block_errors` (see `count_errors`), the interval of a BLER loss makes use of
-        both having decoded the same noise; else they are taken as independent.
+        Where one of the two is the run's first scheme and the counts have `common_block_errors`
+        (see `count_errors`), the interval of a BLER loss makes use of both having decoded the same
+        noise; else they are taken as independent.
         """
         value, mine = self._crossing(target, self._scheme(scheme), metric)
         other_value, theirs = self._crossing(target, self._scheme(reference), metric)
@@ -208,12 +216,12 @@ class Results:
 
 
 def snr_key(snr_db: float) -> float:
-    """The SNR as it is stored: microdecibels tell points apart."""
+    """Return the SNR as it is stored: microdecibels tell points apart."""
     return round(float(snr_db), 6) + 0.0
 
 
 def check_counts(counts: Mapping[str, float], what: str) -> dict[str, float]:
-    """Counts as plain numbers; ValueError where they cannot be counts."""
+    """Return counts as plain numbers; ValueError where they cannot be counts."""
     plain = {}
     for key, value in counts.items():
         plain[key] = value.item() if hasattr(value, "item") else value
@@ -243,7 +251,7 @@ def _normal(value: float, variance: float) -> Estimate:
 
 
 def labels(results: Sequence[Results]) -> dict[tuple[int, str], str]:
-    """What to call each scheme of several results: the shortest that tells them apart."""
+    """Return what to call each scheme of several results: the shortest that tells them apart."""
     called = {}
     for index, result in enumerate(results):
         for scheme in result.schemes:

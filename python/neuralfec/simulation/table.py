@@ -17,9 +17,9 @@ _COLOURS = {"done": "green", "limit": "yellow", "running": "cyan", "waiting": "d
 
 
 def table(results: Results, status: Mapping[float, str] | None = None) -> "Table":
-    """A rich table of error rates with intervals: `rich.print(table(results))`.
+    """Make a rich table of error rates with intervals: `rich.print(table(results))`.
 
-    status: a word for each SNR.
+    status : a word for each SNR
     """
     from rich.table import Table
 
@@ -67,7 +67,7 @@ def _cells(rate: Estimate) -> tuple[str, str]:
 
 @contextmanager
 def live_table(results: Results, points: list, quiet: bool | None) -> Iterator[Callable[[], None]]:
-    """A function that redraws the table on the terminal; elsewhere it prints a line now and then.
+    """Give a function that redraws the table on a terminal, or prints a line now and then.
 
     points: `_Point` objects of the engine. quiet: show nothing.
     """

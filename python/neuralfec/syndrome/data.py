@@ -14,7 +14,7 @@ from ..phy.demapping_torch import demap
 
 @dataclass(frozen=True)
 class Batch:
-    """F received words. The hard decision y of bit j is 1 where its LLR is positive."""
+    """Holds F received words. The hard decision y of bit j is 1 where its LLR is positive."""
 
     reliabilities: torch.Tensor
     """|L|, float32 (F, n)."""
@@ -31,7 +31,7 @@ class Batch:
 
 
 def noise_variance(eb_n0_db: Any, bits_per_symbol: int, rate: float) -> Any:
-    """N0 of symbols with Es = 1: Es/N0 = (Eb/N0) rate bits_per_symbol.
+    """Compute N0 of symbols with Es = 1: Es/N0 = (Eb/N0) rate bits_per_symbol.
 
     Symbols filled with padding are not counted: the rate is the code's k / n.
     """

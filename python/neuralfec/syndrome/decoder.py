@@ -24,7 +24,7 @@ bits (F, k) and of the codeword's (F, n)."""
 
 
 def default_model(code: LinearCode) -> str:
-    """The shipped model of a code: "syndrome/polar-nr-64-32" for polar-nr:64,32."""
+    """Return the shipped model of a code: "syndrome/polar-nr-64-32" for polar-nr:64,32."""
     if not isinstance(code, LinearCode):
         raise ValueError(f"expected a binary linear block code, got {code!r}")
     return f"syndrome/{code.name.replace(':', '-').replace(',', '-')}"
@@ -36,7 +36,7 @@ def load_estimator(
     passes: int | None = None,
     reencode: int | None = None,
 ) -> Estimator:
-    """The estimator of a model file, or of a shipped model.
+    """Make the estimator of a model file, or of a shipped model.
 
     Where the card's ``form`` is "systematic", it is one of `systematic_form(code)`.
 
@@ -88,7 +88,7 @@ def cancellation_estimator(
     leaf_hidden: int,
     passes: int,
 ) -> Estimator:
-    """The C++ kernel of a `network.CancellationNetwork`."""
+    """Make the estimator of a `network.CancellationNetwork` that runs in the C++ kernel."""
     from .. import _kernels
 
     kernel = _kernels.CancellationNetwork(
@@ -202,11 +202,11 @@ class SyndromeDecoder:
                     raise ValueError("expected permutations that map the code to itself")
 
     def decode(self, llrs: Llrs) -> tuple[Bits, dict[str, int]]:
-        """Messages uint8 (F, k) of LLRs (F, n); NaN and infinite LLRs count as 0.
+        """Decode LLRs (F, n) to messages uint8 (F, k); NaN and infinite LLRs count as 0.
 
-        stats: ``frames``; ``zero_syndromes``, frames that were codewords; ``corrected``, the
-        others in which the decision changed a bit of the codeword; ``flips``, the codeword
-        bits changed; ``bad_samples``. ValueError for another shape.
+        Counts: ``frames``; ``zero_syndromes``, frames that were codewords; ``corrected``, the
+        others in which the decision changed a bit of the codeword; ``flips``, the codeword bits
+        changed; ``bad_samples``. ValueError for another shape.
         """
         llrs = np.ascontiguousarray(llrs, dtype=np.float32)
         if llrs.ndim != 2 or llrs.shape[1] != self.n:
@@ -277,9 +277,12 @@ class SyndromeDecoder:
 
 
 def bit_permutations(code: LinearCode, count: int, seed: int = 0) -> NDArray[np.intp]:
-    """Up to ``count`` automorphisms (A, n) of a code of length 2^m: affine maps of the
-    positions' binary indices, x to P x + c, that map the code to itself, other than the
-    identity. Polar codes have at least the translations, P = I."""
+    """Find up to ``count`` automorphisms (A, n) of a code of length 2^m.
+
+    They are affine maps of the positions' binary indices, x to P x + c, that map the code to
+    itself, other than the identity. Polar codes have at least the translations, P = I. ValueError
+    for another length.
+    """
     m = int(code.n).bit_length() - 1
     if code.n != 2**m:
         raise ValueError(f"expected a code of length 2^m, got {code.n}")
@@ -331,12 +334,12 @@ def load(
 
 
 def syndrome(argument: str, code: Any) -> SyndromeDecoder:
-    """Spec ``syndrome[:MODEL]``: the shipped model of the code, or that of a file or name."""
+    """Make the decoder of ``syndrome[:MODEL]``, the code's shipped model where there is none."""
     return load(argument or default_model(code), code)
 
 
 def syndrome_osd(argument: str, code: Any) -> SyndromeDecoder:
-    """Spec ``syndrome-osd:ORDER[,MODEL]``: with ordered re-encoding of order 0 to 3."""
+    """Make the decoder of ``syndrome-osd:ORDER[,MODEL]``, which re-encodes by order 0 to 3."""
     order, _, model = argument.partition(",")
     if order not in ("0", "1", "2", "3"):
         raise ValueError(f"expected syndrome-osd:ORDER[,MODEL], ORDER 0 to 3, got {argument!r}")

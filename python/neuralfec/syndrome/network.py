@@ -21,7 +21,7 @@ _LEAF = 8
 
 
 class Layer(NamedTuple):
-    """Where weights[out][in] and then the biases of one layer stand in the parameters."""
+    """Says where weights[out][in] and then the biases of one layer stand in the parameters."""
 
     inputs: int
     outputs: int
@@ -145,7 +145,7 @@ class CancellationNetwork(nn.Module):
         return network.eval()
 
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Random first layers; second layers that leave the rules' LLRs as they are."""
+        """Draw random first layers; second layers leave the rules' LLRs as they are."""
         with torch.no_grad():
             self.weights.zero_()
             for index, (inputs, outputs) in enumerate(zip(self.inputs, self.outputs, strict=True)):
@@ -163,6 +163,7 @@ class CancellationNetwork(nn.Module):
     def forward(
         self, reliabilities: torch.Tensor, syndrome: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute LLRs of the message's flips (F, k) and of the codeword's (F, n)."""
         messages, codewords = self.after_each_pass(reliabilities, syndrome)
         return messages[-1], codewords[-1]
 
@@ -412,6 +413,7 @@ class RecurrentEstimator(nn.Module):
     def forward(
         self, reliabilities: torch.Tensor, syndrome: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute LLRs of the message's flips (F, k) and of the codeword's (F, n)."""
         x = self.features(reliabilities, syndrome)
         states, _ = self.cells(x.unsqueeze(1).expand(-1, self.steps, -1))
         codeword = self.output(states[:, -1])
@@ -485,6 +487,7 @@ class TransformerEstimator(nn.Module):
     def forward(
         self, reliabilities: torch.Tensor, syndrome: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute LLRs of the message's flips (F, k) and of the codeword's (F, n)."""
         mean = reliabilities.mean(1, keepdim=True).clamp_min(1e-6)
         values = torch.cat([reliabilities / mean, 1 - 2 * syndrome], 1)
         tokens = self.layers(values.unsqueeze(-1) * self.embedding, mask=self.masked)

@@ -30,7 +30,7 @@ Value = TypeVar("Value")
 
 
 class Stateful(Protocol):
-    """A network, an optimizer, a schedule, an average: what a checkpoint keeps."""
+    """Is what a checkpoint keeps: a network, an optimizer, a schedule, an average."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that must be kept."""
@@ -152,12 +152,12 @@ class Run:
 
     @property
     def taken(self) -> int:
-        """Steps so far, of all stages and calls."""
+        """The steps so far, of all stages and calls."""
         return int(self._state["steps"])
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds so far, of all calls."""
+        """The wall-clock seconds so far, of all calls."""
         return self._before + time.monotonic() - self._began
 
     def record(self) -> models.Training:
