@@ -29,6 +29,13 @@ VARIANTS = [
     ("scl:4,exact", "polar-nr:128,64"),
     ("osd:2", "bch:63,45"),
     ("syndrome-osd:1", "polar-nr:64,32"),
+    ("viterbi", "conv:171,-133:200:zero"),
+    ("bp:30", "nr-ldpc:64,128"),
+    ("min-sum:30", "nr-ldpc:100,1300"),
+    ("scl:8", "nr-polar:64,128"),
+    ("sc", "nr-polar:64,120"),
+    ("scl:8", "nr-polar:32,108,downlink"),
+    ("osd:2", "ccsds:128,64"),
 ]
 
 NAMES = sorted({re.split(r"[\[:]", spec)[0] for spec in decoders.specs()})

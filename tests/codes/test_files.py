@@ -347,7 +347,13 @@ EVERY_CODE = [
     if not re.search("FILE|[A-Z]", re.sub(r"\[.*", "", spec))
 ]
 EVERY_CODE += ["conv:7,5:60:zero", "conv:171,-133:30:tail-biting", "polar-nr:64,32,crc11"]
-EVERY_CODE += ["polar-rptu:128,64", "rm:2,6", "bch:63,45"]
+EVERY_CODE += ["polar-rptu:128,64", "rm:2,6", "bch:63,45", "dvb-s2-short:8/9", "ccsds:256,128"]
+EVERY_CODE += [
+    "nr-ldpc:64,128",
+    "nr-ldpc:100,1300,2",
+    "nr-polar:64,120",
+    "nr-polar:32,864,downlink",
+]
 
 
 @pytest.mark.parametrize("spec", EVERY_CODE)

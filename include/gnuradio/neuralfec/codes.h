@@ -32,6 +32,22 @@ struct linear_code {
     std::vector<uint8_t> pseudo_inverse;
 };
 
+/*!
+ * How a linear code encodes: exclusive ors over bits of memory, which are 0 at first. The
+ * package codes makes one that substitutes into a sparse parity-check matrix.
+ */
+struct encoding_program {
+    //! Bits of memory.
+    std::size_t places = 0;
+    //! Where each message bit is put.
+    std::vector<uint32_t> message;
+    //! Step s, one after the other: the bit targets[s] becomes the sum of the bits
+    //! sources[begins[s]] .. sources[begins[s + 1] - 1], which may hold itself.
+    std::vector<uint32_t> targets, begins, sources;
+    //! The bit of memory that each code bit is.
+    std::vector<uint32_t> sent;
+};
+
 /*! A polar code: codewords u F^(x)m without bit reversal. */
 struct polar_code {
     //! Bits of a codeword, a power of two.

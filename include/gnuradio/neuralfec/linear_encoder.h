@@ -2,11 +2,9 @@
 #pragma once
 
 #include <gnuradio/neuralfec/api.h>
+#include <gnuradio/neuralfec/codes.h>
 #include <gnuradio/neuralfec/counted_definition.h>
 #include <gnuradio/sync_block.h>
-
-#include <cstdint>
-#include <vector>
 
 namespace gr::neuralfec {
 
@@ -15,7 +13,7 @@ namespace gr::neuralfec {
  * \ingroup neuralfec
  *
  * One input vector item is a message of k bits, the lowest bit of each byte; one output
- * item its codeword of n bits, message times generator matrix.
+ * item its codeword, the n bits that are sent.
  */
 class NEURALFEC_API linear_encoder : virtual public gr::sync_block
 {
@@ -23,11 +21,10 @@ public:
     using sptr = std::shared_ptr<linear_encoder>;
 
     /*!
-     * \param n bits of a codeword
-     * \param generator the generator matrix row by row, k * n of 0 and 1
+     * \param code how the code encodes
      * \throws std::invalid_argument
      */
-    static sptr make(unsigned n, const std::vector<uint8_t>& generator);
+    static sptr make(const encoding_program& code);
 };
 
 /*!
@@ -35,8 +32,6 @@ public:
  * frame_size = codewords * k.
  */
 NEURALFEC_API counted_encoder::sptr
-make_generic_linear_encoder(unsigned n,
-                            const std::vector<uint8_t>& generator,
-                            unsigned codewords = 1);
+make_generic_linear_encoder(const encoding_program& code, unsigned codewords = 1);
 
 } // namespace gr::neuralfec

@@ -62,6 +62,22 @@ inline void from_python(const py::object& code, linear_code& out)
     out = {attribute<std::size_t>(code, "k"), flat("generator"), flat("pseudo_inverse")};
 }
 
+inline void from_python(const py::object& code, encoding_program& out)
+{
+    if (!py::hasattr(code, "encoding_program"))
+        throw not_a("a codes.LinearCode", code);
+    const py::object program = code.attr("encoding_program")();
+    auto numbers = [&](const char* name) {
+        return attribute<std::vector<uint32_t>>(program, name);
+    };
+    out = {attribute<std::size_t>(program, "places"),
+           numbers("message"),
+           numbers("targets"),
+           numbers("begins"),
+           numbers("sources"),
+           numbers("sent")};
+}
+
 inline void from_python(const py::object& code, polar_code& out)
 {
     if (!py::hasattr(code, "unfrozen"))

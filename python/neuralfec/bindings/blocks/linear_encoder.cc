@@ -5,13 +5,6 @@
 
 namespace gr::neuralfec {
 
-static std::vector<uint8_t> generator(const py::object& code)
-{
-    if (!py::hasattr(code, "generator"))
-        throw not_a("a codes.LinearCode", code);
-    return code.attr("generator").attr("ravel")().cast<std::vector<uint8_t>>();
-}
-
 void bind_linear_encoder(py::module& m)
 {
     py::class_<linear_encoder,
@@ -19,22 +12,19 @@ void bind_linear_encoder(py::module& m)
                gr::block,
                gr::basic_block,
                std::shared_ptr<linear_encoder>>(m, "linear_encoder")
-        .def(py::init([](const py::object& object) {
-                 const py::object code = code_object(object);
-                 const auto rows = generator(code);
-                 return linear_encoder::make(code.attr("n").cast<unsigned>(), rows);
+        .def(py::init([](const py::object& code) {
+                 return linear_encoder::make(code_from_python<encoding_program>(code));
              }),
              py::arg("code"),
              "Encoder of binary linear block codes.\n\n"
              "k message bits, the lowest of each byte, a vector item in; n bits out.\n\n"
-             "code: a codes.LinearCode, or its spec, for example 'wifi-648'.");
+             "code: a codes.LinearCode or one with rate matching, or its spec, for "
+             "example\n'wifi-648' or 'nr-ldpc:64,128'.");
     m.def(
         "generic_linear_encoder",
-        [](const py::object& object, unsigned codewords) {
-            const py::object code = code_object(object);
-            const auto rows = generator(code);
-            return make_generic_linear_encoder(
-                code.attr("n").cast<unsigned>(), rows, codewords);
+        [](const py::object& code, unsigned codewords) {
+            return make_generic_linear_encoder(code_from_python<encoding_program>(code),
+                                               codewords);
         },
         py::arg("code"),
         py::arg("codewords") = 1,
