@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from gnuradio.neuralfec import app, models, provenance
 from gnuradio.neuralfec.feedback import evaluation
-from gnuradio.neuralfec.feedback.deepvlf import checkpoints, model
 from gnuradio.neuralfec.feedback.deepvlf.code import DeepvlfCode
 from gnuradio.neuralfec.feedback.deepvlf.power import estimate_statistics
 from gnuradio.neuralfec.feedback.setting import Setting, log_odds, published_threshold
@@ -45,6 +44,9 @@ def parser() -> app.Parser:
 
 
 def run(args: argparse.Namespace) -> None:
+    # These need torch, which the help does not.
+    from gnuradio.neuralfec.feedback.deepvlf import checkpoints, model
+
     if args.checkpoint.size is None:
         raise ValueError(f"{args.checkpoint}: expected a file that can be read twice, not a pipe")
     module = checkpoints.import_checkpoint(

@@ -8,8 +8,9 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from .. import provenance
 from ..simulation import Estimate, clopper_pearson, counts
@@ -29,7 +30,13 @@ _SETTING = {
     "transmitter_threshold": _optional,
     "channel": str,
 }
-_KEY = {"scheme": str, "model": str, **_SETTING, "error_target": _optional, "seed": int}
+_KEY: dict[str, Callable[[str], Any]] = {
+    "scheme": str,
+    "model": str,
+    **_SETTING,
+    "error_target": _optional,
+    "seed": int,
+}
 _SHAPE = ("groups", "group_bits")
 
 

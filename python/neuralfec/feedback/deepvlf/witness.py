@@ -34,7 +34,7 @@ class Witness:
         seen = np.concatenate((true, others.max(2, keepdims=True)), 2)
         history = np.concatenate((seen, self.history[slots][:, :, :-NUMBERS]), 2)
         self.history[slots] = history
-        clock = np.broadcast_to(np.float32(rounds / 10)[:, None, None], (*labels.shape, 1))
+        clock = np.broadcast_to((rounds / 10).astype(np.float32)[:, None, None], (*labels.shape, 1))
         return np.concatenate((history, clock), 2)
 
 
