@@ -4,7 +4,7 @@
 # QEMU. On Debian 12 or Ubuntu 24.04 it wants, once, as root:
 #
 #   dpkg --add-architecture arm64 && apt-get update
-#   apt-get install g++-aarch64-linux-gnu qemu-user libhwy-dev:arm64
+#   apt-get install g++-aarch64-linux-gnu qemu-user libhwy-dev:arm64 libfftw3-dev:arm64
 set -eu
 cd "$(dirname "$0")/.."
 build="$PWD/build/aarch64"

@@ -6,6 +6,7 @@
 
 namespace gr::neuralfec {
 void bind_belief_code(pybind11::module& m);
+void bind_burst(pybind11::module& m);
 void bind_demapper(pybind11::module& m);
 void bind_group_transformer(pybind11::module& m);
 void bind_belief_propagation(pybind11::module& m);
@@ -36,6 +37,7 @@ PYBIND11_MODULE(_kernels, m)
           "Holds the kernels of this process to one SIMD target; '' gives the choice "
           "back.");
     bind_belief_code(m);
+    bind_burst(m);
     bind_demapper(m);
     bind_group_transformer(m);
     bind_belief_propagation(m);
