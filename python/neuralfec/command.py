@@ -19,6 +19,7 @@ _APPS = Path(__file__).parent / "apps"
 _SHORT = {"bicm_link": "link", "quantize_llrs": "quantize"}
 _CURVES = {
     "bicm": "bicm_curves",
+    "burst": "burst_curves",
     "feedback": "feedback_curves",
     "harq": "harq_link",
     "quantization": "llr_quantization",

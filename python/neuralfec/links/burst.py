@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Links over bursts of samples: how many bursts are found, and what their estimates cost.
+
+Each burst has its own channel: Rayleigh taps of unit energy, a carrier offset within +-10
+subcarrier spacings, a clock within +-40 ppm, a fraction of a sample of delay, and phase noise of
+-43 dB (flat to 0.05 of the sample rate at -95 dBc/Hz for 1 Msample/s).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .. import _kernels
+from ..codes import code as make_code
+from ..decoders import decoder
+from ..phy.burst import Burst, BurstReceiver, burst_format
+from ..phy.channel import complex_normal
+from ..phy.constellation import constellation as make_constellation
+from ..phy.constellation import modulate
+from ..phy.demapping import demap
+from ..phy.impairments import Impairments, multipath, rayleigh_taps
+from ..simulation import count_errors
+
+_SILENCE = 600
+
+
+@dataclass
+class BurstLink:
+    """Coded bursts through impaired channels.
+
+    Parameters
+    ----------
+    schemes : of "found" (a block is a burst, an error one that is not found or whose header is
+        wrong), "genie" (symbols, channel and noise variance known, no impairments) and "burst"
+        (blocks are codewords; those of a burst that is not found are wrong)
+    format : preset's name
+    symbols : payload symbols a burst
+    code, decoder, constellation : of the payload
+    taps : of the channel, 1 dB apart; 1 is a flat one
+    image_db, dc_db : of the receiver's front end by the signal, -inf for none
+    """
+
+    schemes: Sequence[str] = ("genie", "burst")
+    format: str = "burst-128"
+    symbols: int = 100
+    code: str = "wifi-648"
+    decoder: str = "bp:50"
+    constellation: str = "qam16"
+    taps: int = 10
+    image_db: float = -30.0
+    dc_db: float = -20.0
+
+    def __post_init__(self) -> None:
+        burst_format(self.format)
+        unknown = set(self.schemes) - {"found", "genie", "burst"}
+        if unknown or not self.schemes:
+            raise ValueError(f"expected schemes of found, genie, burst, got {self.schemes}")
+        self._parts  # noqa: B018  (refuses what does not fit)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what the experiment is, for `simulation.run`."""
+        return {**self.__getstate__(), "schemes": list(self.schemes)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @cached_property
+    def _parts(self) -> tuple[Any, Any, Any, int]:
+        code = make_code(self.code)
+        modulation = make_constellation(self.constellation)
+        bits = self.symbols * burst_format(self.format).data * modulation.bits_per_symbol
+        if bits < code.n:
+            raise ValueError(f"expected bursts of at least {code.n} bits, got {bits}")
+        return code, modulation, decoder(self.decoder, code), bits
+
+    @cached_property
+    def _receiver(self) -> BurstReceiver:
+        # One for all bursts: it learns DC and image over them.
+        return BurstReceiver(self.format)
+
+    def _sent(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Messages of a burst and its symbols; what no codeword fills is random."""
+        code, modulation, _, bits = self._parts
+        messages = rng.integers(0, 2, (bits // code.n, code.k), dtype=np.uint8)
+        words = code.encode(messages).reshape(-1)
+        order = _kernels.random_permutation(words.size, 1)
+        filler = rng.integers(0, 2, bits - words.size, dtype=np.uint8)
+        return messages, modulate(np.concatenate([words[order], filler]), modulation)
+
+    def _decode(self, y: np.ndarray, h: np.ndarray, noise_var: float) -> np.ndarray:
+        code, modulation, decode, bits = self._parts
+        words = bits // code.n
+        llrs = demap(y, modulation, noise_var, h).reshape(-1)[: words * code.n]
+        order = _kernels.random_permutation(words * code.n, 1)
+        straight = np.empty_like(llrs)
+        straight[order] = llrs
+        return decode.decode(straight.reshape(words, code.n))[0]
+
+    def _receive(
+        self, rng: np.random.Generator, x: np.ndarray, taps: np.ndarray, snr_db: float
+    ) -> Burst | None:
+        format = burst_format(self.format)
+        number = int(rng.integers(2**36))
+        silence = np.zeros(_SILENCE, np.complex64)
+        samples = Impairments(
+            clock_offset=rng.uniform(-4e-5, 4e-5),
+            delay=rng.uniform(0, 1),
+            cfo=rng.uniform(-10, 10) / format.fft_length,
+            phase_noise_dbc=-95,
+        ).apply(multipath(np.concatenate([silence, format.build(x, number), silence]), taps), rng)
+        samples = samples + complex_normal(rng, samples.shape, format.noise_var(snr_db))
+        image = 10 ** (self.image_db / 20) * np.exp(1j)
+        dc = 10 ** (self.dc_db / 20) * np.exp(2j)
+        samples = samples + image * samples.conj() + dc
+        found = [burst for burst in self._receiver.push(samples) if burst.user == number]
+        return found[0] if found and found[0].y.size == x.size else None
+
+    def __call__(
+        self, rng: np.random.Generator, snr_db: float, blocks: int
+    ) -> dict[str, dict[str, float]]:
+        """Count so many blocks of each scheme: bursts, or the codewords of bursts in order."""
+        format = burst_format(self.format)
+        code, _, _, bits = self._parts
+        words = bits // code.n
+        bursts = blocks if "found" in self.schemes else -(-blocks // words)
+        counts: dict[str, dict[str, float]] = {scheme: {} for scheme in self.schemes}
+
+        def add(scheme: str, more: dict[str, float]) -> None:
+            for name, value in more.items():
+                counts[scheme][name] = counts[scheme].get(name, 0) + value
+
+        for number in range(bursts):
+            messages, x = self._sent(rng)
+            counted = min(words, blocks - number * words)
+            taps = rayleigh_taps(rng, self.taps)
+            if "genie" in self.schemes:
+                gains = np.fft.fft(taps, format.fft_length)[format.subcarriers % format.fft_length]
+                h = np.concatenate(
+                    [
+                        np.delete(gains, format.pilot_positions(format.header_symbols + s))
+                        for s in range(self.symbols)
+                    ]
+                ).astype(np.complex64)
+                noise_var = 10 ** (-snr_db / 10)
+                y = h * x + complex_normal(rng, h.shape, noise_var)
+                decoded = self._decode(y, h, noise_var)
+                add("genie", count_errors(messages[:counted], {"": decoded[:counted]})[""])
+            burst = None
+            if {"found", "burst"} & set(self.schemes):
+                burst = self._receive(rng, x, taps, snr_db)
+            if "found" in self.schemes:
+                add("found", {"blocks": 1, "block_errors": burst is None, "bits": 1,
+                              "bit_errors": burst is None})  # fmt: skip
+            if "burst" in self.schemes:
+                decoded = 1 - messages
+                if burst is not None:
+                    decoded = self._decode(burst.y, burst.h, burst.noise_var)
+                add("burst", count_errors(messages[:counted], {"": decoded[:counted]})[""])
+        return counts
