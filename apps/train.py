@@ -23,13 +23,9 @@ from gnuradio.neuralfec import app
 def systems() -> dict[str, str]:
     """Modules of the trainers by their systems' names."""
     root = Path(neuralfec.__file__).parent
-    found = sorted(root.glob("*/**/training.py"))
-    return {
-        path.parent.name: ".".join(
-            (neuralfec.__name__, *path.relative_to(root).with_suffix("").parts)
-        )
-        for path in found
-    }
+    files = [*root.glob("*/**/training.py"), *root.glob("*/**/stopping.py")]
+    names = sorted(".".join(file.relative_to(root).with_suffix("").parts) for file in files)
+    return {name.removesuffix(".training"): f"{neuralfec.__name__}.{name}" for name in names}
 
 
 def parser() -> app.Parser:

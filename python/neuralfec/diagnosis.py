@@ -81,7 +81,10 @@ def _score(llrs: NDArray[np.float32], code: Any, decoder: Any) -> float | None:
     """Share of frames that converge, or of hard decisions that the codewords agree with."""
     if not len(llrs):
         return None
-    messages, stats = decoder.decode(np.ascontiguousarray(llrs))
+    try:
+        messages, stats = decoder.decode(np.ascontiguousarray(llrs))
+    except ValueError:
+        return None  # Soft bits that this decoder refuses: they are not what it wants.
     if "converged" in stats:
         return stats["converged"] / len(llrs)
     known = np.isfinite(llrs) & (llrs != 0)
