@@ -142,3 +142,21 @@ def test_refuses():
         neuralfec.bcjr_decoder(the_code, method="map")
     with pytest.raises(ValueError, match="shipped"):
         neuralfec.rnn_decoder("conv:171,133")
+
+
+def test_blocks_take_the_codes_numbers_too():
+    the_code = code("conv:171,-133@110110:60:tail-biting")
+    _, llrs = noisy(the_code, 100, 3)
+    numbers = the_code.decoder_arguments()
+    expected, _ = convolutional.ViterbiDecoder(the_code).decode(llrs)
+    viterbi = neuralfec.viterbi_decoder(**numbers)
+    assert np.array_equal(run(viterbi, llrs, the_code.n, 60), expected)
+    generic = fec.decoder(neuralfec.generic_viterbi_decoder(**numbers, codewords=2), 4, 1)
+    assert np.array_equal(run(generic, llrs, 1, 1).reshape(-1, 60), expected)
+    expected, _ = convolutional.BcjrDecoder(the_code).decode(llrs)
+    posteriors = run(neuralfec.bcjr_decoder(**numbers), llrs, the_code.n, 60, out_type=np.float32)
+    assert np.array_equal(posteriors > 0, expected)
+    first = run(neuralfec.viterbi_stream_decoder(the_code), llrs, 1, 1)
+    numbers = the_code.stream_arguments()
+    second = run(neuralfec.viterbi_stream_decoder(**numbers), llrs, 1, 1)
+    assert len(first) > 1000 and np.array_equal(first, second)

@@ -5,9 +5,27 @@
 
 namespace gr::neuralfec {
 
+namespace {
+
+constexpr const char* by_numbers =
+    "The same by the code's numbers: generators (octal as integers, negative for the "
+    "complement), feedback (0: none), k, termination and puncture in place of code.";
+
+convolutional_code frames(const std::vector<int>& generators,
+                          unsigned feedback,
+                          std::size_t k,
+                          const std::string& termination,
+                          const std::vector<uint8_t>& puncture)
+{
+    return {generators, feedback, puncture, k, termination};
+}
+
+} // namespace
+
 void bind_viterbi_decoder(py::module& m)
 {
-    bind_frame_decoder(
+    const std::vector<uint8_t> all;
+    auto viterbi = bind_frame_decoder(
         m,
         "viterbi_decoder",
         &viterbi_decoder::make,
@@ -19,7 +37,47 @@ void bind_viterbi_decoder(py::module& m)
         "metric: 'int16', 'int8' (coarser, faster) or 'float' (slow reference).\n"
         "ValueError for anything else.",
         py::arg("metric") = "int16");
-    bind_decoder(
+    viterbi.def(py::init([](const std::vector<int>& generators,
+                            unsigned feedback,
+                            std::size_t k,
+                            const std::string& termination,
+                            const std::vector<uint8_t>& puncture,
+                            const std::string& metric) {
+                    return viterbi_decoder::make(
+                        frames(generators, feedback, k, termination, puncture), metric);
+                }),
+                py::prepend(),
+                py::arg("generators"),
+                py::arg("feedback"),
+                py::arg("k"),
+                py::arg("termination") = "none",
+                py::arg("puncture") = all,
+                py::arg("metric") = "int16",
+                by_numbers);
+    m.def(
+        "generic_viterbi_decoder",
+        [](const std::vector<int>& generators,
+           unsigned feedback,
+           std::size_t k,
+           const std::string& termination,
+           const std::vector<uint8_t>& puncture,
+           const std::string& metric,
+           unsigned codewords) {
+            return make_generic_viterbi_decoder(
+                frames(generators, feedback, k, termination, puncture),
+                metric,
+                codewords);
+        },
+        py::prepend(),
+        py::arg("generators"),
+        py::arg("feedback"),
+        py::arg("k"),
+        py::arg("termination") = "none",
+        py::arg("puncture") = all,
+        py::arg("metric") = "int16",
+        py::arg("codewords") = 1,
+        by_numbers);
+    auto bcjr = bind_decoder(
         m,
         "bcjr_decoder",
         &bcjr_decoder::make,
@@ -28,10 +86,46 @@ void bind_viterbi_decoder(py::module& m)
         "method: 'log-map', which asks for true LLRs, or 'max-log'.\n"
         "ValueError for anything else.",
         py::arg("method") = "log-map");
+    bcjr.def(py::init([](const std::vector<int>& generators,
+                         unsigned feedback,
+                         std::size_t k,
+                         const std::string& termination,
+                         const std::vector<uint8_t>& puncture,
+                         const std::string& method) {
+                 return bcjr_decoder::make(
+                     frames(generators, feedback, k, termination, puncture), method);
+             }),
+             py::prepend(),
+             py::arg("generators"),
+             py::arg("feedback"),
+             py::arg("k"),
+             py::arg("termination") = "none",
+             py::arg("puncture") = all,
+             py::arg("method") = "log-map",
+             by_numbers);
     py::class_<viterbi_stream_decoder,
                gr::block,
                gr::basic_block,
                std::shared_ptr<viterbi_stream_decoder>>(m, "viterbi_stream_decoder")
+        .def(py::init([](const std::vector<int>& generators,
+                         unsigned feedback,
+                         const std::vector<uint8_t>& puncture,
+                         std::size_t depth,
+                         std::size_t block,
+                         const std::string& metric) {
+                 return viterbi_stream_decoder::make(
+                     frames(generators, feedback, 1, "none", puncture),
+                     depth,
+                     block,
+                     metric);
+             }),
+             py::arg("generators"),
+             py::arg("feedback"),
+             py::arg("puncture") = all,
+             py::arg("depth") = 0,
+             py::arg("block") = 2048,
+             py::arg("metric") = "int16",
+             by_numbers)
         .def(py::init([](const py::object& code,
                          std::size_t depth,
                          std::size_t block,
