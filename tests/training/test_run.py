@@ -128,6 +128,8 @@ def test_refuses_to_go_on_with_other_options(tmp_path, capsys, more, reason):
         (["--minutes", "-1"], "expected --minutes"),
         (["--device", "gpu"], "--device gpu"),
         (["--finish"], "no training to finish"),
+        (["--checkpoint", "{tmp}/none/c"], "there is no folder"),
+        (["--rate", "1e30"], "diverged"),
         (["--checkpoint", "{tmp}/text"], "no checkpoint of a training"),
     ],
 )
@@ -137,6 +139,8 @@ def test_tells_in_a_line_what_is_wrong(tmp_path, capsys, more, reason):
     assert call(tmp_path / "m.pt", *more) == 2
     error = capsys.readouterr().err
     assert reason in error and error.count("\n") == 1
+    assert call(tmp_path / "m.onnx") == 2
+    assert "a model file *.pt" in capsys.readouterr().err
     assert call(tmp_path / "none" / "m.pt") == 2
     assert "there is no folder" in capsys.readouterr().err
 

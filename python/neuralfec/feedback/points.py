@@ -22,7 +22,7 @@ def _optional(text: str) -> float | None:
     return counts.number(text) if text else None
 
 
-_SETTING = {
+_SETTING: dict[str, Callable[[str], Any]] = {
     "snr_db": float,
     "feedback_snr_db": _optional,
     "termination": str,

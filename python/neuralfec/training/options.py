@@ -89,9 +89,12 @@ def check(options: argparse.Namespace) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device {options.device}: {reason}") from error
-    folder = options.output.absolute().parent
-    if not folder.is_dir():
-        raise ValueError(f"{options.output}: there is no folder {folder} to write it to")
+    if options.output.suffix != ".pt":
+        raise ValueError(f"expected a model file *.pt to write, got {options.output}")
+    for file in (options.output, options.checkpoint):
+        folder = file.absolute().parent
+        if not folder.is_dir():
+            raise ValueError(f"{file}: there is no folder {folder} to write it to")
 
 
 def main(

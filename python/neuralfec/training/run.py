@@ -223,11 +223,18 @@ class Run:
     def report(self, **figures: float | Callable[[], float]) -> None:
         """Note figures of a step; a line with their running means is printed now and then.
 
-        A figure that is a function is called for a line alone.
+        A figure that is a function is called for a line alone. ValueError for one that is not
+        finite: no further step mends a network that has diverged, and the last checkpoint is
+        from before.
         """
         for name, value in figures.items():
             if callable(value):
                 continue
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"{self._stage}: {name} is {value} in step {self._step + 1}: the training has "
+                    "diverged; start it again with a lower --rate"
+                )
             before = self._figures.get(name)
             self._figures[name] = value if before is None else before + 0.02 * (value - before)
         now = time.monotonic()
@@ -267,6 +274,9 @@ class Run:
         try:
             torch.save(self._state, part_file)
             os.replace(part_file, self.checkpoint)
+        except RuntimeError as error:
+            # What torch makes of a full disk.
+            raise OSError(f"{self.checkpoint}: cannot be written: {error}") from error
         finally:
             part_file.unlink(missing_ok=True)
         self._saved = time.monotonic()
