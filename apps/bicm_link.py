@@ -17,7 +17,7 @@ import sys
 
 import numpy as np
 from gnuradio import blocks, gr, neuralfec
-from gnuradio.neuralfec import app, codes, decoders, provenance, python_block
+from gnuradio.neuralfec import app, codes, decoders, provenance, python_block, telemetry
 from gnuradio.neuralfec.link.framing import ranges
 from gnuradio.neuralfec.phy.constellation import NAMES, constellation
 from gnuradio.neuralfec.simulation import Results, parse_snr, table
@@ -120,7 +120,10 @@ def send(args: argparse.Namespace, snr_db: float, output: str) -> dict:
 
     progress = app.Progress(link.codewords, "codewords", args.quiet)
     interrupted = False
-    with app.watched(progress, state):
+    with (
+        telemetry.told(args.stats, lambda: telemetry.of_blocks(link)),
+        app.watched(progress, state),
+    ):
         try:
             python_block.run(link, *link.python_blocks)
         except KeyboardInterrupt:
@@ -192,6 +195,7 @@ def parser() -> app.Parser:
     made.add_argument("--json", type=app.OutputFile, help="write counts, lost frames and speeds")
     made.add_argument("--realtime", action="store_true", help="send at --rate")
     made.add_argument("--rate", type=float, default=1e5, help="symbols/s of --realtime")
+    telemetry.add_option(made)
     app.add_quiet(made)
     return made
 

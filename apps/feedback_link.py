@@ -27,7 +27,7 @@ import numpy as np
 import pmt
 import zmq
 from gnuradio import gr, neuralfec, zeromq
-from gnuradio.neuralfec import app, provenance, vectors
+from gnuradio.neuralfec import app, provenance, telemetry, vectors
 from gnuradio.neuralfec.feedback import files
 from gnuradio.neuralfec.feedback.setting import TERMINATIONS, Setting, log_odds
 from gnuradio.neuralfec.feedback.transfer import COLUMNS, PASS, Collector, Sender
@@ -155,40 +155,41 @@ def run(arguments: argparse.Namespace) -> int:
     whole = sent = False
     total = len(sender.messages) if sender else None
     progress = app.Progress(total, "blocks", arguments.quiet)
-    loop.start()
-    try:
-        while not ((sender is None or sent) and (collector is None or whole or sent)):
-            time.sleep(0.02)
-            loop.check()
-            progress.update(*(sender or collector).state())
-            sent = sender is not None and send(loop, sender)
-            whole = collector is not None and collect(loop, collector)
-            news = (loop.transmitter or loop.receiver).stats().get("messages")
-            if news != before:
-                before, heard = news, time.monotonic()
-            if time.monotonic() - heard > arguments.patience:
-                raise RuntimeError(f"nothing heard for {arguments.patience:g} s")
-        seconds = time.monotonic() - start
-        if arguments.role == "rx":
-            # The last answers may be asked for once more.
-            time.sleep(arguments.linger)
-    except KeyboardInterrupt:
-        there = collector.part() if collector else b""
-        if there and arguments.out:
-            arguments.out.write_bytes(there)
-        raise app.Interrupted(
-            f"{(sender or collector).state()[0]} blocks are through, "
-            f"{len(there)} bytes from the file's start"
-        ) from None
-    finally:
-        progress.clear()
-        over = threading.Event()
-        if arguments.role != "both" and not (sent or whole):
-            address = arguments.forward if arguments.role == "tx" else arguments.back
-            threading.Thread(target=take, args=(address, over), daemon=True).start()
-        loop.stop()
-        loop.wait()
-        over.set()
+    with telemetry.told(arguments.stats, lambda: telemetry.of_blocks(loop)):
+        loop.start()
+        try:
+            while not ((sender is None or sent) and (collector is None or whole or sent)):
+                time.sleep(0.02)
+                loop.check()
+                progress.update(*(sender or collector).state())
+                sent = sender is not None and send(loop, sender)
+                whole = collector is not None and collect(loop, collector)
+                news = (loop.transmitter or loop.receiver).stats().get("messages")
+                if news != before:
+                    before, heard = news, time.monotonic()
+                if time.monotonic() - heard > arguments.patience:
+                    raise RuntimeError(f"nothing heard for {arguments.patience:g} s")
+            seconds = time.monotonic() - start
+            if arguments.role == "rx":
+                # The last answers may be asked for once more.
+                time.sleep(arguments.linger)
+        except KeyboardInterrupt:
+            there = collector.part() if collector else b""
+            if there and arguments.out:
+                arguments.out.write_bytes(there)
+            raise app.Interrupted(
+                f"{(sender or collector).state()[0]} blocks are through, "
+                f"{len(there)} bytes from the file's start"
+            ) from None
+        finally:
+            progress.clear()
+            over = threading.Event()
+            if arguments.role != "both" and not (sent or whole):
+                address = arguments.forward if arguments.role == "tx" else arguments.back
+                threading.Thread(target=take, args=(address, over), daemon=True).start()
+            loop.stop()
+            loop.wait()
+            over.set()
     result = {"model": card.name, "role": arguments.role, "seconds": seconds}
     status = 0
     if sender is not None:
@@ -311,6 +312,7 @@ def parser() -> app.Parser:
     made.add_argument("--seed", type=int, default=0, help="of noise, faults and random bytes")
     made.add_argument("--picture", type=app.OutputFile, help="histogram of the rounds")
     made.add_argument("--json", type=app.OutputFile, help="write all figures here")
+    telemetry.add_option(made)
     app.add_quiet(made)
     return made
 

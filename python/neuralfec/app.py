@@ -320,6 +320,8 @@ def main(
             _listen(stack)
             _check_paths(files)
             _keep_stdout(stack, [output for output in outputs if output.is_stdout])
+            if getattr(args, "stats", None) is not None:
+                _text_to_stderr(stack, args.stats)
             status = run(args) or OK
             for output in outputs:
                 output.keep()
@@ -406,6 +408,26 @@ def _keep_stdout(stack: contextlib.ExitStack, outputs: list[OutputFile]) -> None
     raw = io.BufferedWriter(_Stdout(number, "wb", closefd=False))
     sys.stdout = io.TextIOWrapper(raw, before.encoding, before.errors, line_buffering=terminal)
     stack.callback(sys.stdout.flush)
+
+
+class _Text:
+    """Standard error for text; `data` is the standard output that belongs to lines of data."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
+def _text_to_stderr(stack: contextlib.ExitStack, stats: str) -> None:
+    """Leave stdout to the lines of --stats json, after --stats is checked."""
+    from . import telemetry
+
+    telemetry.check(stats)
+    if stats == "json":
+        stack.callback(setattr, sys, "stdout", sys.stdout)
+        sys.stdout = _Text(sys.stdout)  # type: ignore[assignment]
 
 
 def _values(args: argparse.Namespace) -> Iterator[Any]:
