@@ -12,21 +12,17 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "kernels/dense-inl.h"
+
 #ifndef NEURALFEC_BELIEF_CODE_ONCE
 #define NEURALFEC_BELIEF_CODE_ONCE
 namespace gr::neuralfec {
 namespace {
-constexpr std::size_t tile = 8;
 // Groups that go through the network together: their activations stay in the first cache.
 constexpr std::size_t chunk = 48;
 constexpr std::size_t most_patterns = 64;
 // The network sees no log-ratio below this one (FLOOR of feedback/belief/network.py).
 constexpr float input_floor = -16.0f;
-
-std::size_t whole_tiles(std::size_t rows)
-{
-    return (rows + tile - 1) / tile * tile;
-}
 } // namespace
 } // namespace gr::neuralfec
 #endif
@@ -41,15 +37,8 @@ using V = hn::Vec<D>;
 constexpr std::size_t lanes = hn::MaxLanes(D());
 static_assert(chunk % lanes == 0);
 
-// As many accumulators as leave registers for operands and, without fused
-// multiply-add, products.
-#if HWY_TARGET == HWY_NEON || (HWY_TARGET <= HWY_AVX3)
-constexpr std::size_t rows_at_once = 8;
-#else
-constexpr std::size_t rows_at_once = 4;
-#endif
 constexpr std::size_t vectors_at_once = lanes >= 4 ? 3 : 1;
-static_assert(tile % rows_at_once == 0 && chunk % (lanes * vectors_at_once) == 0);
+static_assert(chunk % (lanes * vectors_at_once) == 0);
 
 /*!
  * exp(x) for -64 <= x <= 0, below that exp(-64): 2^n e^r with |r| <= ln(2) / 2, the
@@ -85,38 +74,33 @@ float exponential(float x)
 
 //! y = W x + b, then max(y, 0) if Relu; features are rows of `chunk` groups.
 template <bool Relu>
-HWY_NOINLINE void apply(const belief_code::linear& m,
+HWY_NOINLINE void apply(const tiled_layer& m,
                         const float* HWY_RESTRICT bias,
                         const float* HWY_RESTRICT x,
                         float* HWY_RESTRICT y)
 {
     const D d;
-    for (std::size_t row = 0; row < whole_tiles(m.out); row += rows_at_once) {
-        const float* HWY_RESTRICT w =
-            m.weights.data() + row / tile * tile * m.in + row % tile;
-        for (std::size_t t = 0; t < chunk; t += lanes * vectors_at_once) {
-            V sum[rows_at_once][vectors_at_once];
-            for (std::size_t r = 0; r < rows_at_once; r++)
-                for (std::size_t v = 0; v < vectors_at_once; v++)
-                    sum[r][v] = hn::Set(d, bias[row + r]);
-            for (std::size_t i = 0; i < m.in; i++) {
-                V operand[vectors_at_once];
-                for (std::size_t v = 0; v < vectors_at_once; v++)
-                    operand[v] = hn::Load(d, x + i * chunk + t + v * lanes);
-                for (std::size_t r = 0; r < rows_at_once; r++) {
-                    const V weight = hn::Set(d, w[i * tile + r]);
-                    for (std::size_t v = 0; v < vectors_at_once; v++)
-                        sum[r][v] = hn::Add(sum[r][v], hn::Mul(weight, operand[v]));
-                }
-            }
-            for (std::size_t r = 0; r < rows_at_once; r++)
-                for (std::size_t v = 0; v < vectors_at_once; v++) {
-                    V result = sum[r][v];
-                    if constexpr (Relu)
-                        result = hn::Max(result, hn::Zero(d));
-                    hn::Store(result, d, y + (row + r) * chunk + t + v * lanes);
-                }
-        }
+    for (std::size_t row = 0; row < whole_tiles(m.out); row += dense_rows) {
+        const float* HWY_RESTRICT w = m.weights.data() +
+                                      row / dense_tile_rows * dense_tile_rows * m.in +
+                                      row % dense_tile_rows;
+        for (std::size_t t = 0; t < chunk; t += lanes * vectors_at_once)
+            // Not fused: every target gives the same bits.
+            multiply_dense<dense_rows, vectors_at_once, false>(
+                d,
+                w,
+                1,
+                dense_tile_rows,
+                x + t,
+                chunk,
+                lanes,
+                m.in,
+                [&](std::size_t r, std::size_t) { return hn::Set(d, bias[row + r]); },
+                [&](std::size_t r, std::size_t v, V sum) {
+                    hn::Store(Relu ? hn::Max(sum, hn::Zero(d)) : sum,
+                              d,
+                              y + (row + r) * chunk + t + v * lanes);
+                });
     }
 }
 
@@ -376,22 +360,17 @@ std::vector<std::pair<uint8_t, uint8_t>> sorting_network(std::size_t n)
     return pairs;
 }
 
-belief_code::linear packed(const float* weights,
-                           std::size_t columns,
-                           const float* bias,
-                           std::size_t in,
-                           std::size_t out)
+tiled_layer packed(const float* weights,
+                   std::size_t columns,
+                   const float* bias,
+                   std::size_t in,
+                   std::size_t out)
 {
-    belief_code::linear m{in,
-                          out,
-                          std::vector<float>(whole_tiles(out) * in),
-                          std::vector<float>(whole_tiles(out))};
-    for (std::size_t r = 0; r < out; r++) {
-        m.bias[r] = bias[r];
-        for (std::size_t i = 0; i < in; i++)
-            m.weights[(r / tile * in + i) * tile + r % tile] = weights[r * columns + i];
-    }
-    return m;
+    return make_tiled_layer(
+        in,
+        out,
+        [&](std::size_t r, std::size_t i) { return weights[r * columns + i]; },
+        [&](std::size_t r) { return bias[r]; });
 }
 
 template <typename T>

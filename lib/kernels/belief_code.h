@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "kernels/dense.h"
 #include "kernels/span.h"
 
 #include <cstdint>
@@ -54,13 +55,6 @@ public:
         float snr_db;
         std::size_t feedback_bits;
         float feedback_step;
-    };
-    /*! A linear layer, rows in tiles: [tile][in][row of the tile]. */
-    struct linear {
-        std::size_t in;
-        std::size_t out;
-        std::vector<float> weights;
-        std::vector<float> bias;
     };
 
     //! How many parameters the constructor expects.
@@ -121,7 +115,7 @@ public:
                 float threshold) const;
 
     // For the kernel.
-    linear layer1, layer2, layer3;
+    tiled_layer layer1, layer2, layer3;
     // Weights of the inputs that a call has in common.
     std::vector<float> threshold_weights, peak_weights, snr_weights;
     // Pairs (low, high) of ranks of a sorting network; the larger ends in the low rank.

@@ -4,14 +4,17 @@
 #include <hwy/foreach_target.h>
 
 #include "kernels/cancellation_network.h"
+#include "kernels/dense-inl.h"
 
 #include <hwy/aligned_allocator.h>
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 HWY_BEFORE_NAMESPACE();
 namespace gr::neuralfec::HWY_NAMESPACE {
@@ -107,118 +110,75 @@ V feature_gradient(V llr, V of_linear, V of_tent)
  */
 
 //! y = W x + b, for all columns; with relu, its positive part. No bias: b = nullptr.
-void apply(const float* w,
-           const float* b,
-           const float* x,
-           float* y,
-           std::size_t columns,
-           std::size_t in,
-           std::size_t out,
-           bool relu)
+HWY_NOINLINE void apply(const float* w,
+                        const float* b,
+                        const float* x,
+                        float* y,
+                        std::size_t columns,
+                        std::size_t in,
+                        std::size_t out,
+                        bool relu)
 {
     const std::size_t lanes = hn::Lanes(d);
     const V zero = hn::Zero(d);
     auto finish = [&](V v) { return relu ? hn::Max(v, zero) : v; };
+    auto columns_of = [&](auto vectors, std::size_t c) {
+        constexpr std::size_t count = decltype(vectors)::value;
+        for (std::size_t o = 0; o < out; o += 4)
+            multiply_dense<4, count>(
+                d,
+                w + o * in,
+                in,
+                1,
+                x + c * in * lanes,
+                lanes,
+                in * lanes,
+                in,
+                [&](std::size_t r, std::size_t) { return b ? constant(b[o + r]) : zero; },
+                [&](std::size_t r, std::size_t v, V sum) {
+                    store(finish(sum), y + ((c + v) * out + o + r) * lanes);
+                });
+    };
     std::size_t c = 0;
     for (; c + 4 <= columns; c += 4)
-        for (std::size_t o = 0; o < out; o += 4) {
-            const float *w0 = w + o * in, *w1 = w0 + in, *w2 = w1 + in, *w3 = w2 + in;
-            const float *x0 = x + c * in * lanes, *x1 = x0 + in * lanes,
-                        *x2 = x1 + in * lanes, *x3 = x2 + in * lanes;
-            V b0 = constant(b ? b[o] : 0), b1 = constant(b ? b[o + 1] : 0),
-              b2 = constant(b ? b[o + 2] : 0), b3 = constant(b ? b[o + 3] : 0);
-            V y00 = b0, y01 = b1, y02 = b2, y03 = b3, y10 = b0, y11 = b1, y12 = b2,
-              y13 = b3, y20 = b0, y21 = b1, y22 = b2, y23 = b3, y30 = b0, y31 = b1,
-              y32 = b2, y33 = b3;
-            for (std::size_t i = 0; i < in; i++) {
-                const V a = load(x0 + i * lanes), e = load(x1 + i * lanes),
-                        f = load(x2 + i * lanes), g = load(x3 + i * lanes);
-                V v = constant(w0[i]);
-                y00 = hn::MulAdd(v, a, y00), y10 = hn::MulAdd(v, e, y10);
-                y20 = hn::MulAdd(v, f, y20), y30 = hn::MulAdd(v, g, y30);
-                v = constant(w1[i]);
-                y01 = hn::MulAdd(v, a, y01), y11 = hn::MulAdd(v, e, y11);
-                y21 = hn::MulAdd(v, f, y21), y31 = hn::MulAdd(v, g, y31);
-                v = constant(w2[i]);
-                y02 = hn::MulAdd(v, a, y02), y12 = hn::MulAdd(v, e, y12);
-                y22 = hn::MulAdd(v, f, y22), y32 = hn::MulAdd(v, g, y32);
-                v = constant(w3[i]);
-                y03 = hn::MulAdd(v, a, y03), y13 = hn::MulAdd(v, e, y13);
-                y23 = hn::MulAdd(v, f, y23), y33 = hn::MulAdd(v, g, y33);
-            }
-            float* q = y + (c * out + o) * lanes;
-            store(finish(y00), q), store(finish(y01), q + lanes);
-            store(finish(y02), q + 2 * lanes), store(finish(y03), q + 3 * lanes);
-            q += out * lanes;
-            store(finish(y10), q), store(finish(y11), q + lanes);
-            store(finish(y12), q + 2 * lanes), store(finish(y13), q + 3 * lanes);
-            q += out * lanes;
-            store(finish(y20), q), store(finish(y21), q + lanes);
-            store(finish(y22), q + 2 * lanes), store(finish(y23), q + 3 * lanes);
-            q += out * lanes;
-            store(finish(y30), q), store(finish(y31), q + lanes);
-            store(finish(y32), q + 2 * lanes), store(finish(y33), q + 3 * lanes);
-        }
+        columns_of(std::integral_constant<std::size_t, 4>(), c);
     for (; c < columns; c++)
-        for (std::size_t o = 0; o < out; o += 4) {
-            const float *w0 = w + o * in, *w1 = w0 + in, *w2 = w1 + in, *w3 = w2 + in;
-            V y0 = constant(b ? b[o] : 0), y1 = constant(b ? b[o + 1] : 0),
-              y2 = constant(b ? b[o + 2] : 0), y3 = constant(b ? b[o + 3] : 0);
-            for (std::size_t i = 0; i < in; i++) {
-                const V a = load(x + (c * in + i) * lanes);
-                y0 = hn::MulAdd(constant(w0[i]), a, y0);
-                y1 = hn::MulAdd(constant(w1[i]), a, y1);
-                y2 = hn::MulAdd(constant(w2[i]), a, y2);
-                y3 = hn::MulAdd(constant(w3[i]), a, y3);
-            }
-            float* q = y + (c * out + o) * lanes;
-            store(finish(y0), q), store(finish(y1), q + lanes);
-            store(finish(y2), q + 2 * lanes), store(finish(y3), q + 3 * lanes);
-        }
+        columns_of(std::integral_constant<std::size_t, 1>(), c);
 }
 
 //! dw += dy x^T and db += dy, summed over columns and lanes.
-void weight_gradient(const float* dy,
-                     const float* x,
-                     std::size_t columns,
-                     std::size_t in,
-                     std::size_t out,
-                     float* dw,
-                     float* db)
+HWY_NOINLINE void weight_gradient(const float* dy,
+                                  const float* x,
+                                  std::size_t columns,
+                                  std::size_t in,
+                                  std::size_t out,
+                                  float* dw,
+                                  float* db)
 {
     const std::size_t lanes = hn::Lanes(d);
     auto sum = [](V v) { return hn::GetLane(hn::SumOfLanes(d, v)); };
     for (std::size_t o = 0; o < out; o += 4) {
         for (std::size_t i = 0; i < in; i += 4) {
-            const V z = hn::Zero(d);
-            V s00 = z, s01 = z, s02 = z, s03 = z, s10 = z, s11 = z, s12 = z, s13 = z,
-              s20 = z, s21 = z, s22 = z, s23 = z, s30 = z, s31 = z, s32 = z, s33 = z;
+            V s[4][4];
+            for (auto& row : s)
+                for (V& v : row)
+                    v = hn::Zero(d);
             for (std::size_t c = 0; c < columns; c++) {
                 const float* p = x + (c * in + i) * lanes;
                 const float* q = dy + (c * out + o) * lanes;
                 const V x0 = load(p), x1 = load(p + lanes), x2 = load(p + 2 * lanes),
                         x3 = load(p + 3 * lanes);
-                V g = load(q);
-                s00 = hn::MulAdd(g, x0, s00), s01 = hn::MulAdd(g, x1, s01);
-                s02 = hn::MulAdd(g, x2, s02), s03 = hn::MulAdd(g, x3, s03);
-                g = load(q + lanes);
-                s10 = hn::MulAdd(g, x0, s10), s11 = hn::MulAdd(g, x1, s11);
-                s12 = hn::MulAdd(g, x2, s12), s13 = hn::MulAdd(g, x3, s13);
-                g = load(q + 2 * lanes);
-                s20 = hn::MulAdd(g, x0, s20), s21 = hn::MulAdd(g, x1, s21);
-                s22 = hn::MulAdd(g, x2, s22), s23 = hn::MulAdd(g, x3, s23);
-                g = load(q + 3 * lanes);
-                s30 = hn::MulAdd(g, x0, s30), s31 = hn::MulAdd(g, x1, s31);
-                s32 = hn::MulAdd(g, x2, s32), s33 = hn::MulAdd(g, x3, s33);
+                for (std::size_t r = 0; r < 4; r++) {
+                    const V g = load(q + r * lanes);
+                    s[r][0] = hn::MulAdd(g, x0, s[r][0]);
+                    s[r][1] = hn::MulAdd(g, x1, s[r][1]);
+                    s[r][2] = hn::MulAdd(g, x2, s[r][2]);
+                    s[r][3] = hn::MulAdd(g, x3, s[r][3]);
+                }
             }
-            float* w = dw + o * in + i;
-            w[0] += sum(s00), w[1] += sum(s01), w[2] += sum(s02), w[3] += sum(s03),
-                w += in;
-            w[0] += sum(s10), w[1] += sum(s11), w[2] += sum(s12), w[3] += sum(s13),
-                w += in;
-            w[0] += sum(s20), w[1] += sum(s21), w[2] += sum(s22), w[3] += sum(s23),
-                w += in;
-            w[0] += sum(s30), w[1] += sum(s31), w[2] += sum(s32), w[3] += sum(s33);
+            for (std::size_t r = 0; r < 4; r++)
+                for (std::size_t t = 0; t < 4; t++)
+                    dw[(o + r) * in + i + t] += sum(s[r][t]);
         }
         for (std::size_t q = o; q < o + 4; q++) {
             V s = hn::Zero(d);
@@ -604,103 +564,214 @@ private:
         return i - (std::size_t(1) << level_of(i));
     }
 
+    /*
+     * The three rules. Each reads an LLR and features of its sources at a pair of
+     * positions, j and j + half of the node, adds what a network says to one or two
+     * results, and gives its features on. With a and b the LLRs of the two halves, s and
+     * r those of the left and the right child:
+     *
+     *              sources     results
+     *   to_left    a, b, r     a [+] (b + r), r of the pass before
+     *   to_right   a, b, s     b + (a [+] s)
+     *   to_parent  s, r, a, b  s [+] (r + b),  r + (a [+] s)
+     *
+     * The network sees four LLRs, the results and as many of the first sources as there
+     * is room for, and all features; all relative to the signs that they would have if
+     * a and b were positive.
+     */
+    template <shape::operation O>
+    static constexpr std::size_t results = O == shape::to_parent ? 2 : 1;
+    template <shape::operation O>
+    static constexpr std::size_t sources = results<O> + 2;
+    template <shape::operation O>
+    static constexpr std::size_t seen = 4 - results<O>;
+
+    //! Where the LLRs and features of a source or a result lie: those of position j are
+    //! at position j + shift of `states`.
+    struct place {
+        float* states;
+        std::size_t size, shift;
+    };
+    float* at(const place& p, std::size_t g, std::size_t j) const
+    {
+        return row(p.states, p.size, g, j + p.shift);
+    }
+
+    //! Of the values, or of their gradients; no memory where there is nothing before.
+    template <shape::operation O>
+    std::array<place, 4> source_places(std::size_t i, bool gradient) const
+    {
+        const std::size_t size = node_size(i), half = size / 2, right = 2 * i + 1;
+        auto in = [&](const node_state& s) { return (gradient ? s.d_in : s.in).get(); };
+        auto out = [&](const node_state& s) {
+            return (gradient ? s.d_out : s.out).get();
+        };
+        auto& states = d_passes[d_pass];
+        float* own = in(states[i]);
+        if (O == shape::to_left) {
+            // Not a copy: the right child's output of the pass before is read before it
+            // is written again.
+            float* before = d_before   ? out((*d_before)[right])
+                            : gradient ? nullptr
+                                       : d_nothing.get();
+            return {{{own, size, 0}, {own, size, half}, {before, half, 0}, {}}};
+        }
+        float* left = out(states[right - 1]);
+        if (O == shape::to_right)
+            return {{{own, size, 0}, {own, size, half}, {left, half, 0}, {}}};
+        return {{{left, half, 0},
+                 {out(states[right]), half, 0},
+                 {own, size, 0},
+                 {own, size, half}}};
+    }
+    template <shape::operation O>
+    std::array<place, 2> result_places(std::size_t i, bool gradient) const
+    {
+        const std::size_t size = node_size(i), half = size / 2;
+        auto& states = d_passes[d_pass];
+        if (O == shape::to_parent) {
+            float* out = (gradient ? states[i].d_out : states[i].out).get();
+            return {{{out, size, 0}, {out, size, half}}};
+        }
+        auto& child = states[O == shape::to_left ? 2 * i : 2 * i + 1];
+        return {{{(gradient ? child.d_in : child.in).get(), half, 0}, {}}};
+    }
+
+    //! What a rule finds and makes at a pair of positions, with the signs.
+    template <shape::operation O>
+    struct pair {
+        V llr[sources<O>], sign[sources<O>];
+        V result[results<O>], result_sign[results<O>];
+    };
+    template <shape::operation O>
+    pair<O> pair_at(const std::array<place, 4>& from, std::size_t g, std::size_t j) const
+    {
+        pair<O> p;
+        for (std::size_t k = 0; k < sources<O>; k++)
+            p.llr[k] = load(at(from[k], g, j));
+        constexpr std::size_t first = O == shape::to_parent ? 2 : 0;
+        const V a = p.llr[first], b = p.llr[first + 1];
+        const V sa = sign_of(a), sb = sign_of(b), sab = hn::Mul(sa, sb);
+        p.sign[first] = sa, p.sign[first + 1] = sb;
+        if constexpr (O == shape::to_left) {
+            p.sign[2] = sb;
+            p.result[0] = box(a, hn::Add(b, p.llr[2])), p.result_sign[0] = sab;
+        } else if constexpr (O == shape::to_right) {
+            p.sign[2] = sab;
+            p.result[0] = hn::Add(b, box(a, p.llr[2])), p.result_sign[0] = sb;
+        } else {
+            const V s = p.llr[0], r = p.llr[1];
+            p.sign[0] = sab, p.sign[1] = sb;
+            p.result[0] = box(s, hn::Add(r, b)), p.result_sign[0] = sa;
+            p.result[1] = hn::Add(r, box(a, s)), p.result_sign[1] = sb;
+        }
+        return p;
+    }
+    //! From the gradients of the results to those of the sources' LLRs.
+    template <shape::operation O>
+    static void pair_gradient(const pair<O>& p, const V* d_result, V* d_llr)
+    {
+        V d_sum = hn::Zero(d);
+        if constexpr (O == shape::to_left) {
+            box_gradient(
+                p.llr[0], hn::Add(p.llr[1], p.llr[2]), d_result[0], d_llr[0], d_sum);
+            d_llr[1] = hn::Add(d_llr[1], d_sum);
+            d_llr[2] = hn::Add(d_llr[2], d_sum);
+        } else if constexpr (O == shape::to_right) {
+            d_llr[1] = hn::Add(d_llr[1], d_result[0]);
+            box_gradient(p.llr[0], p.llr[2], d_result[0], d_llr[0], d_llr[2]);
+        } else {
+            box_gradient(
+                p.llr[0], hn::Add(p.llr[1], p.llr[3]), d_result[0], d_llr[0], d_sum);
+            d_llr[1] = hn::Add(d_llr[1], hn::Add(d_sum, d_result[1]));
+            d_llr[3] = hn::Add(d_llr[3], d_sum);
+            box_gradient(p.llr[2], p.llr[0], d_result[1], d_llr[2], d_llr[0]);
+        }
+    }
+
+    template <shape::operation O>
+    void down_rule(std::size_t i)
+    {
+        const std::size_t half = node_size(i) / 2;
+        const auto from = source_places<O>(i, false);
+        const auto to = result_places<O>(i, false);
+        const layer &l1 = first(i, O), &l2 = second(i, O);
+        float* inputs = use(i, O).x.get();
+        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
+            const auto p = pair_at<O>(from, g, j);
+            float* x = inputs + c * l1.in * d_lanes;
+            for (std::size_t k = 0; k < seen<O>; k++)
+                x = put_llr(x, hn::Mul(p.llr[k], p.sign[k]));
+            for (std::size_t q = 0; q < results<O>; q++)
+                x = put_llr(x, hn::Mul(p.result[q], p.result_sign[q]));
+            for (std::size_t k = 0; k < sources<O>; k++)
+                x = put_features(x, at(from[k], g, j), p.sign[k]);
+        });
+        infer(use(i, O), l1, l2, bias_of(i), d_groups * half);
+        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
+            const auto p = pair_at<O>(from, g, j);
+            const float* y = d_y.get() + c * l2.out * d_lanes;
+            for (std::size_t q = 0; q < results<O>; q++)
+                take(y + q * d_width * d_lanes,
+                     p.result[q],
+                     p.result_sign[q],
+                     at(to[q], g, j));
+        });
+    }
+
+    template <shape::operation O>
+    void up_rule(std::size_t i)
+    {
+        const std::size_t half = node_size(i) / 2;
+        const auto from = source_places<O>(i, false), d_from = source_places<O>(i, true);
+        const auto d_to = result_places<O>(i, true);
+        const layer &l1 = first(i, O), &l2 = second(i, O);
+        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
+            const auto p = pair_at<O>(from, g, j);
+            float* dy = d_y.get() + c * l2.out * d_lanes;
+            std::fill_n(dy, l2.out * d_lanes, 0.0f);
+            for (std::size_t q = 0; q < results<O>; q++)
+                take_gradient(
+                    at(d_to[q], g, j), p.result_sign[q], dy + q * d_width * d_lanes);
+        });
+        infer_back(use(i, O), l1, l2, bias_of(i), d_groups * half);
+        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
+            const auto p = pair_at<O>(from, g, j);
+            const float* dx = d_dx.get() + c * l1.in * d_lanes;
+            V d_llr[sources<O>], d_result[results<O>];
+            for (std::size_t k = 0; k < sources<O>; k++)
+                d_llr[k] = k < seen<O>
+                               ? hn::Mul(llr_gradient(dx, hn::Mul(p.llr[k], p.sign[k])),
+                                         p.sign[k])
+                               : hn::Zero(d);
+            for (std::size_t q = 0; q < results<O>; q++)
+                d_result[q] =
+                    hn::MulAdd(llr_gradient(dx, hn::Mul(p.result[q], p.result_sign[q])),
+                               p.result_sign[q],
+                               load(at(d_to[q], g, j)));
+            pair_gradient<O>(p, d_result, d_llr);
+            for (std::size_t k = 0; k < sources<O>; k++) {
+                // Nothing was before the first pass.
+                if (!d_from[k].states)
+                    continue;
+                float* d_source = at(d_from[k], g, j);
+                features_gradient(dx, d_source, p.sign[k]);
+                add_to(d_source, d_llr[k]);
+            }
+        });
+    }
+
     void down(std::size_t i)
     {
         if (is_leaf(i)) {
             down_leaf(i);
             return;
         }
-        const std::size_t size = node_size(i), half = size / 2, left = 2 * i,
-                          right = left + 1;
-        auto& states = d_passes[d_pass];
-        float* in = states[i].in.get();
-        // Not a copy: the right child's output of the pass before is read before it is
-        // written again.
-        float* before = d_before ? (*d_before)[right].out.get() : d_nothing.get();
-
-        const layer* l = &first(i, 0);
-        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
-            const float *pa = row(in, size, g, j), *pb = row(in, size, g, j + half),
-                        *pr = row(before, half, g, j);
-            const V a = load(pa), b = load(pb), r = load(pr);
-            const V sa = sign_of(a), sb = sign_of(b), sab = hn::Mul(sa, sb);
-            float* x = use(i, 0).x.get() + c * l->in * d_lanes;
-            x = put_llr(x, hn::Mul(a, sa));
-            x = put_llr(x, hn::Mul(b, sb));
-            x = put_llr(x, hn::Mul(r, sb));
-            x = put_llr(x, hn::Mul(box(a, hn::Add(b, r)), sab));
-            x = put_features(x, pa, sa);
-            x = put_features(x, pb, sb);
-            put_features(x, pr, sb);
-        });
-        infer(use(i, 0), *l, second(i, 0), bias_of(i), d_groups * half);
-        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
-            const V a = load(row(in, size, g, j)), b = load(row(in, size, g, j + half)),
-                    r = load(row(before, half, g, j));
-            take(d_y.get() + c * second(i, 0).out * d_lanes,
-                 box(a, hn::Add(b, r)),
-                 hn::Mul(sign_of(a), sign_of(b)),
-                 row(states[left].in.get(), half, g, j));
-        });
-        down(left);
-
-        l = &first(i, 1);
-        float* from_left = states[left].out.get();
-        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
-            const float *pa = row(in, size, g, j), *pb = row(in, size, g, j + half),
-                        *ps = row(from_left, half, g, j);
-            const V a = load(pa), b = load(pb), s = load(ps);
-            const V sa = sign_of(a), sb = sign_of(b), sab = hn::Mul(sa, sb);
-            float* x = use(i, 1).x.get() + c * l->in * d_lanes;
-            x = put_llr(x, hn::Mul(a, sa));
-            x = put_llr(x, hn::Mul(b, sb));
-            x = put_llr(x, hn::Mul(s, sab));
-            x = put_llr(x, hn::Mul(hn::Add(b, box(a, s)), sb));
-            x = put_features(x, pa, sa);
-            x = put_features(x, pb, sb);
-            put_features(x, ps, sab);
-        });
-        infer(use(i, 1), *l, second(i, 1), bias_of(i), d_groups * half);
-        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
-            const V a = load(row(in, size, g, j)), b = load(row(in, size, g, j + half)),
-                    s = load(row(from_left, half, g, j));
-            take(d_y.get() + c * second(i, 1).out * d_lanes,
-                 hn::Add(b, box(a, s)),
-                 sign_of(b),
-                 row(states[right].in.get(), half, g, j));
-        });
-        down(right);
-
-        l = &first(i, 2);
-        float *from_right = states[right].out.get(), *out = states[i].out.get();
-        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
-            const float *pa = row(in, size, g, j), *pb = row(in, size, g, j + half),
-                        *ps = row(from_left, half, g, j),
-                        *pr = row(from_right, half, g, j);
-            const V a = load(pa), b = load(pb), s = load(ps), r = load(pr);
-            const V sa = sign_of(a), sb = sign_of(b), sab = hn::Mul(sa, sb);
-            float* x = use(i, 2).x.get() + c * l->in * d_lanes;
-            x = put_llr(x, hn::Mul(s, sab));
-            x = put_llr(x, hn::Mul(r, sb));
-            x = put_llr(x, hn::Mul(box(s, hn::Add(r, b)), sa));
-            x = put_llr(x, hn::Mul(hn::Add(r, box(a, s)), sb));
-            x = put_features(x, ps, sab);
-            x = put_features(x, pr, sb);
-            x = put_features(x, pa, sa);
-            put_features(x, pb, sb);
-        });
-        infer(use(i, 2), *l, second(i, 2), bias_of(i), d_groups * half);
-        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
-            const V a = load(row(in, size, g, j)), b = load(row(in, size, g, j + half)),
-                    s = load(row(from_left, half, g, j)),
-                    r = load(row(from_right, half, g, j));
-            const float* y = d_y.get() + c * second(i, 2).out * d_lanes;
-            take(y, box(s, hn::Add(r, b)), sign_of(a), row(out, size, g, j));
-            take(y + d_width * d_lanes,
-                 hn::Add(r, box(a, s)),
-                 sign_of(b),
-                 row(out, size, g, j + half));
-        });
+        down_rule<shape::to_left>(i);
+        down(2 * i);
+        down_rule<shape::to_right>(i);
+        down(2 * i + 1);
+        down_rule<shape::to_parent>(i);
     }
 
     void up(std::size_t i)
@@ -709,122 +780,11 @@ private:
             up_leaf(i);
             return;
         }
-        const std::size_t size = node_size(i), half = size / 2, left = 2 * i,
-                          right = left + 1;
-        auto& states = d_passes[d_pass];
-        float *in = states[i].in.get(), *d_in = states[i].d_in.get();
-        float *from_left = states[left].out.get(), *from_right = states[right].out.get();
-        float *d_left = states[left].d_out.get(), *d_right = states[right].d_out.get();
-        float* before = d_before ? (*d_before)[right].out.get() : d_nothing.get();
-        float* d_out = states[i].d_out.get();
-
-        const layer* l = &first(i, 2);
-        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
-            float* dy = d_y.get() + c * second(i, 2).out * d_lanes;
-            std::fill_n(dy, second(i, 2).out * d_lanes, 0.0f);
-            take_gradient(row(d_out, size, g, j), sign_of(load(row(in, size, g, j))), dy);
-            take_gradient(row(d_out, size, g, j + half),
-                          sign_of(load(row(in, size, g, j + half))),
-                          dy + d_width * d_lanes);
-        });
-        infer_back(use(i, 2), *l, second(i, 2), bias_of(i), d_groups * half);
-        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
-            const V a = load(row(in, size, g, j)), b = load(row(in, size, g, j + half)),
-                    s = load(row(from_left, half, g, j)),
-                    r = load(row(from_right, half, g, j));
-            const V sa = sign_of(a), sb = sign_of(b), sab = hn::Mul(sa, sb);
-            const float* dx = d_dx.get() + c * l->in * d_lanes;
-            V da = hn::Zero(d), db = da, ds = da, dr = da;
-            const V upper = box(s, hn::Add(r, b)), lower = hn::Add(r, box(a, s));
-            ds = hn::MulAdd(llr_gradient(dx, hn::Mul(s, sab)), sab, ds);
-            dr = hn::MulAdd(llr_gradient(dx, hn::Mul(r, sb)), sb, dr);
-            const V d_upper = hn::MulAdd(
-                llr_gradient(dx, hn::Mul(upper, sa)), sa, load(row(d_out, size, g, j)));
-            const V d_lower = hn::MulAdd(llr_gradient(dx, hn::Mul(lower, sb)),
-                                         sb,
-                                         load(row(d_out, size, g, j + half)));
-            V d_sum = hn::Zero(d);
-            box_gradient(s, hn::Add(r, b), d_upper, ds, d_sum);
-            dr = hn::Add(dr, hn::Add(d_sum, d_lower));
-            db = hn::Add(db, d_sum);
-            box_gradient(a, s, d_lower, da, ds);
-            features_gradient(dx, row(d_left, half, g, j), sab);
-            features_gradient(dx, row(d_right, half, g, j), sb);
-            features_gradient(dx, row(d_in, size, g, j), sa);
-            features_gradient(dx, row(d_in, size, g, j + half), sb);
-            add_to(row(d_in, size, g, j), da);
-            add_to(row(d_in, size, g, j + half), db);
-            add_to(row(d_left, half, g, j), ds);
-            add_to(row(d_right, half, g, j), dr);
-        });
-        up(right);
-
-        l = &first(i, 1);
-        float* d_child = states[right].d_in.get();
-        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
-            float* dy = d_y.get() + c * second(i, 1).out * d_lanes;
-            std::fill_n(dy, second(i, 1).out * d_lanes, 0.0f);
-            take_gradient(
-                row(d_child, half, g, j), sign_of(load(row(in, size, g, j + half))), dy);
-        });
-        infer_back(use(i, 1), *l, second(i, 1), bias_of(i), d_groups * half);
-        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
-            const V a = load(row(in, size, g, j)), b = load(row(in, size, g, j + half)),
-                    s = load(row(from_left, half, g, j));
-            const V sa = sign_of(a), sb = sign_of(b), sab = hn::Mul(sa, sb);
-            const float* dx = d_dx.get() + c * l->in * d_lanes;
-            V da = hn::Mul(llr_gradient(dx, hn::Mul(a, sa)), sa);
-            V db = hn::Mul(llr_gradient(dx, hn::Mul(b, sb)), sb);
-            V ds = hn::Mul(llr_gradient(dx, hn::Mul(s, sab)), sab);
-            const V sum = hn::Add(b, box(a, s));
-            const V d_sum = hn::MulAdd(
-                llr_gradient(dx, hn::Mul(sum, sb)), sb, load(row(d_child, half, g, j)));
-            db = hn::Add(db, d_sum);
-            box_gradient(a, s, d_sum, da, ds);
-            features_gradient(dx, row(d_in, size, g, j), sa);
-            features_gradient(dx, row(d_in, size, g, j + half), sb);
-            features_gradient(dx, row(d_left, half, g, j), sab);
-            add_to(row(d_in, size, g, j), da);
-            add_to(row(d_in, size, g, j + half), db);
-            add_to(row(d_left, half, g, j), ds);
-        });
-        up(left);
-
-        l = &first(i, 0);
-        d_child = states[left].d_in.get();
-        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
-            float* dy = d_y.get() + c * second(i, 0).out * d_lanes;
-            std::fill_n(dy, second(i, 0).out * d_lanes, 0.0f);
-            take_gradient(row(d_child, half, g, j),
-                          hn::Mul(sign_of(load(row(in, size, g, j))),
-                                  sign_of(load(row(in, size, g, j + half)))),
-                          dy);
-        });
-        infer_back(use(i, 0), *l, second(i, 0), bias_of(i), d_groups * half);
-        float* d_before_out = d_before ? (*d_before)[right].d_out.get() : nullptr;
-        for_pairs(half, [&](std::size_t c, std::size_t g, std::size_t j) {
-            const V a = load(row(in, size, g, j)), b = load(row(in, size, g, j + half)),
-                    r = load(row(before, half, g, j));
-            const V sa = sign_of(a), sb = sign_of(b), sab = hn::Mul(sa, sb);
-            const float* dx = d_dx.get() + c * l->in * d_lanes;
-            V da = hn::Mul(llr_gradient(dx, hn::Mul(a, sa)), sa);
-            V db = hn::Mul(llr_gradient(dx, hn::Mul(b, sb)), sb);
-            V dr = hn::Mul(llr_gradient(dx, hn::Mul(r, sb)), sb);
-            const V br = hn::Add(b, r), l1 = box(a, br);
-            const V d_l1 = hn::MulAdd(
-                llr_gradient(dx, hn::Mul(l1, sab)), sab, load(row(d_child, half, g, j)));
-            V d_br = hn::Zero(d);
-            box_gradient(a, br, d_l1, da, d_br);
-            db = hn::Add(db, d_br);
-            features_gradient(dx, row(d_in, size, g, j), sa);
-            features_gradient(dx, row(d_in, size, g, j + half), sb);
-            add_to(row(d_in, size, g, j), da);
-            add_to(row(d_in, size, g, j + half), db);
-            if (d_before_out) {
-                features_gradient(dx, row(d_before_out, half, g, j), sb);
-                add_to(row(d_before_out, half, g, j), hn::Add(dr, d_br));
-            }
-        });
+        up_rule<shape::to_parent>(i);
+        up(2 * i + 1);
+        up_rule<shape::to_right>(i);
+        up(2 * i);
+        up_rule<shape::to_left>(i);
     }
 
     /*

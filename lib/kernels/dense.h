@@ -17,7 +17,7 @@ constexpr std::size_t whole_tiles(std::size_t rows)
     return (rows + dense_tile_rows - 1) / dense_tile_rows * dense_tile_rows;
 }
 
-struct dense_layer {
+struct tiled_layer {
     std::size_t in = 0;
     std::size_t out = 0;
     std::vector<float> weights;
@@ -26,10 +26,10 @@ struct dense_layer {
 
 //! \param weight, bias functions of (row, column) and of (row)
 template <typename Weight, typename Bias>
-dense_layer
-pack_dense_layer(std::size_t in, std::size_t out, const Weight& weight, const Bias& bias)
+tiled_layer
+make_tiled_layer(std::size_t in, std::size_t out, const Weight& weight, const Bias& bias)
 {
-    dense_layer layer{in,
+    tiled_layer layer{in,
                       out,
                       std::vector<float>(whole_tiles(out) * in),
                       std::vector<float>(whole_tiles(out))};

@@ -25,15 +25,15 @@ constexpr std::size_t most_gated_inputs = 48;
 
 struct gated_layer {
     // Of r and z over the layer's input and its state beside each other; of n over each.
-    dense_layer gates, candidate_input, candidate_hidden;
+    tiled_layer gates, candidate_input, candidate_hidden;
 };
 
 struct gated_plan {
     std::size_t inputs, width, steps;
     // The first layer's over the input alone, and its gates over the state alone.
-    dense_layer first_gates;
+    tiled_layer first_gates;
     std::vector<gated_layer> layers;
-    dense_layer output;
+    tiled_layer output;
 };
 
 struct gated_workspace {
@@ -76,7 +76,7 @@ HWY_INLINE V tanh(V x)
  * rows of zeros, too.
  */
 template <bool Onto, std::size_t Vectors>
-HWY_NOINLINE void apply(const dense_layer& layer,
+HWY_NOINLINE void apply(const tiled_layer& layer,
                         std::size_t in,
                         const float* HWY_RESTRICT x,
                         float* HWY_RESTRICT y)
@@ -242,30 +242,30 @@ gated_plan make_plan(std::size_t inputs,
         };
         gated_layer layer;
         if (l == 0) {
-            plan.first_gates = pack_dense_layer(in, 2 * width, of_input, both);
-            layer.gates = pack_dense_layer(
+            plan.first_gates = make_tiled_layer(in, 2 * width, of_input, both);
+            layer.gates = make_tiled_layer(
                 width, 2 * width, of_hidden, [](std::size_t) { return 0.0f; });
         } else
-            layer.gates = pack_dense_layer(
+            layer.gates = make_tiled_layer(
                 2 * width,
                 2 * width,
                 [&](std::size_t r, std::size_t i) {
                     return i < width ? of_input(r, i) : of_hidden(r, i - width);
                 },
                 both);
-        layer.candidate_input = pack_dense_layer(
+        layer.candidate_input = make_tiled_layer(
             in,
             width,
             [&](std::size_t r, std::size_t i) { return of_input(2 * width + r, i); },
             [&](std::size_t r) { return c.input_bias[2 * width + r]; });
-        layer.candidate_hidden = pack_dense_layer(
+        layer.candidate_hidden = make_tiled_layer(
             width,
             width,
             [&](std::size_t r, std::size_t i) { return of_hidden(2 * width + r, i); },
             [&](std::size_t r) { return c.hidden_bias[2 * width + r]; });
         plan.layers.push_back(std::move(layer));
     }
-    plan.output = pack_dense_layer(
+    plan.output = make_tiled_layer(
         width,
         output_bias.size(),
         [&](std::size_t r, std::size_t i) { return output[r * width + i]; },

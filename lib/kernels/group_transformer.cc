@@ -13,17 +13,7 @@
 #include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
 
-#ifndef NEURALFEC_GROUP_TRANSFORMER_ONCE
-#define NEURALFEC_GROUP_TRANSFORMER_ONCE
-namespace gr::neuralfec {
-// Rows of a matrix are stored in tiles of this many outputs, [tile][in][row].
-constexpr std::size_t tile = 8;
-inline std::size_t whole_tiles(std::size_t rows)
-{
-    return (rows + tile - 1) / tile * tile;
-}
-} // namespace gr::neuralfec
-#endif
+#include "kernels/dense-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace gr::neuralfec {
@@ -32,15 +22,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
-
-// Accumulators of a tile: as many as leave registers for operands.
-#if HWY_TARGET == HWY_NEON || (HWY_TARGET <= HWY_AVX3)
-constexpr std::size_t rows_at_once = 8;
-#else
-constexpr std::size_t rows_at_once = 4;
-#endif
-constexpr std::size_t vectors_at_once = 3;
-static_assert(tile % rows_at_once == 0);
 
 /*!
  * gelu(x) = x Phi(x) = max(x, 0) - |x| erfc(|x| / sqrt 2) / 2, erfc by Abramowitz and
@@ -86,28 +67,23 @@ HWY_INLINE void apply_tile(const float* HWY_RESTRICT weights,
 {
     const D d;
     const std::size_t lanes = hn::Lanes(d);
-    V sum[rows_at_once][Vectors];
-    for (std::size_t r = 0; r < rows_at_once; r++)
-        for (std::size_t v = 0; v < Vectors; v++)
-            sum[r][v] = hn::Set(d, bias[r]);
-    for (std::size_t i = 0; i < in; i++) {
-        V operand[Vectors];
-        for (std::size_t v = 0; v < Vectors; v++)
-            operand[v] = hn::Load(d, x + i * stride + v * lanes);
-        for (std::size_t r = 0; r < rows_at_once; r++) {
-            const V w = hn::Set(d, weights[i * tile + r]);
-            for (std::size_t v = 0; v < Vectors; v++)
-                sum[r][v] = hn::MulAdd(w, operand[v], sum[r][v]);
-        }
-    }
-    for (std::size_t r = 0; r < rows_at_once; r++)
-        for (std::size_t v = 0; v < Vectors; v++) {
+    multiply_dense<dense_rows, Vectors>(
+        d,
+        weights,
+        1,
+        dense_tile_rows,
+        x,
+        stride,
+        lanes,
+        in,
+        [&](std::size_t r, std::size_t) { return hn::Set(d, bias[r]); },
+        [&](std::size_t r, std::size_t v, V sum) {
             float* out = y + r * stride + v * lanes;
-            V result = activate<Act>(d, sum[r][v]);
+            V result = activate<Act>(d, sum);
             if constexpr (Add)
                 result = hn::Add(result, hn::Load(d, out));
             hn::Store(result, d, out);
-        }
+        });
 }
 
 template <activation Act, bool Add = false>
@@ -118,8 +94,10 @@ HWY_NOINLINE void apply(const group_transformer::linear& m,
 {
     const std::size_t lanes = hn::Lanes(D());
     const std::size_t vectors = stride / lanes;
-    for (std::size_t row = 0; row < m.out; row += rows_at_once) {
-        const float* w = m.weights.data() + row / tile * tile * m.in + row % tile;
+    for (std::size_t row = 0; row < m.out; row += dense_rows) {
+        const float* w = m.weights.data() +
+                         row / dense_tile_rows * dense_tile_rows * m.in +
+                         row % dense_tile_rows;
         const float* b = m.bias.data() + row;
         float* out = y + row * stride;
         std::size_t v = 0;
@@ -193,20 +171,20 @@ HWY_NOINLINE void attend(const float* HWY_RESTRICT s,
     const std::size_t lanes = hn::Lanes(d);
     for (std::size_t q = 0; q < block_stride; q += lanes) {
         V largest = hn::Set(d, -INFINITY);
-        for (std::size_t k = 0; k < groups; k += rows_at_once) {
+        for (std::size_t k = 0; k < groups; k += dense_rows) {
             // Beyond the last group the room is padding: computed, not used.
-            V sum[rows_at_once];
-            for (std::size_t r = 0; r < rows_at_once; r++)
+            V sum[dense_rows];
+            for (std::size_t r = 0; r < dense_rows; r++)
                 sum[r] = hn::Zero(d);
             for (std::size_t i = 0; i < width; i++) {
                 const V query = hn::Load(d, s + i * stride + q);
-                for (std::size_t r = 0; r < rows_at_once; r++)
+                for (std::size_t r = 0; r < dense_rows; r++)
                     sum[r] = hn::MulAdd(
                         query,
                         hn::Set(d, n[i * stride + std::min(k + r, groups - 1)]),
                         sum[r]);
             }
-            for (std::size_t r = 0; r < rows_at_once; r++) {
+            for (std::size_t r = 0; r < dense_rows; r++) {
                 largest = hn::Max(largest, sum[r]);
                 hn::Store(sum[r], d, rho + (k + r) * lanes);
             }
@@ -218,17 +196,17 @@ HWY_NOINLINE void attend(const float* HWY_RESTRICT s,
             hn::Store(e, d, rho + k * lanes);
         }
         const V share = hn::Div(hn::Set(d, 1.0f), total);
-        for (std::size_t i = 0; i < width; i += rows_at_once) {
-            V sum[rows_at_once];
-            for (std::size_t r = 0; r < rows_at_once; r++)
+        for (std::size_t i = 0; i < width; i += dense_rows) {
+            V sum[dense_rows];
+            for (std::size_t r = 0; r < dense_rows; r++)
                 sum[r] = hn::Zero(d);
             for (std::size_t k = 0; k < groups; k++) {
                 const V weight = hn::Load(d, rho + k * lanes);
-                for (std::size_t r = 0; r < rows_at_once; r++)
+                for (std::size_t r = 0; r < dense_rows; r++)
                     sum[r] =
                         hn::MulAdd(weight, hn::Set(d, n[(i + r) * stride + k]), sum[r]);
             }
-            for (std::size_t r = 0; r < rows_at_once; r++)
+            for (std::size_t r = 0; r < dense_rows; r++)
                 hn::Store(hn::Mul(sum[r], share), d, y + (i + r) * stride + q);
         }
     }
@@ -386,20 +364,10 @@ matrix sum(matrix a, const matrix& b)
     return a;
 }
 
-group_transformer::linear packed(const matrix& w, const matrix& bias)
+tiled_layer packed(const matrix& w, const matrix& bias)
 {
-    const std::size_t rows = whole_tiles(w.rows);
-    group_transformer::linear m{w.columns,
-                                w.rows,
-                                std::vector<float>(rows * w.columns),
-                                std::vector<float>(rows)};
-    for (std::size_t r = 0; r < w.rows; r++) {
-        m.bias[r] = static_cast<float>(bias.values[r]);
-        for (std::size_t i = 0; i < w.columns; i++)
-            m.weights[(r / tile * w.columns + i) * tile + r % tile] =
-                static_cast<float>(w(r, i));
-    }
-    return m;
+    return make_tiled_layer(
+        w.columns, w.rows, w, [&](std::size_t r) { return bias.values[r]; });
 }
 
 class reader

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "kernels/dense.h"
 #include "kernels/span.h"
 
 #include <cstddef>
@@ -45,13 +46,7 @@ public:
         bool variable_depth = false;
     };
 
-    //! One y = W x + b, in the kernel's own order.
-    struct linear {
-        std::size_t in = 0;
-        std::size_t out = 0;
-        std::vector<float> weights;
-        std::vector<float> bias;
-    };
+    using linear = tiled_layer;
 
     struct layer {
         linear score;

@@ -3,6 +3,7 @@
 #define HWY_TARGET_INCLUDE "kernels/llr_quantizer.cc"
 #include <hwy/foreach_target.h>
 
+#include "kernels/dense-inl.h"
 #include "kernels/llr_quantizer.h"
 
 #include <hwy/contrib/math/math-inl.h>
@@ -117,26 +118,22 @@ void dense(const rows& in,
 {
     const std::size_t lanes = hn::Lanes(d);
     for (std::size_t o = 0; o < outputs; o += output_group) {
-        V sum[output_group][vectors];
-        for (std::size_t r = 0; r < output_group; r++)
-            for (std::size_t v = 0; v < vectors; v++)
-                sum[r][v] = hn::Set(d, weights[r]);
-        weights += output_group;
-        for (std::size_t i = 0; i < inputs; i++, weights += output_group) {
-            V x[vectors];
-            for (std::size_t v = 0; v < vectors; v++)
-                x[v] = hn::Load(d, in.at[i] + v * lanes);
-            for (std::size_t r = 0; r < output_group; r++) {
-                const V w = hn::Set(d, weights[r]);
-                for (std::size_t v = 0; v < vectors; v++)
-                    sum[r][v] = hn::MulAdd(w, x[v], sum[r][v]);
-            }
-        }
-        for (std::size_t r = 0; r < output_group; r++)
-            for (std::size_t v = 0; v < vectors; v++)
-                hn::Store(Rectify ? hn::Max(sum[r][v], hn::Zero(d)) : sum[r][v],
+        multiply_dense<output_group, vectors>(
+            d,
+            weights + output_group,
+            1,
+            output_group,
+            in.at[0],
+            max_block,
+            lanes,
+            inputs,
+            [&](std::size_t r, std::size_t) { return hn::Set(d, weights[r]); },
+            [&](std::size_t r, std::size_t v, V sum) {
+                hn::Store(Rectify ? hn::Max(sum, hn::Zero(d)) : sum,
                           d,
                           out.at[o + r] + v * lanes);
+            });
+        weights += output_group * (1 + inputs);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
 
+#include "kernels/dense-inl.h"
 #include "kernels/recurrent.h"
 #include "kernels/workspace.h"
 
@@ -97,33 +98,20 @@ void multiply(const float* matrix,
 {
     const D d;
     const std::size_t lanes = hn::Lanes(d), group = wide * lanes;
-    for (std::size_t row = 0; row < rows; row += row_block) {
-        // Written out: arrays of vectors are not for every target.
-#define EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9)
-#define START(i) V a##i = hn::Set(d, bias[row + i]), b##i = a##i;
-        EACH_ROW(START)
-        for (std::size_t c = 0; c < columns; c++, matrix += row_block) {
-            const V x = hn::Load(d, in + c * group);
-            const V y = wide == 2 ? hn::Load(d, in + c * group + lanes) : x;
-#define ACCUMULATE(i)                                                                    \
-    {                                                                                    \
-        const V m = hn::Set(d, matrix[i]);                                               \
-        a##i = hn::MulAdd(m, x, a##i);                                                   \
-        if (wide == 2)                                                                   \
-            b##i = hn::MulAdd(m, y, b##i);                                               \
-    }
-            EACH_ROW(ACCUMULATE)
-        }
-#define STORE(i)                                                                         \
-    hn::Store(a##i, d, out + (row + i) * group);                                         \
-    if (wide == 2)                                                                       \
-        hn::Store(b##i, d, out + (row + i) * group + lanes);
-        EACH_ROW(STORE)
-#undef EACH_ROW
-#undef START
-#undef ACCUMULATE
-#undef STORE
-    }
+    for (std::size_t row = 0; row < rows; row += row_block, matrix += row_block * columns)
+        multiply_dense<row_block, wide>(
+            d,
+            matrix,
+            1,
+            row_block,
+            in,
+            group,
+            lanes,
+            columns,
+            [&](std::size_t r, std::size_t) { return hn::Set(d, bias[row + r]); },
+            [&](std::size_t r, std::size_t v, V sum) {
+                hn::Store(sum, d, out + (row + r) * group + v * lanes);
+            });
 }
 
 // in (steps, inputs, sequences) -> out, rows `first` .. of (steps, 2 hidden, sequences).
