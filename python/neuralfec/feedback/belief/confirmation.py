@@ -78,12 +78,17 @@ def _rounded_exp(exponent: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _odds_against(odds: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """prod (1 + o_q) over the chosen groups, (n,), multiplied in the order of the groups."""
+    """prod (1 + o_q) - 1 over the chosen groups, (n,), multiplied in the order of the groups."""
     factors = np.where(chosen, odds, np.float32(0)).astype(np.float64) + 1
     product = factors[:, 0].copy()
     for q in range(1, factors.shape[1]):
         product *= factors[:, q]
-    return product
+    return product - 1
+
+
+def _joined(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(1 + a)(1 + b) - 1, exact where one of them is small."""
+    return a + b * (1 + a)
 
 
 class Ledger:
@@ -168,7 +173,7 @@ class Ledger:
         extra = undecided * copies
         # The odds against all that is decided by now.
         fresh = decided & ~self.covered[slots]
-        before = (1 + self.against[slots]) * _odds_against(odds, fresh) - 1
+        before = _joined(self.against[slots], _odds_against(odds, fresh))
         again = np.nonzero((self._refused_by[slots] != 1) & (undecided == 0))[0]
         if again.size:
             same = (decisions(slots[again]) == self._refused[slots[again]]).all(1)
@@ -226,7 +231,7 @@ class Ledger:
             return
         slots, left, odds = slots[rows], left[rows], odds[rows]
         covered = self.covered[slots]
-        against = (1 + self.against[slots]) * _odds_against(odds, ~covered) - 1
+        against = _joined(self.against[slots], _odds_against(odds, ~covered))
         accepted = against < self._limit
         self.accepted[slots] = accepted
         self.error[slots] = np.where(accepted, against / (1 + against), 0)

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ... import models
 from .. import evaluation
 from ..setting import Setting
 from . import model
 from .analog import AnalogBeliefCode
+from .choice import choose
 from .digital import DigitalBeliefCode
 from .network import BeliefNetwork
 from .parameters import AnalogParameters, BeliefParameters
@@ -24,11 +26,16 @@ MEASURED_THRESHOLDS = {
 }
 
 
+def state_of(network: BeliefNetwork) -> dict[str, NDArray]:
+    """Return the parameters of a network by name."""
+    return {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
+
+
 def measure(
     network: BeliefNetwork, p: BeliefParameters, threshold: float, blocks: int, seed: int
 ) -> dict:
     """Return ``evaluation.evaluate`` of a network over the channels that its code is made for."""
-    state = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
+    state = state_of(network)
     back, kind = None, DigitalBeliefCode
     if isinstance(p, AnalogParameters):
         back, kind = p.feedback_snr_db, AnalogBeliefCode
@@ -77,8 +84,12 @@ def finish(
     snrs: Sequence[float],
     groups: int,
     training: models.Training,
+    error_targets: Sequence[float] = (),
 ) -> None:
-    """Find the gains at some SNRs, measure the code, and write the model file."""
+    """Find the gains at some SNRs, measure the code, and write the model file.
+
+    error_targets : undetected block error rates for which a confirmation is chosen, at each SNR
+    """
     analog = isinstance(p, AnalogParameters)
     blocks = -(-groups // p.groups)
     p = with_gains(network, p, snrs, blocks)
@@ -90,6 +101,17 @@ def finish(
         row = {name: result[name] for name in names}
         measured["at_threshold"][f"{threshold:g}"] = row
         print(f"threshold {threshold:g} gain {p.gain(threshold):.4f} {row}", flush=True)
+    confirmations = []
+    for snr_db in snrs if error_targets else ():
+        for target in error_targets:
+            at_snr = dataclasses.replace(p, snr_db=snr_db)
+            row, result = choose(at_snr, state_of(network), target, blocks=4 * blocks)
+            confirmations.append(row)
+            shown = {name: result[name] for name in (*names, "erasure_rate")}
+            measured.setdefault("confirmed", []).append(
+                {"error_target": target, "snr_db": snr_db, **shown}
+            )
+            print(f"error target {target:g} at {snr_db:g} dB: {row} {shown}", flush=True)
     model.save(
         file,
         network,
@@ -98,4 +120,5 @@ def finish(
         threshold=8.0 if analog else 12.0,
         training=training,
         measured=measured,
+        confirmations=confirmations,
     )

@@ -29,11 +29,13 @@ KINDS: dict[str, tuple[type[BeliefParameters], type[DigitalBeliefCode]]] = {
 class Confirmed:
     """A choice of threshold and confirmation for an error target, as a card keeps it.
 
-    error_target : block error rate, undetected; threshold : theta of the groups
+    error_target : block error rate, undetected; threshold : theta of the groups; snr_db : of
+    the channel that it was chosen for
     """
 
     error_target: float
     threshold: float
+    snr_db: float
     confirmation: Confirmation
 
     def to_card(self) -> dict[str, Any]:
@@ -41,6 +43,7 @@ class Confirmed:
         return {
             "error_target": self.error_target,
             "threshold": self.threshold,
+            "snr_db": self.snr_db,
             **dataclasses.asdict(self.confirmation),
         }
 
@@ -48,7 +51,8 @@ class Confirmed:
     def from_card(cls, row: Mapping[str, Any]) -> "Confirmed":
         """Read what `to_card` gave."""
         rest = dict(row)
-        return cls(rest.pop("error_target"), rest.pop("threshold"), Confirmation(**rest))
+        own = [rest.pop(name) for name in ("error_target", "threshold", "snr_db")]
+        return cls(*own, Confirmation(**rest))
 
 
 def save(
@@ -128,20 +132,21 @@ def load_network(
     return network.eval(), p, card
 
 
-def confirmed(file: str | os.PathLike, error_target: float) -> Confirmed:
+def confirmed(card: models.Card, error_target: float, snr_db: float) -> Confirmed:
     """Return the threshold and confirmation that a model's card has for an error target.
 
-    error_target : undetected block error rate; the next lower one that the card has is taken.
-    ValueError where it has none.
+    error_target : undetected block error rate; the next lower one that the card has is taken,
+    at the SNR nearest to snr_db. ValueError where it has none.
     """
-    _, card = parameters(file)
     rows = [Confirmed.from_card(row) for row in card.parameters.get("confirmations", ())]
+    known = sorted({row.error_target for row in rows}, reverse=True)
     rows = [row for row in rows if row.error_target <= error_target * (1 + 1e-9)]
     if not rows:
         raise ValueError(
-            f"{card.name} has no confirmation for a block error rate of {error_target:g}"
+            f"{card.name} has no confirmation for a block error rate of {error_target:g}; it has "
+            + (", ".join(f"{target:g}" for target in known) or "none")
         )
-    return max(rows, key=lambda row: row.error_target)
+    return min(rows, key=lambda row: (-row.error_target, abs(row.snr_db - snr_db)))
 
 
 def load(
@@ -159,7 +164,8 @@ def load(
     threshold : theta in nats; None for the card's
     snr_db : of the channel, see ``BeliefParameters.at``; None for the card's
     confirmation : how blocks are confirmed
-    error_target : undetected block error rate, for which the card has threshold and confirmation
+    error_target : undetected block error rate, for which the card has threshold and
+        confirmation, or names the model that was trained for confirmed blocks
 
     Raises
     ------
@@ -170,7 +176,10 @@ def load(
     if error_target is not None:
         if threshold is not None or confirmation is not None:
             raise ValueError("expected an error target, or a threshold and confirmation, not both")
-        row = confirmed(file, error_target)
+        if other := card.parameters.get("confirmed_by"):
+            file = other
+            p, card = parameters(file)
+        row = confirmed(card, error_target, p.snr_db if snr_db is None else snr_db)
         threshold, confirmation = row.threshold, row.confirmation
     if threshold is None:
         threshold = card.parameters["threshold"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Trains a belief-driven code.
 
-    neuralfec train feedback.belief code.pt --group-bits 4
+    neuralfec train belief code.pt --group-bits 4
 
 Fresh rollouts of beliefs, differentiated through: the received symbol is drawn from its
 distribution under the belief, sum_i p_i N(x_i, sigma^2), whose gradient `rollout.received`
@@ -42,6 +42,8 @@ from .rollout import LAWS, Batch, rollout
 
 # Share of the steps that follow one class.
 FOLLOWED = 0.6
+# Error targets for which a code with --erasure-price finds its confirmation.
+CONFIRMED = (1e-4, 1e-5, 1e-6, 1e-7)
 THRESHOLDS = {"digital": (5.0, 17.0), "analog": (5.0, 11.0)}
 
 
@@ -169,14 +171,13 @@ def train(options: argparse.Namespace) -> None:
         run.report(**trainer.step(step))
     snrs = sorted({*np.linspace(low, high, 1 + math.ceil(high - low)).tolist(), options.snr})
     network = trainer.average.module.cpu().eval()
-    finish(options.output, network, trainer.p, snrs, options.measured_groups, run.record())
+    targets = CONFIRMED if options.erasure_price is not None else ()
+    finish(options.output, network, trainer.p, snrs, options.measured_groups, run.record(), targets)
 
 
 def options_of_training() -> argparse.ArgumentParser:
     """Make the parser of this trainer's command line."""
-    made = parser(
-        __doc__, steps=4000, batch=2048, rate=3e-3, prog="neuralfec train feedback.belief"
-    )
+    made = parser(__doc__, steps=4000, batch=2048, rate=3e-3, prog="neuralfec train belief")
     made.add_argument("--group-bits", type=int, default=4, help="bits of a group (default 4)")
     made.add_argument("--snr", type=float, default=1.0, help="1 / sigma^2 in dB (default 1)")
     made.add_argument(
