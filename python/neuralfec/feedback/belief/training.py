@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Trains a belief-driven code.
 
-    neuralfec train belief code.pt --group-bits 4
+    neuralfec train feedback.belief code.pt --group-bits 4
 
 Fresh rollouts of beliefs, differentiated through: the received symbol is drawn from its
 distribution under the belief, sum_i p_i N(x_i, sigma^2), whose gradient `rollout.received`
@@ -177,7 +177,9 @@ def train(options: argparse.Namespace) -> None:
 
 def options_of_training() -> argparse.ArgumentParser:
     """Make the parser of this trainer's command line."""
-    made = parser(__doc__, steps=4000, batch=2048, rate=3e-3, prog="neuralfec train belief")
+    made = parser(
+        __doc__, steps=4000, batch=2048, rate=3e-3, prog="neuralfec train feedback.belief"
+    )
     made.add_argument("--group-bits", type=int, default=4, help="bits of a group (default 4)")
     made.add_argument("--snr", type=float, default=1.0, help="1 / sigma^2 in dB (default 1)")
     made.add_argument(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Trains feedback codes: DeepVLF-R, -T, hybrid, and the fixed-length GBAF as a baseline.
 
-    neuralfec train deepvlf r.pt --scheme R --snr 3
+    neuralfec train feedback.deepvlf r.pt --scheme R --snr 3
 
 Two phases as in Sec. V-A: first forward SNRs and thresholds are drawn at random and the
 rounds allowed grow, then the code is tuned to its operating point. What differs from the
@@ -195,7 +195,9 @@ def export(module: FeedbackCode, run: Run, target: Setting, options: argparse.Na
 
 def options_of_training() -> argparse.ArgumentParser:
     """Make the parser of this trainer's command line."""
-    made = parser(__doc__, steps=3000, batch=256, rate=2e-3, prog="neuralfec train deepvlf")
+    made = parser(
+        __doc__, steps=3000, batch=256, rate=2e-3, prog="neuralfec train feedback.deepvlf"
+    )
     made.add_argument(
         "--scheme", choices=["R", "T", "hybrid", "GBAF"], default="R", help="(default R)"
     )
