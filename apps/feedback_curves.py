@@ -27,8 +27,8 @@ from gnuradio.neuralfec.feedback.deepvlf.code import DeepvlfCode
 from gnuradio.neuralfec.feedback.deepvlf.power import estimate_statistics
 from gnuradio.neuralfec.feedback.evaluation import capacity
 from gnuradio.neuralfec.feedback.points import Point
-from gnuradio.neuralfec.feedback.setting import CHANNELS, TERMINATIONS, Setting, log_odds
-from gnuradio.neuralfec.simulation.options import add_results
+from gnuradio.neuralfec.feedback.setting import CHANNELS, TERMINATIONS, log_odds
+from gnuradio.neuralfec.simulation.options import add_results, add_workers, simulate
 
 ROUNDS = (1, 2, 4, 6)
 EDGES = np.linspace(-5, 5, 201)
@@ -67,50 +67,63 @@ def csv_file(arguments: argparse.Namespace, name: str) -> Path:
     return arguments.results / f"feedback-{name}.csv"
 
 
+class Link:
+    """A chunk of blocks of one operating point, see `simulation.run`.
+
+    Codes do not travel to other processes: each loads its own.
+    """
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        snr_db: float | None,
+        threshold: float | None,
+        error_target: float | None,
+    ) -> None:
+        self._made_of = arguments, snr_db, threshold, error_target
+        self.code, self.setting, self.card = load(*self._made_of)
+        if arguments.statistics_blocks:
+            if not isinstance(self.code, DeepvlfCode):
+                raise ValueError("--statistics-blocks is for codes of DeepVLF's kind")
+            rng = np.random.default_rng([arguments.seed, 1])
+            blocks = arguments.statistics_blocks
+            estimate_statistics(self.code, self.setting, blocks, rng, sent_only=True)
+
+    def __reduce__(self) -> tuple:
+        return Link, self._made_of
+
+    def __call__(self, rng: np.random.Generator, snr_db: float, blocks: int) -> dict:
+        return evaluation.simulate(self.code, self.setting, blocks, rng)
+
+
 def measure(arguments: argparse.Namespace) -> None:
     """Add counts of each SNR and threshold."""
     for snr_db in arguments.snr or [None]:
         for threshold, error_target in operating_points(arguments):
-            code, setting, card = load(arguments, snr_db, threshold, error_target)
-            if arguments.statistics_blocks:
-                if not isinstance(code, DeepvlfCode):
-                    raise ValueError("--statistics-blocks is for codes of DeepVLF's kind")
-                rng = np.random.default_rng([arguments.seed, 1])
-                blocks = arguments.statistics_blocks
-                estimate_statistics(code, setting, blocks, rng, sent_only=True)
-            p = code.parameters
+            link = Link(arguments, snr_db, threshold, error_target)
+            p, snr = link.code.parameters, link.setting.snr_db
+            results = simulate(
+                arguments,
+                link,
+                [snr],
+                name=f"{arguments.name}, {link.setting}",
+                parameters={},
+                chunk_blocks=arguments.batch,
+                store=False,
+            )
+            counts = {key: n for key, n in results.counts(snr).items() if key != "chunks"}
             point = Point(
                 arguments.scheme,
-                card.name,
-                setting,
+                link.card.name,
+                link.setting,
                 error_target,
                 arguments.seed,
                 p.groups,
                 p.group_bits,
-                count(code, setting, arguments),
+                counts,
             )
             points.add(csv_file(arguments, arguments.name), [point])
             print(told(point), flush=True)
-
-
-def count(code, setting: Setting, arguments: argparse.Namespace) -> dict:
-    """Counts until there are enough errors or blocks."""
-    rng = np.random.default_rng(arguments.seed)
-    total = {"blocks": 0, "block_errors": 0}
-    with app.Progress(1, "points", arguments.quiet) as progress:
-        while total["blocks"] < arguments.blocks and total["block_errors"] < arguments.errors:
-            size = min(arguments.batch, arguments.blocks - total["blocks"])
-            try:
-                counts = evaluation.simulate(code, setting, size, rng)
-            except KeyboardInterrupt:
-                raise app.Interrupted(
-                    f"points that are told are in {csv_file(arguments, arguments.name)}"
-                ) from None
-            total = {name: total.get(name, 0) + value for name, value in counts.items()}
-            wrong = f"{total['block_errors']} of {total['blocks']} blocks wrong"
-            done = max(total["blocks"] / arguments.blocks, total["block_errors"] / arguments.errors)
-            progress.update(done, wrong)
-    return total
 
 
 def told(point: Point) -> str:
@@ -486,6 +499,7 @@ def parser() -> app.Parser:
         command.add_argument("--seed", type=int, default=0, help="of messages and noise")
         add_results(command)
         app.add_quiet(command)
+    add_workers(commands.choices["measure"])
     commands.choices["measure"].add_argument(
         "--error-target",
         type=float,

@@ -43,6 +43,13 @@ def add_options(
     more = "" if blocks else "; the experiment's if absent"
     made.add_argument("--blocks", type=int, default=blocks, help=f"most blocks of a point{more}")
     made.add_argument("--seed", type=int, default=seed, help="another seed adds independent counts")
+    add_workers(made)
+    add_results(made)
+    add_quiet(made)
+
+
+def add_workers(made: argparse.ArgumentParser) -> None:
+    """Add --workers and --cluster."""
     made.add_argument(
         "--workers", type=int, default=1, help="processes on this machine; -1 for one a core"
     )
@@ -52,8 +59,6 @@ def add_options(
         help="count on the Dask cluster of this scheduler, such as tcp://host:8786; "
         "the counts are the same as without it",
     )
-    add_results(made)
-    add_quiet(made)
 
 
 def add_results(made: argparse.ArgumentParser) -> None:
@@ -75,11 +80,12 @@ def simulate(
     parameters: Mapping[str, Any],
     blocks: int | None = None,
     chunk_blocks: int = 1000,
+    store: bool = True,
 ) -> Results:
     """Count as the options say; see `run` for the arguments.
 
-    blocks : in place of --blocks, for programs with another unit. Ctrl-C raises `Interrupted`
-        with where the counts are.
+    blocks : in place of --blocks, for programs with another unit; store : False for programs that
+        store counts of their own. Ctrl-C raises `Interrupted` with where the counts are.
     """
     file = Results.files(name, args.results)[0]
     workers = args.workers
@@ -97,10 +103,12 @@ def simulate(
             workers=workers,
             backend="loky" if args.cluster is None else "dask",
             scheduler=args.cluster,
-            directory=args.results,
+            directory=args.results if store else None,
             parameters=parameters,
             quiet=True if args.quiet else None,
         )
     except KeyboardInterrupt:
+        if not store:
+            raise Interrupted(f"the points that are told are in {args.results}") from None
         where = f"the counts so far are in {file}, " if file.exists() else ""
         raise Interrupted(f"{where}the same command goes on") from None
