@@ -59,6 +59,7 @@ class InputFile(str):
 
     @property
     def is_stdin(self) -> bool:
+        """Whether it is the standard input."""
         return str(self) in ("-", "/dev/stdin", "/dev/fd/0")
 
     @property
@@ -107,6 +108,7 @@ class OutputFile(str):
 
     @property
     def is_stdout(self) -> bool:
+        """Whether it is the standard output."""
         return str(self) in ("-", "/dev/stdout", "/dev/fd/1")
 
     def check(self) -> None:
@@ -235,6 +237,7 @@ class Parser(argparse.ArgumentParser):
     examples: tuple[str, ...] = ()
 
     def error(self, message: str) -> Any:
+        """Print an error of the command line in one line, and exit with status 2."""
         self.exit(WRONG, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 

@@ -14,7 +14,7 @@ _PACKAGES = ("numpy", "scipy", "torch")
 
 
 def command() -> str:
-    """The command line of this process, as it can be typed again in the source tree."""
+    """Return the command line of this process, as it can be typed again in the source tree."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:
@@ -31,7 +31,7 @@ def command() -> str:
 
 
 def commit() -> str | None:
-    """Hash of the project's checked-out commit, `+` behind it where files differ from it.
+    """Return the hash of the project's checked-out commit, `+` behind it where files differ.
 
     None where the package does not lie inside its own git checkout.
     """
@@ -55,7 +55,7 @@ def commit() -> str | None:
 
 
 def cpu() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -66,7 +66,7 @@ def cpu() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, this package and the libraries that can change a result."""
+    """Return the versions of Python, this package and the libraries that can change a result."""
     from . import __version__
 
     found = {"python": platform.python_version(), "neuralfec": __version__}
@@ -79,12 +79,12 @@ def versions() -> dict[str, str]:
 
 
 def now() -> str:
-    """Date and time, UTC, to the second."""
+    """Return date and time, UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def record() -> dict:
-    """All of the above as a JSON-able dict."""
+    """Return all that this module tells, as a dict that JSON can hold."""
     return {
         "command": command(),
         "commit": commit(),

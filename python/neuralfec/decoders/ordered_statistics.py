@@ -70,8 +70,11 @@ def distance(codewords: ArrayLike, llrs: NDArray[np.float32]) -> NDArray[np.floa
 def surely_wrong(
     code: LinearCode, messages: Bits, decoded: Bits, llrs: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Frames (F,) on which maximum likelihood decoding fails, too: a decoder's wrong word is
-    likelier than the one sent. Their rate is a lower bound of the maximum likelihood rate."""
+    """Find the frames (F,) on which maximum likelihood decoding fails, too.
+
+    There a decoder's wrong word is likelier than the one sent; their rate is a lower bound of the
+    maximum likelihood rate.
+    """
     return (messages != decoded).any(axis=1) & (
         distance(code.encode(decoded), llrs) < distance(code.encode(messages), llrs)
     )

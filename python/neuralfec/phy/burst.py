@@ -305,7 +305,7 @@ PRESETS = {
 
 
 def burst_format(spec: str | BurstFormat) -> BurstFormat:
-    """The format of a preset's name; a `BurstFormat` stays itself. ValueError for other names."""
+    """Make the format of a preset; a `BurstFormat` stays itself. ValueError for another name."""
     if isinstance(spec, BurstFormat):
         return spec
     if spec not in PRESETS:
@@ -404,7 +404,7 @@ class BurstReceiver:
         return self._kernel.offsets()
 
     def stats(self) -> dict[str, int]:
-        """samples, candidates, headers, bursts, gaps, torn_by_gap, torn_by_residual."""
+        """Count samples, candidates, headers, bursts, gaps, torn_by_gap and torn_by_residual."""
         return self._kernel.stats()
 
 

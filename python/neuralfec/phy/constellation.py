@@ -78,7 +78,7 @@ class Constellation:
 
     @classmethod
     def from_digital(cls, obj: Any) -> Constellation:
-        """A ``gnuradio.digital`` constellation object with one complex sample a symbol.
+        """Take over a ``gnuradio.digital`` constellation with one complex sample a symbol.
 
         The points stay as the object has them, so LLRs fit what its modulator sends. By
         default GNU Radio scales to unit average amplitude; give the object
@@ -237,7 +237,7 @@ def from_file(path: str | Path) -> Constellation:
 
 
 def constellation(spec: Any) -> Constellation:
-    """The constellation of a name; a `Constellation` stays itself, a ``digital`` object converts.
+    """Make the constellation of a name or of a ``digital`` object; a `Constellation` stays itself.
 
     * ``qam4 qam16 qam64 qam256 qam1024``: the I rail's bits first, then Q's; on a rail, level l
       counted from the most negative has the Gray label l xor (l >> 1);

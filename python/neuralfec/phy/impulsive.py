@@ -14,14 +14,18 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def gaussian_llrs(y: ArrayLike, noise_var: ArrayLike) -> NDArray[np.float32]:
-    """2 y / noise_var: right for white Gaussian noise, or with each symbol's own variance."""
+    """Compute 2 y / noise_var, right for Gaussian noise of this variance or of each symbol's."""
     return np.float32(2) * np.asarray(y, np.float32) / np.asarray(noise_var, np.float32)
 
 
 @dataclass(frozen=True)
 class Pulses:
-    """White Gaussian noise and pulses of `length` symbols that begin at random and add Gaussian
-    noise of variance `power`; `fraction` of all symbols are hit."""
+    """Makes white Gaussian noise with pulses of Gaussian noise that begin at random.
+
+    length : symbols of a pulse
+    power : variance that it adds
+    fraction : part of all symbols that are hit
+    """
 
     fraction: float = 0.03
     length: int = 4
@@ -40,8 +44,11 @@ class Pulses:
         return 1 - (1 - self.fraction) ** (1 / self.length)
 
     def chain(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The pulses as a Markov chain: of which r, 0 .. length, symbols more are hit, this one
-        among them. P(r' | r), float32 (length + 1, length + 1), and the stationary P(r)."""
+        """Describe the pulses as a Markov chain of r, the symbols still hit, this one among them.
+
+        Returns P(r' | r), float32 (length + 1, length + 1), and the stationary P(r), r = 0 ..
+        length.
+        """
         step = np.eye(self.length + 1, k=-1, dtype=np.float32) * (1 - self._start)
         step[0, 0] = 1 - self._start
         step[:, -1] += self._start
@@ -62,8 +69,10 @@ class Pulses:
         return (np.asarray(noise_var) + np.float32(self.power) * hit).astype(np.float32)
 
     def llrs(self, y: ArrayLike, noise_var: ArrayLike) -> NDArray[np.float32]:
-        """Of the mixture of both Gaussians, symbol by symbol (it does not use that symbols
-        are hit together)."""
+        """Compute the LLRs of the mixture of both Gaussians, symbol by symbol.
+
+        That symbols are hit together is not used.
+        """
         y = np.asarray(y, np.float32)
 
         def log_density(n: np.ndarray) -> np.ndarray:
@@ -92,13 +101,13 @@ class StudentT:
     def variances(
         self, rng: np.random.Generator, shape: tuple[int, int], noise_var: ArrayLike
     ) -> NDArray[np.float32]:
-        """As of `Pulses`: t is a Gaussian whose variance is nu / chi^2_nu."""
+        """Draw variances as `Pulses` does: t is a Gaussian whose variance is nu / chi^2_nu."""
         _check(noise_var)
         chi2 = rng.chisquare(self.freedom, shape)
         return (np.asarray(noise_var) * (self.freedom - 2) / chi2).astype(np.float32)
 
     def llrs(self, y: ArrayLike, noise_var: ArrayLike) -> NDArray[np.float32]:
-        """(nu + 1) / 2 log((1 + (y+1)^2 / s) / (1 + (y-1)^2 / s)), s = (nu - 2) noise_var."""
+        """Compute (nu+1)/2 log((1 + (y+1)^2/s) / (1 + (y-1)^2/s)), s = (nu-2) noise_var."""
         y, s = np.asarray(y, np.float32), (self.freedom - 2) * np.asarray(noise_var, np.float32)
         ratio = np.log1p((y + 1) ** 2 / s) - np.log1p((y - 1) ** 2 / s)
         return ((self.freedom + 1) / 2 * ratio).astype(np.float32)
