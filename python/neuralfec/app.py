@@ -430,7 +430,7 @@ def _text_to_stderr(stack: contextlib.ExitStack, stats: str) -> None:
     telemetry.check(stats)
     if stats == "json":
         stack.callback(setattr, sys, "stdout", sys.stdout)
-        sys.stdout = _Text(sys.stdout)  # type: ignore[assignment]
+        sys.stdout = _Text(sys.stdout)
 
 
 def _values(args: argparse.Namespace) -> Iterator[Any]:

@@ -51,8 +51,8 @@ class Confirmed:
     def from_card(cls, row: Mapping[str, Any]) -> "Confirmed":
         """Read what `to_card` gave."""
         rest = dict(row)
-        own = [rest.pop(name) for name in ("error_target", "threshold", "snr_db")]
-        return cls(*own, Confirmation(**rest))
+        target, threshold, snr_db = map(rest.pop, ("error_target", "threshold", "snr_db"))
+        return cls(target, threshold, snr_db, Confirmation(**rest))
 
 
 def save(
