@@ -71,6 +71,12 @@ CASES = {
     "frame_encoder": Case(
         lambda: neuralfec.frame_encoder("wifi-648"), [(BITS, 324)], [(BITS, 648)], bits=(0,)
     ),
+    "impairments": Case(
+        lambda: neuralfec.impairments(0.01, [1, 0.5j], noise_var=0.1, bits=8),
+        [(SYMBOLS, 1)],
+        [(SYMBOLS, 1)],
+        random=True,
+    ),
     "interleaver": Case(
         lambda: neuralfec.interleaver(4, list(range(59, -1, -1))), [(LLRS, 60)], [(LLRS, 60)]
     ),
@@ -122,6 +128,8 @@ CASES = {
 
 # Blocks that are held by other tests: files, PDUs, and definitions, which are no blocks.
 ELSEWHERE = {
+    "burst_receiver": "tests/radio",
+    "burst_transmitter": "tests/radio",
     "frame_source": "tests/link",
     "frame_sink": "tests/link",
 }

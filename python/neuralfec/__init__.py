@@ -24,12 +24,15 @@ TORCH = (
 
 # Where each block lives. A new block is one line here, one yml in grc/.
 _BLOCKS = {
+    "burst_receiver": "neuralfec_python",
+    "burst_transmitter": "radio.blocks",
     "channel": "neuralfec_python",
     "error_counter": "link.blocks",
     "frame_decoder": "link.blocks",
     "frame_encoder": "link.blocks",
     "frame_sink": "link.blocks",
     "frame_source": "link.blocks",
+    "impairments": "radio.blocks",
     "interleaver": "neuralfec_python",
     "ldpc_decoder": "neuralfec_python",
     "generic_ldpc_decoder": "neuralfec_python",

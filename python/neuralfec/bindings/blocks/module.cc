@@ -7,6 +7,7 @@ namespace py = pybind11;
 
 namespace gr::neuralfec {
 void bind_common(py::module& m);
+void bind_burst_receiver(py::module& m);
 void bind_channel(py::module& m);
 void bind_interleaver(py::module& m);
 void bind_ldpc_decoder(py::module& m);
@@ -35,6 +36,7 @@ PYBIND11_MODULE(neuralfec_python, m)
     py::module::import("gnuradio.fec");
     m.doc() = "C++ blocks of gr-neuralfec.";
     bind_common(m);
+    bind_burst_receiver(m);
     bind_channel(m);
     bind_interleaver(m);
     bind_ldpc_decoder(m);
