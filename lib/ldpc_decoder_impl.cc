@@ -1,20 +1,58 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "frame_decoder.h"
 #include "kernels/belief_propagation.h"
+#include "kernels/rate_matching.h"
 
 #include <gnuradio/neuralfec/ldpc_decoder.h>
 
+#include <memory>
 #include <numeric>
 
 namespace gr::neuralfec {
 
 namespace {
 
-belief_propagation make_kernel(const parity_check_code& code,
-                               unsigned iterations,
-                               const std::string& rule,
-                               float scale,
-                               bool parity_stop)
+// Belief propagation over the mother code of what is sent.
+class sent_decoder
+{
+public:
+    sent_decoder(belief_propagation kernel, const std::vector<uint32_t>& sent)
+        : d_kernel(std::move(kernel))
+    {
+        if (!sent.empty())
+            d_matching = std::make_shared<const rate_matching>(d_kernel.n(), sent);
+    }
+
+    std::size_t n() const { return d_matching ? d_matching->sent() : d_kernel.n(); }
+    std::size_t k() const { return d_kernel.k(); }
+    void set_iterations(uint32_t iterations) { d_kernel.set_iterations(iterations); }
+
+    std::size_t decode(span<const float> llrs,
+                       const belief_propagation::results& out) const
+    {
+        if (!d_matching)
+            return d_kernel.decode(llrs, out);
+        std::vector<float> whole(llrs.size() / n() * d_matching->whole());
+        const std::size_t bad = d_matching->expand(llrs, whole);
+        return d_kernel.decode(whole, out) + bad;
+    }
+    std::size_t decode(span<const float> llrs, span<uint8_t> bits) const
+    {
+        belief_propagation::results out;
+        out.bits = bits;
+        return decode(llrs, out);
+    }
+
+private:
+    belief_propagation d_kernel;
+    std::shared_ptr<const rate_matching> d_matching;
+};
+
+sent_decoder make_kernel(const parity_check_code& code,
+                         unsigned iterations,
+                         const std::string& rule,
+                         float scale,
+                         bool parity_stop)
 {
     if (rule != "sum-product" && rule != "min-sum")
         throw std::invalid_argument(
@@ -25,13 +63,14 @@ belief_propagation make_kernel(const parity_check_code& code,
     s.iterations = iterations;
     s.scale = scale;
     s.parity_stop = parity_stop;
-    return belief_propagation(code.n, code.checks, code.bits, code.information_set, s);
+    return {belief_propagation(code.n, code.checks, code.bits, code.information_set, s),
+            code.sent};
 }
 
 class ldpc_decoder_impl : public ldpc_decoder
 {
 public:
-    explicit ldpc_decoder_impl(belief_propagation kernel)
+    explicit ldpc_decoder_impl(sent_decoder kernel)
         : gr::sync_block(
               "ldpc_decoder",
               gr::io_signature::make(1, 1, sizeof(float) * kernel.n()),
@@ -81,7 +120,7 @@ public:
     }
 
 private:
-    belief_propagation d_kernel;
+    sent_decoder d_kernel;
     std::vector<uint8_t> d_converged;
     std::vector<uint32_t> d_iterations;
     std::atomic<uint64_t> d_frames{0};
@@ -90,10 +129,10 @@ private:
     std::atomic<uint64_t> d_bad_samples{0};
 };
 
-class generic_ldpc_decoder : public generic_frame_decoder<belief_propagation>
+class generic_ldpc_decoder : public generic_frame_decoder<sent_decoder>
 {
 public:
-    generic_ldpc_decoder(belief_propagation kernel, unsigned codewords)
+    generic_ldpc_decoder(sent_decoder kernel, unsigned codewords)
         : generic_frame_decoder("ldpc_decoder", std::move(kernel), codewords)
     {
     }

@@ -66,6 +66,18 @@ def test_blocks_encode_and_decode(spec, decoder):
         encoder = fec.encoder(definition, 1, 1)
         assert np.array_equal(run(source, encoder, blocks.vector_sink_b()), sent.ravel())
     llrs = (5 * (2.0 * sent - 1)).astype(np.float32)
+    llrs[0, 3] = np.nan
+    if decoder.startswith(("bp", "min-sum")):
+        source = blocks.vector_source_f(llrs.ravel().tolist(), False, code.n)
+        block = neuralfec.ldpc_decoder(spec)
+        found = run(source, block, blocks.vector_sink_b(code.k))
+        assert np.array_equal(found, messages.ravel())
+        assert block.stats()["converged"] == 6 and block.stats()["bad_samples"] == 1
+        source = blocks.vector_source_f(llrs.ravel().tolist())
+        definition = neuralfec.generic_ldpc_decoder(spec, codewords=3)
+        found = run(source, fec.decoder(definition, 4, 1), blocks.vector_sink_b())
+        assert np.array_equal(found, messages.ravel())
+    assert decoders.decoder(decoder, code).decode(llrs)[1]["bad_samples"] == 1
     source = blocks.vector_source_f(llrs.ravel().tolist(), False, code.n)
     found = run(source, neuralfec.frame_decoder(spec, decoder), blocks.vector_sink_b(code.k))
     assert np.array_equal(found, messages.ravel())

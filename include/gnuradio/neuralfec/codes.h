@@ -20,6 +20,9 @@ struct parity_check_code {
     std::vector<uint32_t> bits;
     //! Where the k message bits stand in a codeword.
     std::vector<uint32_t> information_set;
+    //! The bit of the codeword that each sent bit is, of a code with rate matching;
+    //! empty: all are sent, in their order.
+    std::vector<uint32_t> sent = {};
 };
 
 /*! A linear block code by its generator matrix. */

@@ -11,9 +11,6 @@ from . import gf2
 from .gf2 import Bits
 from .sparse import Program
 
-# LLR of a bit that is known to be 0.
-KNOWN_ZERO = np.finfo(np.float32).min
-
 
 class RateMatchedCode:
     """The words that are sent of a mother code.
@@ -39,8 +36,6 @@ class RateMatchedCode:
         self.n, self.k = self.sent.size, mother.k
         if self.n < self.k:
             raise ValueError(f"expected at least {self.k} bits to be sent, got {self.n}")
-        _, self._places, counts = np.unique(self.sent, return_inverse=True, return_counts=True)
-        self._repeated = bool((counts > 1).any())
         for array in (self.sent, self.shortened):
             array.flags.writeable = False
 
@@ -48,7 +43,11 @@ class RateMatchedCode:
         return f"<{type(self).__name__} {self.name} ({self.n}, {self.k})>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_encoder"}
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("_encoder", "_matching")
+        }
 
     def encoding_program(self) -> Program:
         """Return the exclusive ors that encode, for the kernel ``XorEncoder``."""
@@ -76,19 +75,23 @@ class RateMatchedCode:
         words = self._encoder.encode(gf2.as_frames(messages, self.k, "messages"))
         return words[0] if np.ndim(messages) == 1 else words
 
-    def expand(self, llrs: ArrayLike) -> NDArray[np.float32]:
-        """Return what LLRs (F, n) of sent bits tell of the mother's bits: float32 (F, N).
+    @cached_property
+    def _matching(self) -> Any:
+        from .. import _kernels
 
-        Those of a bit that is sent more than once add up; 0 where nothing is known; the least float
-        where a bit is known to be 0. ValueError for another shape.
+        return _kernels.RateMatching(self.mother.n, self.sent, self.shortened)
+
+    def expand(self, llrs: ArrayLike) -> tuple[NDArray[np.float32], int]:
+        """Return what LLRs of sent bits tell of the mother's bits.
+
+        Parameters
+        ----------
+        llrs : (F, n), log P(b=1) - log P(b=0); NaN counts as 0, nothing known
+
+        Returns
+        -------
+        float32 (F, N): the sum of those of a bit that is sent more than once, 0 where nothing is
+        known, certainty where a bit is known to be 0; and how many LLRs were NaN. ValueError for
+        another shape.
         """
-        llrs = np.asarray(llrs, dtype=np.float32)
-        if llrs.ndim != 2 or llrs.shape[1] != self.n:
-            raise ValueError(f"expected LLRs of shape (frames, {self.n}), got {llrs.shape}")
-        whole = np.zeros((len(llrs), self.mother.n), dtype=np.float32)
-        if self._repeated:
-            np.add.at(whole.T, self.sent, llrs.T)
-        else:
-            whole[:, self.sent] = llrs
-        whole[:, self.shortened] = KNOWN_ZERO
-        return whole
+        return self._matching.expand(llrs)

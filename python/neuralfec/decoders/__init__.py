@@ -39,7 +39,9 @@ class RateMatchedDecoder:
 
     def decode(self, llrs: NDArray[np.float32]) -> tuple[NDArray[np.uint8], dict[str, int | float]]:
         """Decode LLRs (F, n) to messages uint8 (F, k); stats are the decoder's."""
-        return self._decoder.decode(self._code.expand(llrs))
+        whole, bad_samples = self._code.expand(llrs)
+        messages, stats = self._decoder.decode(whole)
+        return messages, {**stats, "bad_samples": bad_samples}
 
 
 # A new decoder is one line: name: (module, factory of the text and the code, what may stand

@@ -42,6 +42,13 @@ inline std::invalid_argument not_a(const char* expected, const py::object& code)
 
 inline void from_python(const py::object& code, parity_check_code& out)
 {
+    if (py::hasattr(code, "mother")) {
+        if (attribute<std::vector<uint32_t>>(code, "shortened").size() != 0)
+            throw not_a("a code without known bits", code);
+        from_python(py::object(code.attr("mother")), out);
+        out.sent = attribute<std::vector<uint32_t>>(code, "sent");
+        return;
+    }
     if (!py::hasattr(code, "edges") || !attribute<bool>(code, "systematic"))
         throw not_a("a systematic codes.LinearCode", code);
     auto edges = attribute<std::pair<py::object, py::object>>(code, "edges");

@@ -19,6 +19,7 @@ void bind_convolutional(pybind11::module& m);
 void bind_burst_bcjr(pybind11::module& m);
 void bind_recurrent(pybind11::module& m);
 void bind_gated_recurrent(pybind11::module& m);
+void bind_rate_matching(pybind11::module& m);
 void bind_xor_encoder(pybind11::module& m);
 } // namespace gr::neuralfec
 
@@ -50,5 +51,6 @@ PYBIND11_MODULE(_kernels, m)
     bind_burst_bcjr(m);
     bind_recurrent(m);
     bind_gated_recurrent(m);
+    bind_rate_matching(m);
     bind_xor_encoder(m);
 }
