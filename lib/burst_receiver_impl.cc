@@ -22,7 +22,9 @@ const pmt::pmt_t time_key = pmt::intern("rx_time");
 class burst_receiver_impl : public burst_receiver_block
 {
 public:
-    burst_receiver_impl(const burst_format& format, double threshold, double residual_limit)
+    burst_receiver_impl(const burst_format& format,
+                        double threshold,
+                        double residual_limit)
         : gr::block("burst_receiver",
                     gr::io_signature::make(1, 1, sizeof(gr_complex)),
                     gr::io_signature::make(0, 2, sizeof(gr_complex))),
@@ -35,7 +37,10 @@ public:
         set_tag_propagation_policy(TPP_DONT);
     }
 
-    bool check_topology(int, int outputs) override { return outputs == 0 || outputs == 2; }
+    bool check_topology(int, int outputs) override
+    {
+        return outputs == 0 || outputs == 2;
+    }
 
     bool start() override
     {
@@ -80,11 +85,14 @@ public:
                 const uint64_t at = nitems_written(0) + produced;
                 add_item_tag(0, at, noise_var_key, pmt::from_double(burst.noise_var));
                 for (unsigned port : {0, 1})
-                    add_item_tag(
-                        port, at, length_key, pmt::from_long(static_cast<long>(burst.y.size())));
+                    add_item_tag(port,
+                                 at,
+                                 length_key,
+                                 pmt::from_long(static_cast<long>(burst.y.size())));
             }
-            const std::size_t count = std::min(
-                burst.y.size() - d_sent, static_cast<std::size_t>(noutput_items - produced));
+            const std::size_t count =
+                std::min(burst.y.size() - d_sent,
+                         static_cast<std::size_t>(noutput_items - produced));
             std::copy_n(burst.y.begin() + static_cast<long>(d_sent), count, y + produced);
             std::copy_n(burst.h.begin() + static_cast<long>(d_sent), count, h + produced);
             produced += static_cast<int>(count);
@@ -125,12 +133,14 @@ private:
             std::size_t done = 0;
             for (const auto& tag : d_tags) {
                 const std::size_t at = tag.offset - nitems_read(0);
-                d_receiver->push(span<const gr_complex>(samples + done, at - done), d_bursts);
+                d_receiver->push(span<const gr_complex>(samples + done, at - done),
+                                 d_bursts);
                 if (d_any || at > 0)
                     d_receiver->gap();
                 done = at;
             }
-            d_receiver->push(span<const gr_complex>(samples + done, size - done), d_bursts);
+            d_receiver->push(span<const gr_complex>(samples + done, size - done),
+                             d_bursts);
         }
         d_any = d_any || size > 0;
         d_taken = size;
@@ -168,7 +178,8 @@ burst_receiver_block::sptr burst_receiver_block::make(const burst_format& format
                                                       double threshold,
                                                       double residual_limit)
 {
-    return gnuradio::make_block_sptr<burst_receiver_impl>(format, threshold, residual_limit);
+    return gnuradio::make_block_sptr<burst_receiver_impl>(
+        format, threshold, residual_limit);
 }
 
 } // namespace gr::neuralfec

@@ -285,7 +285,8 @@ void update(const belief_code& code,
         for (std::size_t t = 0; t < chunk; t += lanes) {
             float* const l = log_ratios + t;
             float* const c = classes + t;
-            const V y = hn::Load(d, received + t), precision = hn::Load(d, precisions + t);
+            const V y = hn::Load(d, received + t),
+                    precision = hn::Load(d, precisions + t);
             for (std::size_t i = 0; i < patterns; i++) {
                 const V x = hn::Load(d, candidates + t + i * chunk);
                 const V middle = hn::Sub(y, hn::Mul(hn::Set(d, 0.5f), x));
@@ -381,9 +382,8 @@ struct selection {
 
 //! Rows of the groups that are not decided, and value(n, q) of group q of blocks[n].
 template <typename Value>
-auto undecided(const belief_table& table,
-               span<const uint32_t> blocks,
-               const Value& value) -> selection<decltype(value(0, 0))>
+auto undecided(const belief_table& table, span<const uint32_t> blocks, const Value& value)
+    -> selection<decltype(value(0, 0))>
 {
     selection<decltype(value(0, 0))> s;
     s.rows.reserve(blocks.size() * table.groups);
@@ -566,11 +566,10 @@ void belief_code::update(belief_table& table,
     for (const float variance : variances)
         if (!(variance > 0))
             refuse("noise variances above 0, got " + std::to_string(variance));
-    const auto [rows, samples] =
-        undecided(table, blocks, [&](std::size_t n, std::size_t q) {
-            return sample{received[n * table.groups + q],
-                          variances[n * table.groups + q]};
-        });
+    const auto [rows,
+                samples] = undecided(table, blocks, [&](std::size_t n, std::size_t q) {
+        return sample{received[n * table.groups + q], variances[n * table.groups + q]};
+    });
     HWY_DYNAMIC_DISPATCH(update)
     (*this, table, rows.data(), samples.data(), rows.size(), threshold);
 }

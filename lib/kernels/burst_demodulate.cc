@@ -36,8 +36,7 @@ void turn_samples(const float* HWY_RESTRICT r,
         x = hn::Sub(x, dc_re);
         y = hn::Sub(y, dc_im);
         // z = (x + j y) - image (x - j y)
-        const auto u =
-            hn::Sub(x, hn::MulAdd(image_re, x, hn::Mul(image_im, y)));
+        const auto u = hn::Sub(x, hn::MulAdd(image_re, x, hn::Mul(image_im, y)));
         const auto v = hn::Sub(y, hn::MulSub(image_im, x, hn::Mul(image_re, y)));
         const auto p = hn::LoadU(d, turn_re + i), q = hn::LoadU(d, turn_im + i);
         hn::StoreInterleaved2(hn::MulSub(u, p, hn::Mul(v, q)),
@@ -47,7 +46,8 @@ void turn_samples(const float* HWY_RESTRICT r,
     }
 }
 
-//! x_i becomes x_i exp(j (base + slope k_i)) by phasors; k rises by 1 but for the gap at 0.
+//! x_i becomes x_i exp(j (base + slope k_i)) by phasors; k rises by 1 but for the gap at
+//! 0.
 void turn_row(float* HWY_RESTRICT re,
               float* HWY_RESTRICT im,
               const float* HWY_RESTRICT phasor_re,
@@ -161,7 +161,10 @@ complex times_conjugate(complex a, complex b)
             a.imag() * b.real() - a.real() * b.imag()};
 }
 
-float norm(complex a) { return a.real() * a.real() + a.imag() * a.imag(); }
+float norm(complex a)
+{
+    return a.real() * a.real() + a.imag() * a.imag();
+}
 
 complex phasor(double angle)
 {
@@ -178,9 +181,9 @@ struct burst_demodulator::rows {
     //! T_m in samples, whole samples that a row's window was moved by.
     std::vector<double> time;
     std::vector<long> moved;
-    double cfo = 0;    // by which samples are turned, spacings
-    double a = 0;      // radians a sample
-    double b = 0;      // radians a sample and subcarrier
+    double cfo = 0;             // by which samples are turned, spacings
+    double a = 0;               // radians a sample
+    double b = 0;               // radians a sample and subcarrier
     std::vector<double> common; // c_m
     std::vector<float> shrink;  // how much of its own pilots' noise a common phase has
     std::vector<float> h_re, h_im, var;
@@ -202,13 +205,15 @@ burst_demodulator::burst_demodulator(const burst_format& format)
       d_taps(std::min(format.cyclic_prefix + 2 * margin, format.used()))
 {
     for (std::size_t i = 0; i < 16; i++)
-        d_identity_word[d_format.header_information_set[i]] = d_format.identity >> (15 - i) & 1;
+        d_identity_word[d_format.header_information_set[i]] =
+            d_format.identity >> (15 - i) & 1;
     polar_transform(span<uint8_t>(d_identity_word), header_bits);
     const std::size_t used = d_format.used();
     for (std::size_t l = 0; l < d_taps; l++)
         for (std::size_t i = 0; i < used; i++) {
             const double turn = -2 * M_PI * d_format.subcarriers[i] *
-                                (double(l) - double(margin)) / double(d_format.fft_length);
+                                (double(l) - double(margin)) /
+                                double(d_format.fft_length);
             d_turn_re.push_back(static_cast<float>(std::cos(turn)));
             d_turn_im.push_back(static_cast<float>(std::sin(turn)));
         }
@@ -217,13 +222,18 @@ burst_demodulator::burst_demodulator(const burst_format& format)
 std::size_t burst_demodulator::reach(std::size_t symbols) const
 {
     // A sample clock off by 100 parts per million moves the last windows.
-    const std::size_t nominal = 2 * d_format.fft_length +
-                                (d_format.header_symbols + symbols) * d_format.symbol_length();
+    const std::size_t nominal =
+        2 * d_format.fft_length +
+        (d_format.header_symbols + symbols) * d_format.symbol_length();
     return nominal + nominal / 10000 + 1;
 }
 
-void burst_demodulator::channel(
-    rows& w, const float* re, const float* im, const float* n, bool factorize, bool last) const
+void burst_demodulator::channel(rows& w,
+                                const float* re,
+                                const float* im,
+                                const float* n,
+                                bool factorize,
+                                bool last) const
 {
     // (F^H diag(n) F + N0 / p) h = F^H A: normal equations of the taps, whose matrix is
     // Hermitian and Toeplitz.
@@ -257,7 +267,8 @@ void burst_demodulator::channel(
         }
         double power = 0;
         for (std::size_t i = 0; i < used; i++)
-            power += (double(re[i]) * re[i] + double(im[i]) * im[i]) / (double(n[i]) * n[i]);
+            power +=
+                (double(re[i]) * re[i] + double(im[i]) * im[i]) / (double(n[i]) * n[i]);
         power = std::max(power / double(used) - w.noise * 0.3, 1e-12 * power);
         w.prior = w.noise * double(taps) / std::max(power, 1e-30);
         for (std::size_t j = 0; j < taps; j++) {
@@ -349,7 +360,8 @@ void burst_demodulator::channel(
      y.data());
     for (std::size_t i = 0; i < used; i++) {
         // The table's delays start at -margin, the diagonals' at 0.
-        const float c = d_turn_re[2 * margin * used + i], s = d_turn_im[2 * margin * used + i];
+        const float c = d_turn_re[2 * margin * used + i],
+                    s = d_turn_im[2 * margin * used + i];
         w.var[i] = std::max(0.0f, x[i] * c - y[i] * s);
     }
 }
@@ -366,8 +378,9 @@ burst_estimate burst_demodulator::run(span<const complex> samples,
     const std::size_t count = training_rows + all_symbols;
     const std::size_t wanted = reach(all_symbols - f.header_symbols);
     if (samples.size() < wanted)
-        throw std::invalid_argument("burst_demodulate: expected " + std::to_string(wanted) +
-                                    " samples, got " + std::to_string(samples.size()));
+        throw std::invalid_argument("burst_demodulate: expected " +
+                                    std::to_string(wanted) + " samples, got " +
+                                    std::to_string(samples.size()));
     rows w;
     w.used = used;
     w.count = count;
@@ -383,10 +396,9 @@ burst_estimate burst_demodulator::run(span<const complex> samples,
     w.factor.resize(d_taps * d_taps);
     w.freedom = double(d_taps);
     for (std::size_t m = 0; m < count; m++)
-        w.time[m] = m < training_rows
-                        ? double(m * n)
-                        : double(2 * n + f.cyclic_prefix +
-                                 (m - training_rows) * f.symbol_length());
+        w.time[m] = m < training_rows ? double(m * n)
+                                      : double(2 * n + f.cyclic_prefix +
+                                               (m - training_rows) * f.symbol_length());
 
     // exp(-j 2 pi cfo i / N) for a window's samples.
     std::vector<float> turn_re(n), turn_im(n);
@@ -407,18 +419,18 @@ burst_estimate burst_demodulator::run(span<const complex> samples,
     const auto transform = [&](std::size_t m) {
         const double stretched = w.b * double(n) / (-2 * M_PI) * w.time[m];
         const long moved = std::lround(stretched);
-        const std::size_t first = static_cast<std::size_t>(
-            std::max(0.0, w.time[m] + double(moved)));
+        const std::size_t first =
+            static_cast<std::size_t>(std::max(0.0, w.time[m] + double(moved)));
         HWY_DYNAMIC_DISPATCH(turn_samples)
-        (reinterpret_cast<const float*>(samples.data() + std::min(first, samples.size() - n)),
+        (reinterpret_cast<const float*>(samples.data() +
+                                        std::min(first, samples.size() - n)),
          turn_re.data(),
          turn_im.data(),
          numbers,
          n,
          reinterpret_cast<float*>(in.data()));
         d_forward.execute(in, out);
-        const complex base =
-            phasor(-2 * M_PI * cfo * double(first) / double(n)) * scale;
+        const complex base = phasor(-2 * M_PI * cfo * double(first) / double(n)) * scale;
         float *re = w.re.data() + m * used, *im = w.im.data() + m * used;
         for (std::size_t i = 0; i < used; i++) {
             const std::size_t bin = (f.subcarriers[i] + int(n)) & int(n - 1);
@@ -537,13 +549,14 @@ burst_estimate burst_demodulator::run(span<const complex> samples,
         channel(w, sum_re.data(), sum_im.data(), weight.data(), factorize, last);
     };
 
-    // Gauss-Newton for (theta, a, b) of Y = H X exp(j (theta + a T + b k T)); theta is the
-    // channel's own phase and not kept.
+    // Gauss-Newton for (theta, a, b) of Y = H X exp(j (theta + a T + b k T)); theta is
+    // the channel's own phase and not kept.
     const double usual_a = 2 * M_PI * usual_cfo_error / double(n);
     const double usual_b = 2 * M_PI * usual_clock_offset / double(n);
     const auto refine = [&](std::size_t to) {
         const double unit = 1 / w.time[to - 1];
-        double m00 = 0, m01 = 0, m11 = 0, m02 = 0, m12 = 0, m22 = 0, r0 = 0, r1 = 0, r2 = 0;
+        double m00 = 0, m01 = 0, m11 = 0, m02 = 0, m12 = 0, m22 = 0, r0 = 0, r1 = 0,
+               r2 = 0;
         for (std::size_t m = 0; m < to; m++) {
             const double t = w.time[m] * unit;
             double s0 = 0, s1 = 0, s2 = 0, e0 = 0, e1 = 0;
@@ -576,8 +589,7 @@ burst_estimate burst_demodulator::run(span<const complex> samples,
         m22 += of_b * unit * unit;
         r2 -= of_b * unit * w.b;
         const double l1 = m01 / m00, l2 = m02 / m00;
-        const double a11 = m11 - l1 * m01, a12 = m12 - l1 * m02,
-                     a22 = m22 - l2 * m02;
+        const double a11 = m11 - l1 * m01, a12 = m12 - l1 * m02, a22 = m22 - l2 * m02;
         const double b1 = r1 - l1 * r0, b2 = r2 - l2 * r0;
         const double determinant = a11 * a22 - a12 * a12;
         if (!(determinant > 0))
@@ -592,7 +604,8 @@ burst_estimate burst_demodulator::run(span<const complex> samples,
     {
         double difference = 0;
         for (std::size_t i = 0; i < used; i++)
-            difference += norm(complex(w.re[i] - w.re[used + i], w.im[i] - w.im[used + i]));
+            difference +=
+                norm(complex(w.re[i] - w.re[used + i], w.im[i] - w.im[used + i]));
         w.noise = difference / (2 * double(used));
     }
     solve(training_rows, true, false);
@@ -689,7 +702,8 @@ burst_estimate burst_demodulator::run(span<const complex> samples,
         });
         e.residual[s] = static_cast<float>(energy / (values * w.noise));
     }
-    const std::size_t span_of = std::min(std::max<std::size_t>(coherence_pilots / f.pilots, 1), all_symbols);
+    const std::size_t span_of =
+        std::min(std::max<std::size_t>(coherence_pilots / f.pilots, 1), all_symbols);
     e.coherence = 1;
     for (std::size_t s = 0; s + span_of <= all_symbols; s++) {
         double x = 0, y = 0;
@@ -699,13 +713,15 @@ burst_estimate burst_demodulator::run(span<const complex> samples,
         }
         e.coherence = std::min(e.coherence, x / std::max(y, 1e-30));
     }
-    const std::size_t width = std::min(std::max<std::size_t>(residual_pilots / f.pilots, 1), all_symbols);
+    const std::size_t width =
+        std::min(std::max<std::size_t>(residual_pilots / f.pilots, 1), all_symbols);
     std::vector<float> together(all_symbols - width + 1);
     for (std::size_t s = 0; s < together.size(); s++)
         for (std::size_t i = 0; i < width; i++)
             together[s] += e.residual[s + i] / static_cast<float>(width);
-    // Against the quieter symbols, and all against what the training symbols differ by, which
-    // no tear behind them changes. Front ends' own errors, 24 dB below, tear nothing.
+    // Against the quieter symbols, and all against what the training symbols differ by,
+    // which no tear behind them changes. Front ends' own errors, 24 dB below, tear
+    // nothing.
     const double floor = 0.004 * power / w.noise;
     const double largest = *std::max_element(together.begin(), together.end());
     const auto quarter = together.begin() + static_cast<long>(together.size() / 4);
@@ -763,9 +779,10 @@ burst_estimate burst_demodulator::run(span<const complex> samples,
     return e;
 }
 
-std::optional<burst_header> burst_demodulator::header(span<const complex> samples,
-                                                      double& cfo,
-                                                      const front_end_offsets& offsets) const
+std::optional<burst_header>
+burst_demodulator::header(span<const complex> samples,
+                          double& cfo,
+                          const front_end_offsets& offsets) const
 {
     const auto e = run(samples, cfo, 0, d_format.header_symbols, offsets, {});
     const std::size_t bits = 2 * e.y.size();
@@ -801,8 +818,7 @@ std::optional<burst_header> burst_demodulator::header(span<const complex> sample
     burst_header h;
     h.symbols = static_cast<std::size_t>(number(0, 12));
     h.user = number(12, 36);
-    if (remainder != 0 || h.symbols == 0 ||
-        h.symbols > d_format.max_symbols)
+    if (remainder != 0 || h.symbols == 0 || h.symbols > d_format.max_symbols)
         return std::nullopt;
     cfo = e.cfo;
     return h;
@@ -819,9 +835,9 @@ burst_estimate burst_demodulator::demodulate(span<const complex> samples,
                                     std::to_string(d_format.max_symbols) +
                                     " symbols, got " + std::to_string(symbols));
     if (!known.empty() && known.size() != symbols * d_format.data())
-        throw std::invalid_argument(
-            "burst_demodulate: expected " + std::to_string(symbols * d_format.data()) +
-            " known values, got " + std::to_string(known.size()));
+        throw std::invalid_argument("burst_demodulate: expected " +
+                                    std::to_string(symbols * d_format.data()) +
+                                    " known values, got " + std::to_string(known.size()));
     return run(samples,
                cfo,
                d_format.header_symbols,
@@ -836,11 +852,13 @@ burst_receiver::burst_receiver(const burst_format& format,
     : d_search(format, threshold), d_demodulator(format), d_residual_limit(residual_limit)
 {
     if (!(residual_limit > 1))
-        throw std::invalid_argument("burst_receiver: expected a residual limit above 1, got " +
-                                    std::to_string(residual_limit));
+        throw std::invalid_argument(
+            "burst_receiver: expected a residual limit above 1, got " +
+            std::to_string(residual_limit));
 }
 
-void burst_receiver::push(span<const complex> samples, std::vector<received_burst>& bursts)
+void burst_receiver::push(span<const complex> samples,
+                          std::vector<received_burst>& bursts)
 {
     d_total += samples.size();
     d_samples.insert(d_samples.end(), samples.begin(), samples.end());

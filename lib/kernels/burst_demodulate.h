@@ -46,29 +46,31 @@ struct burst_estimate {
     double power = 0;
     //! Largest residual of a few symbols together, by the quieter ones'.
     double residual_ratio = 0;
-    //! Least agreement of a few symbols' pilots together with the training symbols' channel,
-    //! 1 where that has not changed.
+    //! Least agreement of a few symbols' pilots together with the training symbols'
+    //! channel, 1 where that has not changed.
     double coherence = 0;
-    //! Mean residual energy of each symbol's pilots (header, payload) by the noise variance.
+    //! Mean residual energy of each symbol's pilots (header, payload) by the noise
+    //! variance.
     std::vector<float> residual;
     //! The channel of each used subcarrier, at the samples' scale.
     std::vector<std::complex<float>> channel;
 };
 
 /*!
- * Estimates of carrier offset, clock offset, common phases, channel and noise of a burst from
- * its training symbols and all of its pilots together, and its payload with them.
+ * Estimates of carrier offset, clock offset, common phases, channel and noise of a burst
+ * from its training symbols and all of its pilots together, and its payload with them.
  *
- * With symbol m's window at T_m samples behind the first, used subcarrier k and its value X,
- * all in the FFT's scale 1 / sqrt N,
+ * With symbol m's window at T_m samples behind the first, used subcarrier k and its value
+ * X, all in the FFT's scale 1 / sqrt N,
  *
  *     Y_mk = H_k X_mk exp(j (a T_m + b k T_m + c_m)) + W_mk .
  *
- * a and b are the maximum-likelihood ones by Gauss-Newton steps over twice as many symbols
- * each time, c_m is the pilots' common phase, shrunk to what exceeds its noise, H the
- * minimum mean square error estimate of an impulse response as long as the cyclic prefix
- * and 8 samples, W's variance N0 that of all residuals by their degrees of freedom. The
- * noise of the payload is N0 + var(H_k); y and h are scaled so that it is one number.
+ * a and b are the maximum-likelihood ones by Gauss-Newton steps over twice as many
+ * symbols each time, c_m is the pilots' common phase, shrunk to what exceeds its noise, H
+ * the minimum mean square error estimate of an impulse response as long as the cyclic
+ * prefix and 8 samples, W's variance N0 that of all residuals by their degrees of
+ * freedom. The noise of the payload is N0 + var(H_k); y and h are scaled so that it is
+ * one number.
  */
 class burst_demodulator
 {
@@ -117,7 +119,8 @@ private:
     const successive_cancellation d_header_decoder;
     std::vector<uint8_t> d_identity_word;
     std::size_t d_taps;
-    //! exp(-2 pi j k (l - margin) / N) of used subcarrier k and tap l, real and imaginary.
+    //! exp(-2 pi j k (l - margin) / N) of used subcarrier k and tap l, real and
+    //! imaginary.
     std::vector<float> d_turn_re, d_turn_im;
 
     burst_estimate run(span<const complex> samples,
@@ -152,11 +155,11 @@ struct received_burst : burst_estimate {
 };
 
 /*!
- * Receives bursts from a stream of samples in pieces of any size; the result does not depend
- * on the pieces. DC and IQ image are averaged over bursts and taken off as far as the average
- * is significant. Bursts with a gap inside are torn, and so are those of
- * which a few symbols' residuals exceed the others' by residual_limit, or whose channel does
- * not stay: they are counted and not handed on.
+ * Receives bursts from a stream of samples in pieces of any size; the result does not
+ * depend on the pieces. DC and IQ image are averaged over bursts and taken off as far as
+ * the average is significant. Bursts with a gap inside are torn, and so are those of
+ * which a few symbols' residuals exceed the others' by residual_limit, or whose channel
+ * does not stay: they are counted and not handed on.
  */
 class burst_receiver
 {
@@ -203,8 +206,8 @@ private:
     // Sums over bursts' samples, for DC and image.
     double d_count = 0, d_energy = 0;
     std::complex<double> d_sum = 0, d_square = 0;
-    uint64_t d_total = 0, d_candidates = 0, d_headers = 0, d_bursts = 0, d_torn_by_gap = 0,
-             d_torn_by_residual = 0, d_gaps = 0;
+    uint64_t d_total = 0, d_candidates = 0, d_headers = 0, d_bursts = 0,
+             d_torn_by_gap = 0, d_torn_by_residual = 0, d_gaps = 0;
 
     bool step(std::vector<received_burst>& bursts);
     void learn(span<const complex> samples);

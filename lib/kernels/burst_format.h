@@ -16,10 +16,10 @@ namespace gr::neuralfec {
  *
  *     short part | training prefix, training symbol twice | header | payload
  *
- * The short part repeats short_period samples with signs, whose neighbours' products sum to
- * about 0, so that a tone is no preamble. Header and payload are symbols of cyclic_prefix +
- * fft_length samples. In symbol s (the first of the header is 0) the used subcarriers
- * i = (s pilot_step mod D) + p D, with D = used / pilots, carry pilots
+ * The short part repeats short_period samples with signs, whose neighbours' products sum
+ * to about 0, so that a tone is no preamble. Header and payload are symbols of
+ * cyclic_prefix + fft_length samples. In symbol s (the first of the header is 0) the used
+ * subcarriers i = (s pilot_step mod D) + p D, with D = used / pilots, carry pilots
  * pilot_values[(s pilots + p) mod size]; the others carry data, each times
  * scrambling[(s (used - pilots) + j) mod size]. In D symbols the pilots visit every used
  * subcarrier.

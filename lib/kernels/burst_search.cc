@@ -25,7 +25,8 @@ void sum_windows(float* HWY_RESTRICT x, std::size_t size, std::size_t length)
     const hn::ScalableTag<float> d;
     for (std::size_t step = 1; step < length; step *= 2)
         for (std::size_t i = 0; i < size; i += hn::Lanes(d))
-            hn::StoreU(hn::Add(hn::LoadU(d, x + i), hn::LoadU(d, x + i + step)), d, x + i);
+            hn::StoreU(
+                hn::Add(hn::LoadU(d, x + i), hn::LoadU(d, x + i + step)), d, x + i);
 }
 
 //! r(n + lag) conj r(n), n < size
@@ -159,7 +160,8 @@ public:
     }
 
     //! Values at first .. first + count - 1, count at most `block`.
-    const float* at(span<const std::complex<float>> samples, std::size_t first, std::size_t count)
+    const float*
+    at(span<const std::complex<float>> samples, std::size_t first, std::size_t count)
     {
         const std::size_t reach = count + d_format.preamble_length() + slack;
         const float* r = reinterpret_cast<const float*>(samples.data() + first);
@@ -198,14 +200,16 @@ void burst_format::check() const
     const int half = static_cast<int>(fft_length / 2);
     for (std::size_t i = 0; i < used(); i++)
         if (subcarriers[i] == 0 || subcarriers[i] < -half || subcarriers[i] >= half ||
-            (i && subcarriers[i] != subcarriers[i - 1] + (subcarriers[i - 1] == -1 ? 2 : 1)))
+            (i &&
+             subcarriers[i] != subcarriers[i - 1] + (subcarriers[i - 1] == -1 ? 2 : 1)))
             refuse("consecutive subcarriers within half of the FFT length, without 0");
     if (pilot_values.empty() || scrambling.empty() || training.size() != used())
         refuse("pilot values, scrambling and a training value a used subcarrier");
     if (short_period == 0 || (short_period & (short_period - 1)) ||
         fft_length % short_period || short_signs.size() < 4)
         refuse("at least 4 short periods whose length is a power of two");
-    if (training_prefix % 32 || training_prefix < cyclic_prefix + 16 || short_length() % 32)
+    if (training_prefix % 32 || training_prefix < cyclic_prefix + 16 ||
+        short_length() % 32)
         refuse("a short part and a training prefix of whole 32 samples, the prefix at "
                "least 16 above the cyclic prefix");
     if (header_order.size() < 256 || header_order.size() != 2 * header_symbols * data() ||
@@ -226,8 +230,9 @@ burst_search::burst_search(const burst_format& format, double threshold)
       d_backward(format.fft_length, fft::direction::backward)
 {
     if (!(threshold > 0 && threshold < 1))
-        throw std::invalid_argument("burst_search: expected a threshold within 0 and 1, got " +
-                                    std::to_string(threshold));
+        throw std::invalid_argument(
+            "burst_search: expected a threshold within 0 and 1, got " +
+            std::to_string(threshold));
 }
 
 std::vector<float> burst_search::metric(span<const complex> samples) const
@@ -297,15 +302,15 @@ void burst_search::acquire(const complex* samples, std::size_t size, candidate& 
         for (std::size_t i = k * period; i < (k + 1) * period; i++)
             of_short += wide(signs[k] * r[i + period] * std::conj(r[i]));
     for (std::size_t i = 0; i < n + f.training_prefix; i++)
-        of_training += wide(r[f.short_length() + n + i] *
-                            std::conj(r[f.short_length() + i]));
+        of_training +=
+            wide(r[f.short_length() + n + i] * std::conj(r[f.short_length() + i]));
     const double range = double(n) / double(period);
     const double coarse = std::arg(of_short) / (2 * M_PI) * range;
     const double fraction = std::arg(of_training) / (2 * M_PI);
 
     // Both training symbols, from a cyclic prefix early on, turned by the fraction.
-    const std::size_t first = c.preamble + f.short_length() + f.training_prefix -
-                              f.cyclic_prefix;
+    const std::size_t first =
+        c.preamble + f.short_length() + f.training_prefix - f.cyclic_prefix;
     fft_buffer in(n), out(n), spread(n), response(n);
     for (std::size_t i = 0; i < n; i++) {
         const double turn = -2 * M_PI * fraction * double(i) / double(n);
@@ -319,7 +324,8 @@ void burst_search::acquire(const complex* samples, std::size_t size, candidate& 
 
     const int limit = static_cast<int>(std::ceil(f.max_cfo + 0.5));
     // Windows start up to this much from where the metric puts them.
-    const int reach = static_cast<int>(std::min(n / 2 - f.cyclic_prefix, 3 * f.cyclic_prefix / 2));
+    const int reach =
+        static_cast<int>(std::min(n / 2 - f.cyclic_prefix, 3 * f.cyclic_prefix / 2));
     std::vector<double> energy(n), window(2 * reach + 1);
     c.concentration = -1;
     for (int k = -limit; k <= limit; k++) {
@@ -363,7 +369,8 @@ void burst_search::acquire(const complex* samples, std::size_t size, candidate& 
             left--;
         while (right + 1 != window.end() && *(right + 1) >= enough)
             right++;
-        const int middle = static_cast<int>((left - window.begin()) + (right - window.begin())) / 2;
+        const int middle =
+            static_cast<int>((left - window.begin()) + (right - window.begin())) / 2;
         const long start = long(first) + prefix - reach + middle;
         c.window = static_cast<std::size_t>(std::max(0l, start));
         c.cfo = cfo;

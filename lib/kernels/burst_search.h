@@ -19,10 +19,10 @@ namespace gr::neuralfec {
  *     P_t(n) = sum_{i < N + G} r(n + S + N + i) conj r(n + S + i),
  *
  * over the short part (period T, length S, c_k = s_k s_{k+1} its signs' products) and the
- * training part (two symbols of N, prefix G). The metric is (|P_s| + |P_t|) / E, with E the
- * energy under both, and a candidate is its highest point within a preamble's length, where
- * it exceeds the threshold and |P_s| half of its share: plain repetitions, tones and DC
- * among them, have a large P_t only.
+ * training part (two symbols of N, prefix G). The metric is (|P_s| + |P_t|) / E, with E
+ * the energy under both, and a candidate is its highest point within a preamble's length,
+ * where it exceeds the threshold and |P_s| half of its share: plain repetitions, tones
+ * and DC among them, have a large P_t only.
  *
  * The carrier offset's fraction is the angle of P_t, its integer the one of those that
  * P_s allows whose training symbols give the impulse response with most energy within a

@@ -34,18 +34,21 @@ fft_buffer::fft_buffer(std::size_t size)
         new (d_data.get() + i) std::complex<float>();
 }
 
-void fft_buffer::free_memory::operator()(std::complex<float>* p) const { fftwf_free(p); }
+void fft_buffer::free_memory::operator()(std::complex<float>* p) const
+{
+    fftwf_free(p);
+}
 
 fft::fft(std::size_t size, direction d) : d_size(size)
 {
     lock_planner();
     const fft_buffer in(size), out(size);
-    const auto plan = fftwf_plan_dft_1d(static_cast<int>(size),
-                                        raw(in),
-                                        raw(out),
-                                        d == direction::forward ? FFTW_FORWARD
-                                                                : FFTW_BACKWARD,
-                                        FFTW_ESTIMATE | FFTW_PRESERVE_INPUT);
+    const auto plan =
+        fftwf_plan_dft_1d(static_cast<int>(size),
+                          raw(in),
+                          raw(out),
+                          d == direction::forward ? FFTW_FORWARD : FFTW_BACKWARD,
+                          FFTW_ESTIMATE | FFTW_PRESERVE_INPUT);
     if (!plan)
         throw std::invalid_argument("fft: no plan for this size");
     d_plan = std::shared_ptr<void>(

@@ -25,8 +25,9 @@ private:
 };
 
 /*!
- * X_k = sum_n x_n exp(-+ 2 pi j k n / N), unscaled. Plans are estimated and never measured,
- * so that the same samples give the same bits in each run. Any number of threads may use it.
+ * X_k = sum_n x_n exp(-+ 2 pi j k n / N), unscaled. Plans are estimated and never
+ * measured, so that the same samples give the same bits in each run. Any number of
+ * threads may use it.
  */
 class fft
 {

@@ -17,8 +17,8 @@ struct burst_format;
  * \ingroup neuralfec
  *
  * Outputs, both or none of them connected: y and h of the payload, y = h x + n with mean
- * |h|^2 = 1. On the first symbol of each burst y has the tags "noise_var", the variance of
- * n with the channel estimate's error counted in (what soft_demapper takes), and
+ * |h|^2 = 1. On the first symbol of each burst y has the tags "noise_var", the variance
+ * of n with the channel estimate's error counted in (what soft_demapper takes), and
  * "packet_len", the burst's symbols.
  *
  * On the message port "pdus" each burst is a PDU of y whose dictionary has start and
@@ -41,8 +41,7 @@ public:
      * \param residual_limit largest residual of a few symbols by the others', above 1
      * \throws std::invalid_argument where the arguments are not so
      */
-    static sptr
-    make(const burst_format& format, double threshold, double residual_limit);
+    static sptr make(const burst_format& format, double threshold, double residual_limit);
 
     //! samples, candidates, headers, bursts, gaps, torn_by_gap, torn_by_residual
     virtual std::map<std::string, uint64_t> stats() const = 0;

@@ -61,7 +61,8 @@ std::vector<complex> waveform(const burst_format& f, const std::vector<complex>&
         std::complex<double> sum = 0;
         for (std::size_t i = 0; i < f.used(); i++)
             sum += std::complex<double>(values[i]) *
-                   std::polar(1.0, 2 * M_PI * f.subcarriers[i] * double(n) / double(x.size()));
+                   std::polar(1.0,
+                              2 * M_PI * f.subcarriers[i] * double(n) / double(x.size()));
         x[n] = complex(sum / std::sqrt(double(f.used())));
     }
     return x;
@@ -112,7 +113,8 @@ build(const burst_format& f, const std::vector<complex>& payload, uint64_t user)
         std::size_t p = 0;
         for (std::size_t i = 0; i < f.used(); i++)
             if (i % distance == s * f.pilot_step % distance)
-                row.push_back(f.pilot_values[(s * f.pilots + p++) % f.pilot_values.size()]);
+                row.push_back(
+                    f.pilot_values[(s * f.pilots + p++) % f.pilot_values.size()]);
             else {
                 row.push_back(values[v] * f.scrambling[v % f.scrambling.size()]);
                 v++;
@@ -139,13 +141,15 @@ struct stream {
     {
         for (std::size_t n = 0; n < x.size(); n++) {
             const complex echo = n >= 5 ? x[n - 5] * complex(0.3f, -0.4f) : complex(0);
-            samples.push_back((x[n] + echo) * complex(std::polar(1.0, 2 * M_PI * cfo * double(n))) +
+            samples.push_back((x[n] + echo) *
+                                  complex(std::polar(1.0, 2 * M_PI * cfo * double(n))) +
                               deviation * complex(normal(rng), normal(rng)));
         }
     }
 };
 
-std::vector<complex> payload(const burst_format& f, std::size_t symbols, std::mt19937& rng)
+std::vector<complex>
+payload(const burst_format& f, std::size_t symbols, std::mt19937& rng)
 {
     std::vector<complex> x(symbols * f.data());
     for (auto& v : x)
@@ -153,7 +157,8 @@ std::vector<complex> payload(const burst_format& f, std::size_t symbols, std::mt
     return x;
 }
 
-std::vector<received_burst> receive(burst_receiver& r, const std::vector<complex>& x, std::size_t piece)
+std::vector<received_burst>
+receive(burst_receiver& r, const std::vector<complex>& x, std::size_t piece)
 {
     std::vector<received_burst> bursts;
     for (std::size_t i = 0; i < x.size(); i += piece)
@@ -190,7 +195,8 @@ int main()
     CHECK(bursts[1].header.user == 7 && bursts[1].header.symbols == 30);
     CHECK(std::labs(long(bursts[0].start) - 1000) < 8);
     CHECK(std::labs(long(bursts[1].start) - long(at)) < 8);
-    CHECK(std::fabs(bursts[0].cfo - 7.3) < 0.005 && std::fabs(bursts[1].cfo + 7.3) < 0.005);
+    CHECK(std::fabs(bursts[0].cfo - 7.3) < 0.005 &&
+          std::fabs(bursts[1].cfo + 7.3) < 0.005);
     CHECK(std::fabs(bursts[0].clock_offset) < 3e-5);
     for (std::size_t piece : {1000ul, 333ul, 4097ul}) {
         burst_receiver r(f, 0.3, 3);
@@ -218,7 +224,9 @@ int main()
     std::vector<received_burst> out;
     g.push(span<const complex>(s.samples.data(), at + 2000), out);
     g.gap(10);
-    g.push(span<const complex>(s.samples.data() + at + 2010, s.samples.size() - at - 2010), out);
+    g.push(
+        span<const complex>(s.samples.data() + at + 2010, s.samples.size() - at - 2010),
+        out);
     CHECK(out.size() == 1 && g.stats().at("torn_by_gap") == 1);
 
     // Of a tone, DC, noise, silence and what is not finite there is no burst.
@@ -245,7 +253,8 @@ int main()
                                           s.samples.size() - bursts[0].window);
     const auto once = d.demodulate(rest, 7.3, 12);
     const auto twice = d.demodulate(rest, 7.3, 12, {}, span<const complex>(first));
-    CHECK(twice.noise_var < once.noise_var * 1.3 && twice.noise_var > 0.5f * once.noise_var);
+    CHECK(twice.noise_var < once.noise_var * 1.3 &&
+          twice.noise_var > 0.5f * once.noise_var);
     CHECK_THROWS(d.demodulate(rest, 7.3, 12, {}, span<const complex>(second)));
     CHECK_THROWS(d.demodulate(span<const complex>(s.samples.data(), 100), 0, 12));
     return 0;

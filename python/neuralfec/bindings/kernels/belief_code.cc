@@ -176,7 +176,8 @@ void bind_belief_code(py::module& m)
             py::arg("received"),
             py::arg("variances"),
             py::arg("threshold"),
-            "Bayes' rule for groups not decided. received and variances: (blocks, groups)\n"
+            "Bayes' rule for groups not decided. received and variances: (blocks, "
+            "groups)\n"
             "float32, NaN where nothing arrived, and the noise variance of each symbol.\n"
             "Sets the table's odds and decided.");
 }

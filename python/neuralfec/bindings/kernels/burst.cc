@@ -12,7 +12,10 @@ namespace {
 
 using complex = std::complex<float>;
 
-array<complex> copy(const std::vector<complex>& v) { return array<complex>(v.size(), v.data()); }
+array<complex> copy(const std::vector<complex>& v)
+{
+    return array<complex>(v.size(), v.data());
+}
 
 py::dict as_dict(const burst_estimate& e)
 {
@@ -83,7 +86,9 @@ void bind_burst(py::module& m)
         .def("length", &burst_format::length, py::arg("symbols"));
 
     py::class_<burst_search>(m, "BurstSearch")
-        .def(py::init<const burst_format&, double>(), py::arg("format"), py::arg("threshold"))
+        .def(py::init<const burst_format&, double>(),
+             py::arg("format"),
+             py::arg("threshold"))
         .def(
             "metric",
             [](const burst_search& self, const array<complex>& samples) {
@@ -119,7 +124,8 @@ void bind_burst(py::module& m)
                 return py::make_tuple(outcome.searched, found);
             },
             py::arg("samples"),
-            "How many samples need not be looked at again, and the first candidate (a dict of\n"
+            "How many samples need not be looked at again, and the first candidate (a "
+            "dict of\n"
             "preamble, window, cfo, metric, concentration) or None.");
 
     py::class_<burst_demodulator>(m, "BurstDemodulator")
