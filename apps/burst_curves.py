@@ -4,8 +4,9 @@
 
 Each burst goes through a channel of its own: Rayleigh taps of unit energy, carrier within +-10
 subcarrier spacings, clock within +-40 ppm, phase noise of -43 dB, an IQ image of -30 dB and DC of
--20 dB. "found" counts bursts that are not found or whose header is wrong; "genie" and "burst" count
-codewords, with all known and as received. Counts are stored by name and add up from run to run.
+-20 dB. "found" counts bursts that are not found or whose header is wrong; "genie" and "burst"
+count codewords, with all known and as received; "false" counts millions of samples of noise,
+tones, DC and foreign OFDM in which a burst is delivered. Counts add up from run to run.
 """
 
 if __name__ == "__main__":
@@ -15,7 +16,7 @@ import argparse
 import sys
 
 from gnuradio.neuralfec import app, codes, decoders
-from gnuradio.neuralfec.links.burst import BurstLink
+from gnuradio.neuralfec.links.burst import BurstLink, NothingLink
 from gnuradio.neuralfec.phy.burst import PRESETS
 from gnuradio.neuralfec.phy.constellation import NAMES
 from gnuradio.neuralfec.simulation import figure, parse_snr, table
@@ -30,7 +31,7 @@ def parser() -> app.Parser:
         "neuralfec curves burst --snr 9 --errors 20 --blocks 200 --picture burst.png",
     )
     made.add_argument(
-        "--count", default="errors", choices=["errors", "found"], help="what is counted"
+        "--count", default="errors", choices=["errors", "found", "false"], help="what is counted"
     )
     made.add_argument("--snr", default="7:9:0.5", help="Es/N0 in dB: a list or FROM:TO[:STEP]")
     made.add_argument("--format", default="burst-128", choices=list(PRESETS), help="of the bursts")
@@ -52,10 +53,15 @@ def run(args: argparse.Namespace) -> None:
         name: getattr(args, name)
         for name in ("format", "symbols", "constellation", "code", "decoder", "taps")
     }
-    schemes = ("found",) if args.count == "found" else ("genie", "burst")
+    if args.count == "false":
+        setting = {"format": args.format}
+        link: BurstLink | NothingLink = NothingLink(**setting)
+    else:
+        schemes = ("found",) if args.count == "found" else ("genie", "burst")
+        link = BurstLink(schemes=schemes, **setting)
     results = simulate(
         args,
-        BurstLink(schemes=schemes, **setting),
+        link,
         parse_snr(args.snr),
         name=args.name or result_name(f"burst-{args.count}", *map(str, setting.values())),
         parameters=setting | {"count": args.count},

@@ -923,8 +923,8 @@ bool burst_receiver::step(std::vector<received_burst>& bursts)
     burst.length = length;
     burst.window = d_position + p.candidate.window;
     burst.metric = p.candidate.metric;
-    // The next one may follow at once.
-    d_searched = std::max(d_searched, end - std::min(end, f.cyclic_prefix));
+    // In a torn one, and in one that is none, the next may begin before its end.
+    d_searched = std::max(d_searched, p.candidate.preamble + f.preamble_length());
     d_pending.reset();
     if (burst.snr < least_snr) {
         d_headers--;
@@ -937,6 +937,8 @@ bool burst_receiver::step(std::vector<received_burst>& bursts)
         d_torn_by_residual++;
         return true;
     }
+    // The next one may follow at once.
+    d_searched = std::max(d_searched, end - std::min(end, f.cyclic_prefix));
     d_bursts++;
     bursts.push_back(std::move(burst));
     return true;

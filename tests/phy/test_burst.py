@@ -113,6 +113,18 @@ def test_dropped_samples_tear_a_burst(drop):
     assert stats["torn_by_residual"] == 10 and stats["bursts"] == 0
 
 
+def test_the_burst_behind_a_torn_one_comes():
+    """Back to back, with samples missing in the first."""
+    format = burst_format("burst-128")
+    rng = np.random.default_rng(9)
+    pair = [format.build(symbols(rng, format, 30), number) for number in range(2)]
+    samples = over(rng, format, np.concatenate(pair), 15)
+    receiver = BurstReceiver(format)
+    at = SILENCE + format.length(15)
+    assert [b.user for b in receiver.push(np.delete(samples, np.arange(at, at + 700)))] == [1]
+    assert receiver.stats()["torn_by_residual"] == 1
+
+
 def test_a_gap_tears_a_burst_and_counts_positions():
     format = burst_format("burst-128")
     rng = np.random.default_rng(5)

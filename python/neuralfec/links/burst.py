@@ -27,6 +27,70 @@ from ..simulation import count_errors
 _SILENCE = 600
 
 
+# Of a block of `NothingLink`.
+_BLOCK = 1_000_000
+
+
+@dataclass
+class NothingLink:
+    """Samples without a burst: a block is a million of them, an error one with a burst delivered.
+
+    Blocks take turns: noise; noise and a tone 10 dB above it, anywhere; noise and DC of its power;
+    noise and packets of another system's OFDM 15 dB above it, with a preamble of ten equal
+    periods of 16 samples and a training symbol twice, as that of IEEE 802.11a.
+
+    Parameters
+    ----------
+    format : preset's name
+    """
+
+    format: str = "burst-128"
+    schemes: Sequence[str] = ("false",)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what the experiment is, for `simulation.run`."""
+        return {"format": self.format, "schemes": list(self.schemes)}
+
+    def __call__(
+        self, rng: np.random.Generator, snr_db: float, blocks: int
+    ) -> dict[str, dict[str, float]]:
+        """Count blocks with a burst; the SNR means nothing here."""
+        receiver = BurstReceiver(self.format)
+        errors = 0
+        for number in range(blocks):
+            samples = complex_normal(rng, (_BLOCK,))
+            kind = number % 4
+            if kind == 1:
+                turn = 2j * np.pi * rng.uniform(-0.5, 0.5)
+                samples += np.exp(turn * np.arange(_BLOCK)).astype(np.complex64) * 10**0.5
+            elif kind == 2:
+                samples += 1
+            elif kind == 3:
+                packets = [_foreign_packet(rng) for _ in range(_BLOCK // 10_000)]
+                foreign = np.concatenate(packets)[:_BLOCK] * 10**0.75
+                samples[: foreign.size] += foreign.astype(np.complex64)
+            errors += bool(receiver.push(samples))
+        counts = {"blocks": blocks, "block_errors": errors, "bits": blocks, "bit_errors": errors}
+        return {"false": counts}
+
+
+def _foreign_packet(rng: np.random.Generator) -> np.ndarray:
+    """80 symbols of OFDM with its preamble and some silence, unit mean power while it lasts."""
+    used = np.concatenate([np.arange(-26, 0), np.arange(1, 27)]) % 64
+
+    def waveform(at: np.ndarray) -> np.ndarray:
+        grid = np.zeros(64, complex)
+        grid[at] = np.exp(0.5j * np.pi * (rng.integers(4, size=at.size) + 0.5))
+        return np.fft.ifft(grid) * 64 / np.sqrt(at.size)
+
+    short = waveform(np.array([s % 64 for s in range(-24, 25, 4) if s]))
+    training = waveform(used)
+    body = [waveform(used) for _ in range(80)]
+    parts = [np.tile(short, 3)[:160], training[-32:], training, training]
+    parts += [np.concatenate([symbol[-16:], symbol]) for symbol in body]
+    return np.concatenate([*parts, np.zeros(int(rng.integers(1000, 4000)))])
+
+
 @dataclass
 class BurstLink:
     """Coded bursts through impaired channels.
