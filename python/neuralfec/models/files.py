@@ -52,7 +52,7 @@ def save(file: str | os.PathLike, module: "torch.nn.Module", card: Card) -> None
     methods must be as the card says; ValueError where they are not.
     """
     torch = torch_or_error()
-    with _quiet():
+    with quiet_jit():
         module = module.eval().cpu()
         script = module if isinstance(module, torch.jit.ScriptModule) else torch.jit.script(module)
         _try(script, card)
@@ -128,7 +128,7 @@ def load(
     """
     card = read_card(file)
     card.check(expect or {})
-    with _quiet():
+    with quiet_jit():
         script = _load(file, device)
         script.eval()
         _try(script, card, device)
@@ -223,7 +223,7 @@ def torch_or_error() -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_jit() -> Iterator[None]:
     # TorchScript is deprecated since torch 2.9 and stays until its successor does as well.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*torch\.jit\.\w+` is deprecated", DeprecationWarning)
