@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compiles graphs with the installed grcc and runs what comes out, without a display."""
 
+import json
 import os
 import re
 import signal
@@ -32,6 +33,38 @@ def compile_graph(graph, folder):
     ]
     assert not left_out, f"not in the compiled graph: {left_out}"
     return program
+
+
+PICTURES = Path(__file__).parents[1] / "build" / "pictures"
+
+
+def picture(name):
+    """Where a picture is kept as a product of the build."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    return PICTURES / name
+
+
+def drive_window(program, image, changes=None, seconds=180):
+    """Run a graph with a window without a display, move its variables, and return what it says.
+
+    changes: values by variable, set when the first results are there; after them the error rates
+    must come to zero. The result has the readings before and after, and the size of the window.
+    AssertionError with its words where it does not end well.
+    """
+    driver = Path(__file__).parent / "grc" / "drive_window.py"
+    run = subprocess.run(
+        [sys.executable, driver, program, image, json.dumps(changes or {}), str(seconds)],
+        capture_output=True,
+        text=True,
+        cwd=Path(program).parent,
+        env=os.environ | {"QT_QPA_PLATFORM": "offscreen", "OMP_NUM_THREADS": "1"},
+        timeout=3 * seconds,
+    )
+    text = run.stdout + run.stderr
+    assert run.returncode == 0, f"exit status {run.returncode}\n{text}"
+    assert not _TROUBLE.search(text), text
+    (line,) = [line for line in run.stdout.splitlines() if line.startswith("RESULT ")]
+    return json.loads(line.removeprefix("RESULT "))
 
 
 def run_program(program, seconds):

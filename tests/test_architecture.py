@@ -20,11 +20,12 @@ FLOORS = [
     {"quantization", "sequence", "syndrome", "feedback"},
     LINKS,
     {"radio"},
+    {"grc"},
     {"blocks"},
 ]
 
 # Where gnuradio may be imported, beside the modules named blocks.
-GNURADIO = {"python_block", "vectors", "radio"}
+GNURADIO = {"python_block", "vectors", "radio", "grc"}
 
 # What names modules as strings: the doors of the package, of registries, and of a system that
 # loads its own kernels late.

@@ -22,6 +22,7 @@ import pmt
 from gnuradio import gr
 
 _DONE = -1
+_PAGE = 4096
 
 
 class PythonBlock:
@@ -46,7 +47,8 @@ class PythonBlock:
     become is a matter of buffers, see `set_batch`.
 
     Attributes: `error`, the exception that ended the block, or None; `counts`, a Counter to
-    add to; `stats_interval`, the least seconds between two messages on `stats`.
+    add to; `stats_interval`, the least seconds between two messages on `stats`; `torch_threads`, of
+    the processor, for torch.
     """
 
     def __init__(self, name: str, in_sig: Any, out_sig: Any, **rate: int):
@@ -54,11 +56,14 @@ class PythonBlock:
         self.error: Exception | None = None
         self.counts: Counter[str] = Counter()
         self.stats_interval = 1.0
+        self.torch_threads = 1
         self._published = -math.inf
         self._thread: int | None = None
         self._on_error: Callable[[], None] = lambda: None
         self._stats_port = pmt.intern("stats")
         self.message_port_register_out(self._stats_port)
+        for port, size in enumerate(_item_sizes(self.output_signature())):
+            self.set_min_output_buffer(port, page_items(size))
 
     def process(self, input_items: list, output_items: list) -> int:
         """What `work` is to other blocks. A block of messages alone has none."""
@@ -116,7 +121,7 @@ class PythonBlock:
             return nullcontext()
         if self._thread != threading.get_ident():
             self._thread = threading.get_ident()
-            torch.set_num_threads(1)
+            torch.set_num_threads(self.torch_threads)
             # Asking makes the setting take effect in this thread.
             torch.get_num_threads()
         return torch.inference_mode()
@@ -147,6 +152,19 @@ class PythonBlock:
         self._on_error()
 
 
+def _item_sizes(signature: Any) -> list[int]:
+    return [signature.sizeof_stream_item(port) for port in range(max(signature.max_streams(), 0))]
+
+
+def page_items(size: int) -> int:
+    """Return how many items of so many bytes fill whole pages of memory.
+
+    GNU Radio rounds a buffer up to pages, and warns at each start where that makes it much
+    longer. A block that asks for what it will get anyway is quiet.
+    """
+    return _PAGE // math.gcd(_PAGE, max(size, 1))
+
+
 def set_batch(items: int, *blocks: Any) -> None:
     """Let blocks hand on at least `items` items at once, before the graph starts.
 
@@ -157,7 +175,9 @@ def set_batch(items: int, *blocks: Any) -> None:
         raise ValueError(f"expected at least 1 item, got {items}")
     for block in blocks:
         # GNU Radio fills at most half of a buffer in one call.
-        block.set_min_output_buffer(2 * items)
+        for port, size in enumerate(_item_sizes(block.output_signature())):
+            pages = page_items(size)
+            block.set_min_output_buffer(port, -(-2 * items // pages) * pages)
 
 
 def run(top_block: gr.top_block, *blocks: PythonBlock) -> None:

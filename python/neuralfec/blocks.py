@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Blocks that carry a file over a coded link, with any code and decoder of the registries."""
+"""Blocks of no one system: a file over a coded link, whole transmitters and receivers, error rates.
+
+They take any code and decoder of the registries.
+"""
 
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from gnuradio import gr
+from gnuradio import blocks, gr
 
-from ..codes import code as make_code
-from ..decoders import decoder as make_decoder
-from ..python_block import PythonBlock
-from ..simulation import count_errors
-from .framing import FrameFormat
+from .codes import code as make_code
+from .decoders import decoder as make_decoder
+from .grc import auto_decoder
+from .link.framing import FrameFormat
+from .neuralfec_python import interleaver, mapper, soft_demapper
+from .phy.constellation import constellation as make_constellation
+from .phy.interleaving import interleaver as make_interleaver
+from .phy.snr import noise_variance
+from .python_block import PythonBlock, page_items
+from .simulation.window import ErrorWindow
 
 
 def as_code(code: Any) -> Any:
@@ -193,30 +201,57 @@ class frame_decoder(PythonBlock, gr.sync_block):
 
 
 class error_counter(PythonBlock, gr.sync_block):
-    """Counts bit and frame errors between what was sent and what was decoded.
+    """Counts bit and frame errors between what was sent and what was decoded, live.
 
-    Inputs: uint8 bits, sent and decoded, vectors of k; of each byte the lowest bit counts. The
-    counts are in ``stats()``: blocks,
-    block_errors, bits, bit_errors, bit_errors_squared (see `simulation.count_errors`).
+    Inputs: uint8 bits, sent and decoded, vectors of k; of each byte the lowest bit counts. Outputs,
+    which may be left open: float32, the bit error rate and the block error rate of the window, an
+    item a frame. A message on `reset`, whatever it says, begins anew.
+
+    k: bits a frame. window: seconds over which the rates are taken, 0 for all since the start or
+    the last reset. ValueError for others.
+
+    stats: blocks, block_errors, bits, bit_errors, bit_errors_squared (see
+    `simulation.count_errors`) since the start or the last reset, and ber and bler of the window.
     """
 
-    def __init__(self, k: int):
+    def __init__(self, k: int, window: float = 1.0):
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        super().__init__("error_counter", [(np.uint8, k)] * 2, None)
+        self._window = ErrorWindow(window)
+        rates = gr.py_io_signature(0, 2, [np.float32, np.float32])
+        super().__init__("error_counter", [(np.uint8, k)] * 2, rates)
+        self.message_port("reset", lambda message: self.reset())
 
     def process(self, input_items, output_items) -> int:
         frames = min(map(len, input_items))
-        self.counts.update(count_errors(*(bits[:frames] & 1 for bits in input_items)))
+        self.counts.update(self._window.add(*(bits[:frames] & 1 for bits in input_items)))
+        for out, metric in zip(output_items, ("ber", "bler"), strict=False):
+            out[:frames] = self._window.rate(metric).value
         return frames
 
+    def stats(self) -> dict[str, int | float]:
+        rates = {"ber": self.bit_error_rate(), "bler": self.block_error_rate()}
+        return super().stats() | rates
+
+    def reset(self) -> None:
+        """Forget all counts."""
+        self._window.reset()
+        for name in ("blocks", "block_errors", "bits", "bit_errors", "bit_errors_squared"):
+            self.counts.pop(name, None)
+
+    def set_window(self, seconds: float) -> None:
+        """Choose another length of the window in seconds, 0 for all since the start."""
+        self._window.set_window(seconds)
+
     def bit_error_rate(self) -> float:
-        """Bit errors by bits so far, 0 before the first frame."""
-        return self.counts["bit_errors"] / max(self.counts["bits"], 1)
+        """Bit errors by bits in the window, 0 before the first frame."""
+        counts = self._window.counts()
+        return counts.get("bit_errors", 0) / max(counts.get("bits", 0), 1)
 
     def block_error_rate(self) -> float:
-        """Frames with errors by frames so far, 0 before the first frame."""
-        return self.counts["block_errors"] / max(self.counts["blocks"], 1)
+        """Frames with errors by frames in the window, 0 before the first frame."""
+        counts = self._window.counts()
+        return counts.get("block_errors", 0) / max(counts.get("blocks", 0), 1)
 
 
 class snapshot(PythonBlock, gr.sync_block):
@@ -252,3 +287,106 @@ class snapshot(PythonBlock, gr.sync_block):
     def data(self) -> np.ndarray:
         """What was kept so far, at most `length` items."""
         return self._kept[: self._size].copy()
+
+
+class bicm_transmitter(gr.hier_block2):
+    """Bit-interleaved coded modulation: message bits in, symbols out.
+
+    Encoder, interleaver and mapper in one. Input: uint8 message bits; of each byte the lowest bit
+    counts. Output: complex64 symbols of unit average power. Frames of k message bits follow each
+    other without a gap; their code bits fill symbols across frames.
+
+    code: a spec of `codes.code`, or a code. constellation: as of `phy.constellation`. interleaver:
+    a name of `phy.interleaving`. ValueError for others.
+    """
+
+    def __init__(self, code: Any, constellation: Any = "qam16", interleaver: str = "random"):
+        made = as_code(code)
+        super().__init__(
+            "bicm_transmitter",
+            gr.io_signature(1, 1, 1),
+            gr.io_signature(1, 1, gr.sizeof_gr_complex),
+        )
+        self.encoder = frame_encoder(made)
+        self.connect(
+            self,
+            _vectors(1, made.k),
+            self.encoder,
+            _interleaver(1, interleaver, made.n, False),
+            blocks.vector_to_stream(1, made.n),
+            mapper(constellation),
+            self,
+        )
+
+
+class bicm_receiver(gr.hier_block2):
+    """Receiver of `bicm_transmitter`: soft demapper, deinterleaver and decoder in one.
+
+    Inputs: complex64 y; with csi, the channel's gain h, too. Outputs: uint8 message bits; with
+    llrs, float32 LLRs as the demapper gives them, too.
+
+    Messages on `noise_var` set N0, as of `soft_demapper`; `stats` are the decoder's.
+
+    code, constellation, interleaver: the transmitter's. decoder: a spec of `decoders.decoder`, or
+    "auto" for the usual one of the code. noise, unit: how noisy the channel is, as of
+    `phy.snr.noise_variance`. method: "exact" or "max-log". csi: whether h comes in. llrs: whether
+    LLRs go out. ValueError for others, and for a decoder that does not fit the code.
+    """
+
+    def __init__(
+        self,
+        code: Any,
+        constellation: Any = "qam16",
+        interleaver: str = "random",
+        decoder: str = "auto",
+        noise: float = 10.0,
+        unit: str = "es_n0_db",
+        method: str = "exact",
+        csi: bool = False,
+        llrs: bool = False,
+    ):
+        made = as_code(code)
+        super().__init__(
+            "bicm_receiver",
+            gr.io_signature(1 + csi, 1 + csi, gr.sizeof_gr_complex),
+            gr.io_signature.makev(1 + llrs, 1 + llrs, [1, gr.sizeof_float]),
+        )
+        symbol_bits = make_constellation(constellation).bits_per_symbol
+
+        def set_noise(value: float) -> None:
+            self.demapper.set_noise_var(noise_variance(value, unit, symbol_bits, made.k / made.n))
+
+        #: Set how noisy the channel is, in the receiver's unit. ValueError for no finite N0.
+        self.set_noise = set_noise
+        self.demapper = soft_demapper(
+            constellation, noise_variance(noise, unit, symbol_bits, made.k / made.n), method, csi
+        )
+        self.decoder = frame_decoder(made, auto_decoder(decoder, code))
+        for port in range(1 + csi):
+            self.connect((self, port), (self.demapper, port))
+        self.connect(
+            self.demapper,
+            _vectors(gr.sizeof_float, made.n),
+            _interleaver(4, interleaver, made.n, True),
+            self.decoder,
+            blocks.vector_to_stream(1, made.k),
+            (self, 0),
+        )
+        if llrs:
+            self.connect(self.demapper, (self, 1))
+        self.message_port_register_hier_in("noise_var")
+        self.message_port_register_hier_out("stats")
+        self.msg_connect(self, "noise_var", self.demapper, "noise_var")
+        self.msg_connect(self.decoder, "stats", self, "stats")
+
+
+def _vectors(item_size: int, length: int) -> Any:
+    made = blocks.stream_to_vector(item_size, length)
+    made.set_min_output_buffer(0, page_items(item_size * length))
+    return made
+
+
+def _interleaver(item_size: int, name: str, n: int, deinterleave: bool) -> Any:
+    made = interleaver(item_size, make_interleaver(name, n).tolist(), deinterleave)
+    made.set_min_output_buffer(0, page_items(item_size * n))
+    return made
