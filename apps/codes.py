@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """List the codes, or tell what a code is.
 
-Without a spec the specs of all codes are listed. With one: code bits n, message bits k, rate, and
-which decoders decode it.
+Without a spec the specs of all codes are listed; docs/codes.md explains them. With one: code bits
+n, message bits k, rate, where the message stands in a codeword, and which decoders decode it.
 """
 
 if __name__ == "__main__":
@@ -27,6 +27,8 @@ def run(args: argparse.Namespace) -> None:
         return
     code = codes.code(args.spec)
     print(f"{args.spec}: {code.n} code bits, {code.k} message bits, rate {code.k / code.n:.4g}")
+    if hasattr(code, "message_place"):
+        print(f"message: {code.message_place}")
     print(f"decoders: {', '.join(decoders_of(code)) or 'none'}")
 
 

@@ -76,6 +76,9 @@ FORMS = {
     "npz of H": ("matrix", "h.npz", lambda p: np.savez(p, H=H)),
     "npz of H and G": ("matrix", "h.npz", lambda p: np.savez(p, H=H, G=G)),
     "npz of any name": ("matrix", "h.npz", lambda p: np.savez_compressed(p, parity=H)),
+    "text with its size": ("matrix", "h.txt", lambda p: p.write_text("4 8\n" + text(H))),
+    "text with n, m": ("matrix", "h.txt", lambda p: p.write_text("# n m\n8 4\n" + text(H))),
+    "Matrix Market": ("matrix", "h.mtx", lambda p: scipy.io.mmwrite(p, csc(H))),
     "mat": ("mat", "h.mat", lambda p: scipy.io.savemat(p, {"H": H, "G": G})),
     "mat, sparse": ("matrix", "h.mat", lambda p: scipy.io.savemat(p, {"A": csc(H * 1.0)})),
     "transposed text": ("matrix", "h.txt@transposed", lambda p: p.write_text(text(H.T))),
@@ -133,6 +136,8 @@ def test_quasi_cyclic_files(tmp_path):
         ("matrix", "", "got no rows"),
         ("matrix", "1 0 1\n0 1\n", "expected 3 bits in each row, got 2 in row 2"),
         ("matrix", "1 0 2\n0 1 1\n", "0 and 1, got '1 0 2'"),
+        ("matrix", "4 9\n" + text(H), "expected 4 rows and 8 columns in the first line"),
+        ("matrix", "%%MatrixMarket matrix\n1", "Matrix Market|4|expected"),
         ("matrix", "one zero\n", "0 and 1, got 'one zero'"),
         ("matrix", text(H.T), "8 rows and 4 columns, more checks than bits: .*@transposed"),
         ("alist", alist_text(H.T), "alist@transposed|@transposed"),
@@ -217,6 +222,8 @@ def test_the_message_stands_in_the_information_set(seed, place):
     codewords = code.encode(messages)
     assert np.array_equal(codewords[:, code.information_set], messages)
     assert code.is_codeword(codewords).all() and code.systematic
+    first, last = code.information_set.min(), code.information_set.max()
+    assert f"{first} to {last}" in code.message_place
     assert np.array_equal(code.messages(codewords), messages)
     assert np.array_equal(sparse.PlainEncoder(code.encoding_program()).encode(messages), codewords)
 

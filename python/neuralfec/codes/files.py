@@ -72,13 +72,19 @@ def _read_qc(path: str) -> Found:
 
 
 def _read_text(path: str) -> Found:
-    """Rows of 0 and 1, between blanks or commas or side by side; # and % begin comments."""
+    """Rows of 0 and 1, between blanks or commas or side by side; # and % begin comments. A first
+    line of two numbers, rows and columns in either order, may stand before them."""
     rows: list[str] = []
+    size: set[str] = set()
     for line in _text(path, "a matrix of 0 and 1").replace(";", "\n").splitlines():
         digits = re.sub(r"[\s,\[\]]|[#%].*", "", line)
         if digits:
             # 1.0 and 1e0 are ones, too, as numpy.savetxt writes them.
             words = re.sub(r"[#%].*|[\[\]]", "", line).replace(",", " ").split()
+            numbers = len(words) == 2 and all(map(str.isdecimal, words))
+            if numbers and not rows and not size and max(map(int, words)) > 1:
+                size = set(words)
+                continue
             rows.append(digits if set(digits) <= {"0", "1"} else _digits(path, words))
     if not rows:
         raise ValueError(f"{path}: expected a matrix of 0 and 1, got no rows")
@@ -87,6 +93,11 @@ def _read_text(path: str) -> Found:
             raise ValueError(
                 f"{path}: expected {len(rows[0])} bits in each row, got {len(row)} in row {number}"
             )
+    if size not in (set(), {str(len(rows)), str(len(rows[0]))}):
+        raise ValueError(
+            f"{path}: expected {len(rows)} rows and {len(rows[0])} columns in the first line, as "
+            f"there are, or 0 and 1, got {' and '.join(sorted(size))}"
+        )
     bits = np.frombuffer("".join(rows).encode("ascii"), dtype=np.uint8)
     return Found(bits.reshape(len(rows), -1) - ord("0"))
 
@@ -131,6 +142,15 @@ def _read_matlab(path: str) -> Found:
     return _of_variables(path, variables)
 
 
+def _read_matrix_market(path: str) -> Found:
+    import scipy.io
+
+    try:
+        return Found(scipy.io.mmread(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected a Matrix Market file: {error}") from error
+
+
 def _of_variables(path: str, variables: dict[str, Any]) -> Found:
     matrices = {
         name: value
@@ -153,6 +173,8 @@ def _read_any(path: str) -> Found:
         start = file.read(128)
     if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return _read_numpy(path)
+    if start.startswith(b"%%MatrixMarket"):
+        return _read_matrix_market(path)
     if start.startswith(b"MATLAB") or path.endswith(".mat"):
         return _read_matlab(path)
     if path.endswith(".alist"):

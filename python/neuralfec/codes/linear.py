@@ -124,6 +124,16 @@ class LinearCode:
         return np.array_equal(self._given[:, self.information_set], np.eye(self.k))
 
     @property
+    def message_place(self) -> str:
+        """Where the message stands in a codeword, in words."""
+        if not self.systematic:
+            return "not in the codeword as it is"
+        first, last = int(self.information_set[0]), int(self.information_set[-1])
+        if np.array_equal(self.information_set, first + np.arange(self.k)):
+            return f"bits {first} to {last}, counted from 0"
+        return f"{self.k} bits from {self.information_set.min()} to {self.information_set.max()}"
+
+    @property
     def edges(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
         """The ones of H, row by row: (check of each, bit of each)."""
         return self.ones.rows, self.ones.columns
