@@ -47,7 +47,7 @@ def of_soft_bits(
     as_told = _score(llrs, code, decoder)
     if as_told is None or as_told >= (0.5 if _converges(decoder, llrs) else _AGREE):
         return []
-    size = float(np.median(np.abs(llrs)))
+    size = _size(llrs)
     tried: list[str] = []
     begin = time.monotonic()
     for what, advice, other in _variants(raw, dtype, soft_bits, llrs, n):
@@ -71,6 +71,12 @@ def of_soft_bits(
             "(50 % is what chance gives)"
         )
     return [f"{hint}; half of the soft bits are above {size:.3g} in size"]
+
+
+def _size(llrs: NDArray[np.float32]) -> float:
+    """Return the median size of the soft bits that are finite, 0 where there are none."""
+    finite = np.abs(llrs[np.isfinite(llrs)])
+    return float(np.median(finite)) if finite.size else 0.0
 
 
 def _converges(decoder: Any, llrs: NDArray[np.float32]) -> bool:
@@ -107,8 +113,8 @@ def _variants(
 ) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
     """What is tried, what to say where it helps, and the LLRs that it gives."""
     yield "the other sign", "with the other --sign", -llrs
-    size = float(np.median(np.abs(llrs)))
-    if size > 0 and np.isfinite(size):
+    size = _size(llrs)
+    if size > 0:
         for wanted in (3.0, 10.0):
             factor = wanted / size
             text = f"with soft bits {factor:.2g} times as large (--scale)"
@@ -144,7 +150,11 @@ def _read_as(
     if values.size:
         values = values.astype(item.newbyteorder("="))
         with np.errstate(all="ignore"):
-            yield "other types", f"with {option}", np.nan_to_num(soft_bits(values))
+            read = np.nan_to_num(soft_bits(values))
+            yield "other types", f"with {option}", read
+            if (size := _size(read)) > 0:
+                text = f"with {option} and soft bits {3 / size:.2g} times as large (--scale)"
+                yield "other types", text, read * np.float32(3 / size)
 
 
 def _of_symbols(
@@ -285,10 +295,11 @@ def _turn(x: NDArray[np.complexfloating], modulation: Any) -> tuple[float, float
     if strength[peak] < 8 * np.sqrt(np.mean(strength**2)):
         return None
     count = len(x)
-    # Between two bins, by the parabola through the peak and its neighbours.
-    left, right = strength[peak - 1], strength[(peak + 1) % count]
-    between = 0.5 * (left - right) / (left - 2 * strength[peak] + right)
-    cycles = (peak + between + count / 2) % count - count / 2
+    # Between two bins, by the turn from the first half to the second.
+    offset = (peak + count // 2) % count - count // 2
+    still = (x / size) ** parts * np.exp(-2j * np.pi * offset / count * np.arange(count))
+    halves = np.sum(still[: count // 2]), np.sum(still[count // 2 :])
+    cycles = offset + float(np.angle(halves[1] * np.conj(halves[0]))) / np.pi
     if peak in (0, 1, count - 1) and abs(cycles) < 0.6:
         angle = np.angle(np.sum((x / size) ** parts) / reference)
         return 0.0, float(np.degrees(angle)) / parts

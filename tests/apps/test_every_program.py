@@ -355,7 +355,7 @@ def test_huge_input(name, folder):
         name, words_with(name, given | {action.dest: "huge"}), stdout=subprocess.DEVNULL
     )
     time.sleep(4)
-    process.send_signal(signal.SIGINT)
+    os.kill(process.pid, signal.SIGINT)
     _, status, usage = os.wait4(process.pid, 0)
     errors = process.stderr.read()
     assert os.waitstatus_to_exitcode(status) in (130, 2, -signal.SIGINT), errors
