@@ -153,7 +153,9 @@ def test_confirmation_makes_errors_erasures():
 def test_the_card_keeps_what_it_promises():
     """Rate, power and erasures of the shipped confirmation for 1e-5."""
     code, setting, card = files.load(MODEL, error_target=1e-5)
-    row = next(r for r in card.measured["confirmed"] if r["error_target"] == 1e-5)
+    row = next(
+        r for r in card.measured["confirmed"] if (r["error_target"], r["snr_db"]) == (1e-5, 1.0)
+    )
     result = evaluation.evaluate(code, setting, 30_000, np.random.default_rng(8))
     assert result["rate"] == pytest.approx(row["rate"], abs=0.0015)
     assert result["mean_power"] == pytest.approx(1, abs=0.01)
@@ -167,6 +169,9 @@ def test_error_targets():
     assert code.confirmation == files.load(MODEL, error_target=1e-5)[0].confirmation
     assert code.threshold == setting.threshold
     assert code.identity != files.load(MODEL, error_target=1e-7)[0].identity
+    there = [files.load(MODEL, snr_db=snr, error_target=1e-5) for snr in (0.0, 3.0)]
+    assert [setting.snr_db for _, setting, _ in there] == [0.0, 3.0]
+    assert there[0][0].threshold > there[1][0].threshold
     with pytest.raises(ValueError, match="1e-12; it has"):
         files.load(MODEL, error_target=1e-12)
     with pytest.raises(ValueError, match="not both"):
