@@ -15,10 +15,12 @@ for program in aarch64-linux-gnu-g++ qemu-aarch64; do
         exit 1
     fi
 done
-if [ ! -e /usr/lib/aarch64-linux-gnu/pkgconfig/libhwy.pc ]; then
-    echo "aarch64.sh: expected libhwy-dev:arm64; the first lines of this script say how" >&2
-    exit 1
-fi
+for library in libhwy fftw3f; do
+    if [ ! -e "/usr/lib/aarch64-linux-gnu/pkgconfig/$library.pc" ]; then
+        echo "aarch64.sh: expected $library for arm64; the first lines of this script say how" >&2
+        exit 1
+    fi
+done
 
 PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig \
     cmake -S . -B "$build" -G Ninja -DKERNELS_ONLY=ON \

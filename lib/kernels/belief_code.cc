@@ -13,6 +13,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/dense-inl.h"
+#include "kernels/math-inl.h"
 
 #ifndef NEURALFEC_BELIEF_CODE_ONCE
 #define NEURALFEC_BELIEF_CODE_ONCE
@@ -40,36 +41,10 @@ static_assert(chunk % lanes == 0);
 constexpr std::size_t vectors_at_once = lanes >= 4 ? 3 : 1;
 static_assert(chunk % (lanes * vectors_at_once) == 0);
 
-/*!
- * exp(x) for -64 <= x <= 0, below that exp(-64): 2^n e^r with |r| <= ln(2) / 2, the
- * polynomial of Cephes' expf. Only additions, multiplications and exact conversions,
- * each rounded once, so that every target gives the same bits.
- */
-HWY_INLINE V exponential(D d, V x)
-{
-    const hn::RebindToSigned<D> di;
-    x = hn::Max(x, hn::Set(d, -64.0f));
-    // Adding and taking away 1.5 * 2^23 rounds to an integer.
-    const V magic = hn::Set(d, 12582912.0f);
-    const V n = hn::Sub(hn::Add(hn::Mul(x, hn::Set(d, 1.44269504f)), magic), magic);
-    V r = hn::Sub(x, hn::Mul(n, hn::Set(d, 0.693359375f)));
-    r = hn::Sub(r, hn::Mul(n, hn::Set(d, -2.12194440e-4f)));
-    V p = hn::Set(d, 1.9875691500e-4f);
-    for (const float c : {1.3981999507e-3f,
-                          8.3334519073e-3f,
-                          4.1665795894e-2f,
-                          1.6666665459e-1f,
-                          5.0000001201e-1f})
-        p = hn::Add(hn::Mul(p, r), hn::Set(d, c));
-    p = hn::Add(hn::Add(hn::Mul(hn::Mul(r, r), p), r), hn::Set(d, 1.0f));
-    const auto power = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
-    return hn::Mul(p, hn::BitCast(d, power));
-}
-
 float exponential(float x)
 {
     const D d;
-    return hn::GetLane(exponential(d, hn::Set(d, x)));
+    return hn::GetLane(exp_reproducible(d, hn::Set(d, x)));
 }
 
 //! y = W x + b, then max(y, 0) if Relu; features are rows of `chunk` groups.
@@ -234,7 +209,7 @@ void propose(const belief_code& code,
         for (std::size_t t = 0; t < chunk; t += lanes) {
             V weight = hn::Zero(d), mean = hn::Zero(d);
             for (std::size_t i = 0; i < patterns; i++) {
-                const V p = exponential(d, hn::Load(d, log_ratios + i * chunk + t));
+                const V p = exp_reproducible(d, hn::Load(d, log_ratios + i * chunk + t));
                 weight = hn::Add(weight, p);
                 mean = hn::Add(mean, hn::Mul(p, hn::Load(d, b + i * chunk + t)));
             }
@@ -310,7 +285,7 @@ void update(const belief_code& code,
             for (std::size_t i = 1; i < patterns; i++) {
                 const V ratio = hn::Sub(hn::Load(d, l + i * chunk), top);
                 hn::Store(ratio, d, l + i * chunk);
-                sum = hn::Add(sum, exponential(d, ratio));
+                sum = hn::Add(sum, exp_reproducible(d, ratio));
             }
             hn::Store(sum, d, rest + t);
         }

@@ -13,6 +13,8 @@
 #include <hwy/aligned_allocator.h>
 #include <hwy/highway.h>
 
+#include "kernels/math-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace gr::neuralfec {
 namespace HWY_NAMESPACE {
@@ -30,49 +32,6 @@ constexpr float to_outside = -0.693147181f;
 
 // 2^-60: the product of two smallest probabilities is still a normal number.
 constexpr float largest_magnitude = 60.0f;
-
-/*
- * 2^-a for 0 <= a <= 60, relative error below 2e-7: the polynomial is the minimax one of
- * degree 5 for 2^f, |f| <= 1/2, with p(0) = 1.
- */
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V exp2_of_minus(D d, V a)
-{
-    const hn::RebindToSigned<D> di;
-    // Adding 1.5 * 2^23 rounds to an integer, which the low bits of the sum then hold.
-    const auto shifter = hn::Set(d, 12582912.0f);
-    const auto sum = hn::Sub(shifter, a);
-    const auto f = hn::Sub(hn::Sub(shifter, sum), a);
-    auto p = hn::Set(d, 1.32647273e-3f);
-    p = hn::Add(hn::Mul(p, f), hn::Set(d, 9.67151305e-3f));
-    p = hn::Add(hn::Mul(p, f), hn::Set(d, 5.55073374e-2f));
-    p = hn::Add(hn::Mul(p, f), hn::Set(d, 2.40222421e-1f));
-    p = hn::Add(hn::Mul(p, f), hn::Set(d, 6.93146978e-1f));
-    p = hn::Add(hn::Mul(p, f), hn::Set(d, 1.0f));
-    const auto exponent = hn::ShiftLeft<23>(hn::BitCast(di, sum));
-    return hn::BitCast(d, hn::Add(hn::BitCast(di, p), exponent));
-}
-
-/*
- * log2(x / y) of normal positive numbers, absolute error below 2e-7 + 1e-7 times the
- * result. With x' = x 2^-e, such that x' / y is between 2/3 and 3/2,
- * log2(x / y) = e + (2 / ln 2) atanh((x' - y) / (x' + y)).
- */
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V log2_of_ratio(D d, V x, V y)
-{
-    const hn::RebindToSigned<D> di;
-    const auto xi = hn::BitCast(di, x);
-    const auto half = hn::Set(di, 1 << 22);
-    const auto e = hn::ShiftRight<23>(hn::Add(hn::Sub(xi, hn::BitCast(di, y)), half));
-    const auto scaled = hn::BitCast(d, hn::Sub(xi, hn::ShiftLeft<23>(e)));
-    const auto s = hn::Div(hn::Sub(scaled, y), hn::Add(scaled, y));
-    const auto s2 = hn::Mul(s, s);
-    auto p = hn::Set(d, 0.602743582f);
-    p = hn::Add(hn::Mul(p, s2), hn::Set(d, 0.961406911f));
-    p = hn::Add(hn::Mul(p, s2), hn::Set(d, 2.88539095f));
-    return hn::Add(hn::ConvertTo(d, e), hn::Mul(p, s));
-}
 
 /*
  * With u = 2^-|L| = (1 - tanh) / (1 + tanh), the tanh rule for two magnitudes is
@@ -346,14 +305,14 @@ private:
         const D d;
         const std::size_t step = lanes();
         const V sign_bit = hn::SignBit(d);
-        const V largest = hn::Set(d, largest_magnitude);
+        const V least = hn::Set(d, -largest_magnitude);
         const fraction<V> none{hn::Zero(d), hn::Set(d, 1.0f)};
         fraction<V> all = none;
         V sign = hn::Zero(d);
         HWY_UNROLL(8)
         for (std::size_t j = 0; j < degree; j++) {
             const V x = into_check(kept, bits[j], messages + j * step);
-            const V u = exp2_of_minus(d, hn::Min(hn::Abs(x), largest));
+            const V u = exp2_reproducible(d, hn::Max(hn::Or(x, sign_bit), least));
             sign = hn::Xor(sign, x);
             // The sign travels with u, which has none of its own.
             probabilities[j] = hn::Or(u, hn::And(x, sign_bit));

@@ -16,6 +16,8 @@
 #include <hwy/aligned_allocator.h>
 #include <hwy/highway.h>
 
+#include "kernels/math-inl.h"
+
 #ifndef NEURALFEC_DEMAPPER_TABLES
 #define NEURALFEC_DEMAPPER_TABLES
 namespace gr::neuralfec {
@@ -90,57 +92,16 @@ HWY_INLINE V set(float x)
     return hn::Set(d, x);
 }
 
-// 2^x for -126 < x < 127. Relative error below 3e-6; precise: 1e-7.
-template <bool precise = false>
-HWY_INLINE V exp2(V x)
-{
-    const hn::RebindToSigned<D> di;
-    // Adding 1.5 2^23 rounds to an integer and leaves it in the low bits.
-    const V magic = set(12582912.0f);
-    const V shifted = hn::Add(x, magic);
-    const V f = hn::Sub(x, hn::Sub(shifted, magic));
-    V p;
-    if constexpr (precise) {
-        p = hn::MulAdd(set(0.00134072555f), f, set(0.0096718753f));
-        p = hn::MulAdd(p, f, set(0.0555030837f));
-        p = hn::MulAdd(p, f, set(0.240222346f));
-        p = hn::MulAdd(p, f, set(0.693147215f));
-    } else {
-        p = hn::MulAdd(set(0.00968175635f), f, set(0.0559197502f));
-        p = hn::MulAdd(p, f, set(0.240220243f));
-        p = hn::MulAdd(p, f, set(0.693121516f));
-    }
-    p = hn::MulAdd(p, f, set(1.0f));
-    return hn::BitCast(
-        d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
-}
-
 // 2^x for x < 127, with a smallest value of 2^-125 in place of what is less.
 HWY_INLINE V exp2_floor(V x)
 {
-    return exp2(hn::Max(x, set(-125.0f)));
+    return exp2_coarse(d, hn::Max(x, set(-125.0f)));
 }
 
 // 2^x for x < 127, 0 where it is out of range.
 HWY_INLINE V exp2_zero(V x)
 {
     return hn::IfThenElseZero(hn::Gt(x, set(-126.0f)), exp2_floor(x));
-}
-
-// Natural logarithm of normal x > 0, absolute error below 2e-6.
-HWY_INLINE V log(V x)
-{
-    const hn::RebindToSigned<D> di;
-    const auto bits = hn::BitCast(di, x);
-    // The exponent that leaves a mantissa in [sqrt(1/2), sqrt(2)).
-    const auto e = hn::ShiftRight<23>(hn::Sub(bits, hn::Set(di, 0x3f3504f3)));
-    const V f = hn::Sub(hn::BitCast(d, hn::Sub(bits, hn::ShiftLeft<23>(e))), set(1.0f));
-    V p = hn::MulAdd(set(-0.143197199f), f, set(0.223300358f));
-    p = hn::MulAdd(p, f, set(-0.254724833f));
-    p = hn::MulAdd(p, f, set(0.332258759f));
-    p = hn::MulAdd(p, f, set(-0.499850507f));
-    p = hn::MulAdd(p, f, set(1.00001278f));
-    return hn::MulAdd(hn::ConvertTo(d, e), set(ln2), hn::Mul(p, f));
 }
 
 // One rail of m = 2^k Gray levels at .., -1.5, -0.5, 0.5, 1.5, ..; w is the received
@@ -169,7 +130,7 @@ HWY_INLINE void demap_gray(const gray_rail& rail, V w, V g, float* HWY_RESTRICT 
         const V slope = hn::Mul(hn::Add(gain, gain), hn::Sub(a, nearest));
         // exp(-g (a + x)^2) = exp(-g (a - x)^2) exp(-4 g a x), x = j + 1/2.
         V mirror = hn::Max(hn::Mul(hn::Mul(gain, a), set(-2.0f)), set(-125.0f));
-        mirror = exp2<true>(mirror);
+        mirror = exp2_fine(d, mirror);
         const V step = hn::Mul(mirror, mirror);
         near_side = far_side = hn::Zero(d);
         HWY_UNROLL(16)
@@ -221,7 +182,8 @@ HWY_INLINE void demap_gray(const gray_rail& rail, V w, V g, float* HWY_RESTRICT 
                     rest_far = hn::Add(one, exp2_floor(hn::Mul(difference, set(-log2e))));
             }
             rest = hn::IfThenElse(is_far, rest_far, rest);
-            llr = hn::Add(hn::IfThenElseZero(is_far, llr), log(hn::Div(near, rest)));
+            llr = hn::Add(hn::IfThenElseZero(is_far, llr),
+                          log_coarse(d, hn::Div(near, rest)));
             center = r == 0 ? a : hn::Min(center, a);
         }
 
@@ -337,7 +299,8 @@ sum_classes(const float* metrics, std::size_t k, float* scratch, class_sums& out
                 auto& x = out.of[b][c];
                 const V below = hn::Sub(out.all.peak, x.peak);
                 const auto near = hn::Lt(below, set(100.0f));
-                x.sum = hn::Mul(c ? one : zero, exp2(hn::Min(below, set(100.0f))));
+                x.sum =
+                    hn::Mul(c ? one : zero, exp2_coarse(d, hn::Min(below, set(100.0f))));
                 if (HWY_LIKELY(hn::AllTrue(d, near)))
                     continue;
                 // Too far below the peak of all: once more, relative to its own. Lane by
@@ -483,7 +446,7 @@ HWY_INLINE void demap_sets(const demapper_tables& t,
     for (std::size_t b = 0; b < t.bits_per_symbol; b++) {
         V llr = hn::Mul(set(ln2), hn::Sub(sums[b][1].peak, sums[b][0].peak));
         if constexpr (exact)
-            llr = hn::Add(llr, log(hn::Div(sums[b][1].sum, sums[b][0].sum)));
+            llr = hn::Add(llr, log_coarse(d, hn::Div(sums[b][1].sum, sums[b][0].sum)));
         hn::Store(llr, d, rows + b * lanes);
     }
 }

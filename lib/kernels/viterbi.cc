@@ -422,7 +422,7 @@ HWY_INLINE uint64_t choose(const uint64_t* words,
             kept[i] = words[i] ^ ((words[i] ^ words[half + i]) & *index);
         words = kept;
     }
-    return kept[0];
+    return *words;
 }
 
 void transpose_bits(uint64_t* rows)
