@@ -38,8 +38,9 @@ template <typename T>
 std::size_t frames_of(const array<T>& a, std::size_t length, const char* what)
 {
     if (a.ndim() != 2 || a.shape(1) != py::ssize_t(length))
-        throw std::invalid_argument(std::string("expected ") + what +
-                                    " of shape (frames, " + std::to_string(length) + ")");
+        throw std::invalid_argument(
+            std::string("expected ") + what + " of shape (F, " + std::to_string(length) +
+            "), got " + py::str(a.attr("shape")).template cast<std::string>());
     return a.shape(0);
 }
 
