@@ -59,6 +59,7 @@ class torch_model(PythonBlock, gr.sync_block):
         set_batch(batch, self)
 
     def process(self, input_items: list, output_items: list) -> int:
+        """Run the network on all vectors that wait."""
         x, y = input_items[0].reshape(-1, self.network.inputs), output_items[0]
         y = y.reshape(-1, self.network.outputs)
         for first in range(0, len(x), self._batch):
@@ -74,6 +75,7 @@ class torch_model(PythonBlock, gr.sync_block):
         return len(x)
 
     def stats(self) -> dict[str, Any]:
+        """Return counts, sizes of batches and times of calls; see the class."""
         batches = max(self.counts["batches"], 1)
         return super().stats() | {
             "batch_mean": self.counts["vectors"] / batches,

@@ -86,6 +86,7 @@ class ber_sink(PythonBlock, gr.sync_block):
         return self._widget
 
     def process(self, input_items: list, output_items: list) -> int:
+        """Count the errors of all frames that have come."""
         items = min(map(len, input_items))
         frames = [(bits[:items] & 1).reshape(-1, self._k) for bits in input_items]
         now = time.monotonic()
@@ -131,6 +132,7 @@ class ber_sink(PythonBlock, gr.sync_block):
         return dict(self._windows[curve].total)
 
     def stats(self) -> dict[str, int | float]:
+        """Return what the windows count, by curve; see the class."""
         found = super().stats()
         for label, window in zip(self.labels, self._windows, strict=True):
             counts = window.counts()

@@ -43,7 +43,10 @@ def main(program, picture, changes, seconds):
     sinks = [block for block in own if isinstance(block, ber_sink)]
     others = [block for block in own if isinstance(block, PythonBlock)]
     if sinks:
-        until(lambda: all(s.rate("bler", i).high < 1 for s in sinks for i in curves(s)), "frames")
+        until(
+            lambda: all(s.totals(i).get("blocks", 0) >= 20 for s in sinks for i in curves(s)),
+            "frames",
+        )
     else:
         until(lambda: any(map(counted, others)) if others else seen(own), "results")
     before = [readings(sink) for sink in sinks]

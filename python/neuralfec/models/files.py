@@ -224,6 +224,7 @@ def torch_or_error() -> Any:
 
 @contextlib.contextmanager
 def quiet_jit() -> Iterator[None]:
+    """Hold back torch's word that TorchScript is deprecated."""
     # TorchScript is deprecated since torch 2.9 and stays until its successor does as well.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*torch\.jit\.\w+` is deprecated", DeprecationWarning)
