@@ -211,7 +211,7 @@ class Graph(gr.top_block):
             return [np.array(sink.data()) for sink in self.sinks]
         kept = getattr(self.block, "data", None)
         totals = getattr(self.block, "totals", lambda: self.block.counts)
-        return [kept()] if kept else [np.array([totals()["bit_errors"]])]
+        return [kept()] if kept else [np.array([totals().get("bit_errors", 0)])]
 
     def run_to_the_end(self, seconds=60):
         self.start()

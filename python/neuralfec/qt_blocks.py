@@ -207,7 +207,8 @@ def _make_widget(sink: ber_sink) -> Any:
             self.plot.showGrid(x=True, y=True, alpha=0.3)
             self.plot.setYRange(lowest, 0, padding=0.02)
             self.plot.setMouseEnabled(x=False, y=True)
-            self.plot.addLegend(offset=(-10, 10), labelTextColor="k", brush="#ffffffc0")
+            legend = self.plot.addLegend(offset=(-10, 10), labelTextColor="k", brush="#ffffffc0")
+            legend.setColumnCount(len(sink.labels))
             layout.addWidget(self.plot, 1)
             self.curves = []
             for index, label in enumerate(sink.labels):
