@@ -278,3 +278,41 @@ def test_its_ports_are_those_of_its_block(file):
             continue
         shown = {port.key for port in ports if port.domain == "message"}
         assert shown == set(pmt.to_python(message_ports) or ()) - {"system"}
+
+
+@pytest.mark.parametrize(
+    ("identity", "parameter", "wrong", "check"),
+    [
+        ("neuralfec_bicm_transmitter", "code", "wifi-649", "code(code)"),
+        ("neuralfec_bicm_transmitter", "constellation", "qam17", "bits_per_symbol"),
+        ("neuralfec_bicm_receiver", "decoder", "viterbi", "decoder(decoder, code)"),
+        ("neuralfec_bicm_receiver", "decoder", "scl", "decoder(decoder, code)"),
+        ("neuralfec_viterbi_decoder", "code", "conv:9", "code(code)"),
+        ("neuralfec_frame_decoder", "decoder", "bp:none", "decoder(decoder, code)"),
+        ("neuralfec_channel", "noise_var", "-1", "noise_variance"),
+        ("neuralfec_ber_sink", "code", "no-code", "frame_bits(code)"),
+    ],
+)
+def test_the_dialog_says_what_is_wrong(identity, parameter, wrong, check):
+    """While it is typed, and no longer once it is right, with quotes or without."""
+    made = flow_graph().new_block(identity)
+    made.params["id"].set_value(f"under_test_{len(flow_graph().blocks)}")
+    field = made.params[parameter]
+    right = field.get_value()
+    values = [(wrong, True), (right, False)]
+    if field.dtype == "string":
+        values.append((f'"{right}"', False))
+    try:
+        for value, expected in values:
+            field.set_value(value)
+            flow_graph().rewrite()
+            made.validate()
+            messages = [
+                message
+                for _, message in made.iter_error_messages()
+                if message != "Port is not connected."
+            ]
+            assert any(check in message for message in messages) == expected, messages
+            assert expected or not messages
+    finally:
+        flow_graph().blocks.remove(made)
