@@ -70,7 +70,8 @@ class NothingLink:
                 foreign = np.concatenate(packets)[:_BLOCK] * 10**0.75
                 samples[: foreign.size] += foreign.astype(np.complex64)
             errors += bool(receiver.push(samples))
-        counts = {"blocks": blocks, "block_errors": errors, "bits": blocks, "bit_errors": errors}
+        counts: dict[str, float] = {}
+        counts |= {"blocks": blocks, "block_errors": errors, "bits": blocks, "bit_errors": errors}
         return {"false": counts}
 
 
