@@ -114,8 +114,7 @@ def run(args: argparse.Namespace) -> None:
     if not args.quiet:
         stored = f"{model.bits} bits a symbol" if model.bits else "not quantized"
         print(
-            f"{done} symbols, {stored}, "
-            f"{model.counts['not_finite']} NaN or infinite LLRs count as 0",
+            f"{done} symbols, {stored}, {model.counts['bad_samples']} NaN count as 0",
             file=sys.stderr,
         )
 

@@ -42,11 +42,11 @@ public:
                                      symbols * d_quantizer->bits_per_symbol());
         if (!d_packed) {
             const span<uint32_t> out(static_cast<uint32_t*>(output_items[0]), symbols);
-            d_not_finite += d_quantizer->quantize(llrs, out);
+            d_bad_samples += d_quantizer->quantize(llrs, out);
             return noutput_items;
         }
         d_indices.resize(symbols);
-        d_not_finite += d_quantizer->quantize(llrs, d_indices);
+        d_bad_samples += d_quantizer->quantize(llrs, d_indices);
         const std::size_t bytes = packed_size(d_frame_symbols, d_quantizer->bits());
         auto* out = static_cast<uint8_t*>(output_items[0]);
         for (std::size_t s = 0; s < symbols; s += d_frame_symbols, out += bytes)
@@ -56,14 +56,14 @@ public:
         return noutput_items;
     }
 
-    uint64_t not_finite() const override { return d_not_finite; }
+    uint64_t bad_samples() const override { return d_bad_samples; }
 
 private:
     const std::shared_ptr<const symbol_quantizer> d_quantizer;
     const std::size_t d_frame_symbols;
     const bool d_packed;
     std::vector<uint32_t> d_indices;
-    std::atomic<uint64_t> d_not_finite{0};
+    std::atomic<uint64_t> d_bad_samples{0};
 };
 
 } // namespace

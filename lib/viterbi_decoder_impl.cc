@@ -144,7 +144,7 @@ private:
     void count(const viterbi_stream_kernel::progress& done)
     {
         d_bits += done.produced;
-        d_bad_samples += done.not_finite;
+        d_bad_samples += done.not_a_number;
         d_known = std::min(d_known + done.consumed, d_stream.history());
         consume_each(done.consumed);
     }
@@ -195,7 +195,7 @@ private:
             d_tail.resize(last.block());
             const auto done = last.decode(window, d_tail);
             d_tail.resize(steps);
-            d_bad_samples += done.not_finite;
+            d_bad_samples += done.not_a_number;
         }
         consume_each(left);
         d_known = 0;

@@ -73,10 +73,10 @@ def deviation(code):
     return 0.6 if code.k * 2 <= code.n else 0.45
 
 
-def noisy(code, frames, seed=0, scale=None):
-    """Messages and their LLRs over AWGN; scale: None for true LLRs."""
+def noisy(code, frames, seed=0, sigma=None):
+    """Messages and their true LLRs over AWGN of a deviation, or that of the code."""
     rng = np.random.default_rng(seed)
     messages = rng.integers(0, 2, (frames, code.k), dtype=np.uint8)
-    sigma = deviation(code)
+    sigma = sigma or deviation(code)
     received = 2.0 * code.encode(messages) - 1 + sigma * rng.standard_normal((frames, code.n))
-    return messages, (received * (2 / sigma**2 if scale is None else scale)).astype(np.float32)
+    return messages, (received * (2 / sigma**2)).astype(np.float32)

@@ -13,7 +13,7 @@ LINKS = {"links", "diagnosis", "command"}
 # From the ground up. A room is a module or folder of the package; "blocks" is every module of
 # that name. A room imports itself and rooms of floors below. Rooms need not be there.
 FLOORS = [
-    {"registry", "provenance", "telemetry", "vectors", "python_block"},
+    {"registry", "remade", "provenance", "telemetry", "vectors", "python_block"},
     {"codes", "phy", "models"},
     {"decoders", "app"},
     {"simulation", "training", "framing", "link"},

@@ -83,7 +83,7 @@ def test_quantizer(name):
     inputs[0][0, 0] = np.nan
     quantizer.counts.clear()
     assert_same_in_two_threads(call, inputs)
-    assert quantizer.counts["not_finite"] == REPEATS + 1
+    assert quantizer.counts["bad_samples"] == REPEATS + 1
 
 
 ENGINES = [codec.kernel_network, codec.torch_network]

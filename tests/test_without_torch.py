@@ -24,7 +24,9 @@ sys.meta_path.insert(0, Hide())
 # A code that each decoder decodes.
 CODES = {
     "bp": "wifi-648",
+    "bp-layered": "wifi-648",
     "min-sum": "wifi-648",
+    "min-sum-layered": "wifi-648",
     "viterbi": "conv:7,5:60",
     "bcjr": "conv:7,5:60",
     "bcjr-burst": "conv:7,5:60",

@@ -6,6 +6,7 @@
 #include <hwy/contrib/math/math-inl.h>
 
 #include "kernels/bcjr.h"
+#include "kernels/llr.h"
 #include "kernels/workspace.h"
 
 #include <algorithm>
@@ -25,6 +26,8 @@ namespace gr::neuralfec {
 constexpr std::size_t bcjr_lanes = 16;
 // The metric of what cannot be; finite, so that differences stay numbers.
 constexpr float impossible = -1e30f;
+// An LLR next to which ordinary ones lose their digits.
+constexpr float large_llr = 1e4f;
 // Steps between subtractions of the largest metric: floats then keep 1e-5.
 constexpr std::size_t bcjr_norm_steps = 4;
 
@@ -73,19 +76,38 @@ HWY_INLINE V max_star(V a, V b)
     return hn::Add(hn::Max(a, b), correction);
 }
 
-// Branch metrics of all 2^n outputs of a step.
-HWY_INLINE void branches(const float* llrs, std::size_t n, float* branch)
+/*
+ * Branch metrics of all 2^n outputs of a step. A positive LLR counts as L for a 1; a
+ * large one, whose sums would lose the others, as -L for a 0, which is the same to all
+ * paths.
+ */
+template <bool any_large>
+HWY_INLINE void branches_of(const float* llrs, std::size_t n, float* branch)
 {
     const D d;
     const std::size_t lanes = hn::Lanes(d);
     hn::Store(hn::Zero(d), d, branch);
     for (std::size_t j = 0; j < n; j++) {
         const V l = hn::Load(d, llrs + j * lanes);
-        for (std::size_t p = 0; p < (std::size_t{1} << j); p++)
-            hn::Store(hn::Add(hn::Load(d, branch + p * lanes), l),
-                      d,
-                      branch + (p + (std::size_t{1} << j)) * lanes);
+        const auto large = hn::Gt(l, hn::Set(d, large_llr));
+        const V one = any_large ? hn::IfThenZeroElse(large, l) : l;
+        for (std::size_t p = 0; p < (std::size_t{1} << j); p++) {
+            const V before = hn::Load(d, branch + p * lanes);
+            hn::Store(
+                hn::Add(before, one), d, branch + (p + (std::size_t{1} << j)) * lanes);
+            if (any_large)
+                hn::Store(
+                    hn::Sub(before, hn::IfThenElseZero(large, l)), d, branch + p * lanes);
+        }
     }
+}
+
+HWY_INLINE void branches(const float* llrs, std::size_t n, bool any_large, float* branch)
+{
+    if (HWY_UNLIKELY(any_large))
+        branches_of<true>(llrs, n, branch);
+    else
+        branches_of<false>(llrs, n, branch);
 }
 
 // Subtracts the largest of the states' metrics from all, and returns it.
@@ -129,12 +151,14 @@ void decode(const bcjr_plan& plan, bcjr_group& group, bcjr_workspace& work)
     HWY_ALIGN float branch[(1u << convolutional_trellis::max_outputs) * bcjr_lanes];
 
     float* llrs = work.llrs.get();
+    bool any_large = false;
     for (std::size_t f = 0; f < lanes; f++)
         for (std::size_t c = 0; c < steps * n; c++) {
             const float l = f < group.count && plan.frame->kept[c]
                                 ? group.llrs[f][plan.frame->rank[c]]
                                 : 0.0f;
-            llrs[c * lanes + f] = std::isfinite(l) ? l : 0.0f;
+            llrs[c * lanes + f] = known_llr(l);
+            any_large |= l > large_llr;
         }
     const auto fill_ends = [&](const int* ends, float* metrics) {
         for (std::size_t f = 0; f < lanes; f++)
@@ -151,7 +175,7 @@ void decode(const bcjr_plan& plan, bcjr_group& group, bcjr_workspace& work)
     float* checkpoint = work.checkpoints.get();
     fill_ends(group.start, checkpoint);
     const auto advance = [&](std::size_t t, const float* from, float* to, bool count) {
-        branches(llrs + t * n * lanes, n, branch);
+        branches(llrs + t * n * lanes, n, any_large, branch);
         forward<method>(plan, branch, from, to);
         if (t % bcjr_norm_steps != 0)
             return;
@@ -199,7 +223,7 @@ void decode(const bcjr_plan& plan, bcjr_group& group, bcjr_workspace& work)
                     t, alpha + (t - first) * row, alpha + (t - first + 1) * row, false);
         }
         for (std::size_t t = last; t-- > first;) {
-            branches(llrs + t * n * lanes, n, branch);
+            branches(llrs + t * n * lanes, n, any_large, branch);
             const float* a = alpha + (t - first) * row;
             float* next = beta + row;
             const auto onward = [&](std::size_t edge) {
@@ -396,8 +420,7 @@ uint64_t bcjr_kernel::decode(span<const float> llrs, span<float> posteriors) con
                                     posteriors.data() + f * frame.message_bits);
     else
         d_impl->decode(llrs.data(), posteriors.data(), frames);
-    return std::count_if(
-        llrs.begin(), llrs.end(), [](float l) { return !std::isfinite(l); });
+    return count_nan(llrs.begin(), llrs.end());
 }
 
 } // namespace gr::neuralfec

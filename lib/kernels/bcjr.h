@@ -43,9 +43,9 @@ public:
     std::size_t k() const { return frame().message_bits; }
 
     /*!
-     * \param llrs whole frames of frame().received LLRs; NaN and infinite ones count as 0
+     * \param llrs whole frames of frame().received LLRs; NaN counts as 0
      * \param posteriors as many frames of frame().message_bits LLRs
-     * \returns how many LLRs were NaN or infinite
+     * \returns how many LLRs were NaN
      * \throws std::invalid_argument for sizes that do not fit
      */
     uint64_t decode(span<const float> llrs, span<float> posteriors) const;

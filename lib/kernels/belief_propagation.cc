@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "kernels/belief_propagation.h"
+#include "kernels/llr.h"
 
 #include <algorithm>
 #include <cmath>
@@ -32,6 +33,10 @@ constexpr float to_outside = -0.693147181f;
 
 // 2^-60: the product of two smallest probabilities is still a normal number.
 constexpr float largest_magnitude = 60.0f;
+
+// A frame of which most LLRs are beyond this is overscaled: limited to largest_magnitude,
+// its messages would look alike.
+constexpr float overscaled_magnitude = 30.0f;
 
 /*
  * With u = 2^-|L| = (1 - tanh) / (1 + tanh), the tanh rule for two magnitudes is
@@ -83,13 +88,14 @@ public:
         d_posteriors = d_llrs + n * lanes();
         d_messages = d_posteriors + n * lanes();
         d_scratch = d_messages + g.edge_bit.size() * lanes();
+        d_unlimited = d_scratch + 3 * g.max_degree * lanes();
     }
 
     static std::size_t lanes() { return hn::Lanes(D()); }
 
     static std::size_t space(const graph& g, std::size_t n)
     {
-        return (2 * n + g.edge_bit.size() + 3 * g.max_degree) * lanes();
+        return (2 * n + g.edge_bit.size() + 5 * g.max_degree) * lanes();
     }
 
     std::size_t decode(const float* llrs,
@@ -103,12 +109,18 @@ public:
         // A lane's messages count as 0 in its first iteration: all ones keep them.
         HWY_ALIGN int32_t keep[hn::MaxLanes(D())];
         HWY_ALIGN int32_t failed[hn::MaxLanes(D())];
+        HWY_ALIGN int32_t overscaled[hn::MaxLanes(D())];
         const auto fill = [&](std::size_t lane) {
             keep[lane] = 0;
             iterations[lane] = 0;
             frame[lane] = next;
+            overscaled[lane] = 0;
             if (next < frames) {
                 unknown += load(lane, llrs + next * d_n);
+                overscaled[lane] = d_settings.rule == check_rule::sum_product &&
+                                           is_overscaled(llrs + next * d_n)
+                                       ? -1
+                                       : 0;
                 next++;
                 active++;
             }
@@ -145,8 +157,9 @@ public:
                 if (changed)
                     continue;
             }
-            update_checks(keep);
-            update_bits();
+            update_checks(keep, overscaled);
+            if (!d_settings.layered)
+                update_bits();
             for (std::size_t lane = 0; lane < lanes(); lane++) {
                 keep[lane] = -1;
                 iterations[lane]++;
@@ -163,21 +176,27 @@ private:
     float* d_posteriors;
     float* d_messages;
     float* d_scratch;
+    float* d_unlimited;
 
     std::size_t load(std::size_t lane, const float* llrs)
     {
         std::size_t unknown = 0;
         for (std::size_t bit = 0; bit < d_n; bit++) {
-            float llr = llrs[bit];
-            if (!std::isfinite(llr)) {
-                unknown++;
-                llr = 0.0f;
-            }
-            llr = to_inside * std::min(std::max(llr, -1e6f), 1e6f);
+            unknown += std::isnan(llrs[bit]);
+            const float llr = to_inside * known_llr(llrs[bit]);
             d_llrs[bit * lanes() + lane] = llr;
             d_posteriors[bit * lanes() + lane] = llr;
         }
         return unknown;
+    }
+
+    bool is_overscaled(const float* llrs) const
+    {
+        constexpr float limit = -to_outside * overscaled_magnitude;
+        std::size_t beyond = 0;
+        for (std::size_t bit = 0; bit < d_n; bit++)
+            beyond += std::fabs(llrs[bit]) > limit;
+        return 2 * beyond > d_n;
     }
 
     void store(std::size_t lane,
@@ -224,21 +243,61 @@ private:
         hn::Store(any, di, failed);
     }
 
-    HWY_INLINE void update_checks(const int32_t* keep)
+    HWY_INLINE void update_checks(const int32_t* keep, const int32_t* overscaled)
     {
         const D d;
         const hn::RebindToSigned<D> di;
         const V kept = hn::BitCast(d, hn::Load(di, keep));
+        const auto unlimited = hn::MaskFromVec(hn::BitCast(d, hn::Load(di, overscaled)));
         for (std::size_t check = 0; check + 1 < d_graph.check_begin.size(); check++) {
             const std::size_t begin = d_graph.check_begin[check];
             const std::size_t degree = d_graph.check_begin[check + 1] - begin;
             const uint32_t* bits = d_graph.edge_bit.data() + begin;
             float* messages = d_messages + begin * lanes();
-            if (d_settings.rule == check_rule::sum_product)
-                sum_product(kept, bits, degree, messages);
-            else
-                min_sum(kept, bits, degree, messages);
+            if (!d_settings.layered) {
+                update_check(kept, unlimited, bits, degree, messages);
+                continue;
+            }
+            // What bits know without the check, and then with what it says.
+            for (std::size_t j = 0; j < degree; j++)
+                hn::Store(into_check(kept, bits[j], messages + j * lanes()),
+                          d,
+                          d_posteriors + bits[j] * lanes());
+            update_check(hn::Zero(d), unlimited, bits, degree, messages);
+            for (std::size_t j = 0; j < degree; j++) {
+                float* posterior = d_posteriors + bits[j] * lanes();
+                hn::Store(
+                    hn::Add(hn::Load(d, posterior), hn::Load(d, messages + j * lanes())),
+                    d,
+                    posterior);
+            }
         }
+    }
+
+    //! unlimited: lanes whose LLRs are overscaled.
+    HWY_INLINE void update_check(V kept,
+                                 hn::Mask<D> unlimited,
+                                 const uint32_t* bits,
+                                 std::size_t degree,
+                                 float* messages)
+    {
+        const D d;
+        if (d_settings.rule == check_rule::min_sum) {
+            min_sum(kept, bits, degree, messages);
+            return;
+        }
+        const bool any_unlimited = !hn::AllFalse(d, unlimited);
+        if (HWY_UNLIKELY(any_unlimited))
+            unlimited_sum_product(kept, bits, degree, messages);
+        sum_product(kept, bits, degree, messages);
+        if (HWY_LIKELY(!any_unlimited))
+            return;
+        for (std::size_t j = 0; j < degree * lanes(); j += lanes())
+            hn::Store(hn::IfThenElse(unlimited,
+                                     hn::Load(d, d_unlimited + j),
+                                     hn::Load(d, messages + j)),
+                      d,
+                      messages + j);
     }
 
     //! What a bit knows without this check.
@@ -337,6 +396,50 @@ private:
         }
     }
 
+    /*
+     * The tanh rule for two magnitudes of any size,
+     * min(a, b) + log2(1 + 2^-(a + b)) - log2(1 + 2^-|a - b|).
+     */
+    static HWY_INLINE V tanh_rule(V a, V b)
+    {
+        const D d;
+        const V one = hn::Set(d, 1.0f), limit = hn::Set(d, largest_magnitude);
+        const V sum = exp2_reproducible(d, hn::Neg(hn::Min(hn::Add(a, b), limit)));
+        const V difference =
+            exp2_reproducible(d, hn::Neg(hn::Min(hn::Abs(hn::Sub(a, b)), limit)));
+        const V correction =
+            log2_of_ratio(d, hn::Add(one, sum), hn::Add(one, difference));
+        return hn::Max(hn::Zero(d), hn::Add(hn::Min(a, b), correction));
+    }
+
+    //! Without a limit to magnitudes, several times as slow: into d_unlimited.
+    void unlimited_sum_product(V kept,
+                               const uint32_t* bits,
+                               std::size_t degree,
+                               const float* messages)
+    {
+        const D d;
+        const std::size_t step = lanes();
+        const V certain = hn::Set(d, -to_inside * certain_llr);
+        float* before = d_unlimited + degree * step;
+        V all = certain, sign = hn::Zero(d);
+        for (std::size_t j = 0; j < degree; j++) {
+            const V x = into_check(kept, bits[j], messages + j * step);
+            hn::Store(x, d, d_unlimited + j * step);
+            hn::Store(all, d, before + j * step);
+            all = tanh_rule(all, hn::Abs(x));
+            sign = hn::Xor(sign, x);
+        }
+        all = certain;
+        for (std::size_t j = degree; j-- > 0;) {
+            const V x = hn::Load(d, d_unlimited + j * step);
+            const V others = tanh_rule(hn::Load(d, before + j * step), all);
+            const V others_sign = hn::And(hn::Xor(sign, x), hn::SignBit(d));
+            hn::Store(hn::Xor(others, others_sign), d, d_unlimited + j * step);
+            all = tanh_rule(all, hn::Abs(x));
+        }
+    }
+
     HWY_INLINE void
     min_sum(V kept, const uint32_t* bits, std::size_t degree, float* messages)
     {
@@ -344,7 +447,7 @@ private:
         const std::size_t step = lanes();
         const V sign_bit = hn::SignBit(d);
         const V scale = hn::Set(d, d_settings.scale);
-        V least = hn::Set(d, 1e9f), second = least, sign = hn::Zero(d);
+        V least = hn::Set(d, 1e30f), second = least, sign = hn::Zero(d);
         for (std::size_t j = 0; j < degree; j++) {
             const V x = into_check(kept, bits[j], messages + j * step);
             const V magnitude = hn::Abs(x);

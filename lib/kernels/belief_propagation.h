@@ -15,15 +15,22 @@ namespace gr::neuralfec {
  * Decodes batches of codewords, one codeword a SIMD lane. A codeword that is done makes
  * room for the next one at once, so that stopping early pays in full.
  *
- * LLRs are L = log P(b=1) - log P(b=0). NaN and infinity count as 0, "nothing known";
- * values beyond +-1e6 count as +-1e6. Each iteration updates all checks, then all bits
+ * LLRs are L = log P(b=1) - log P(b=0). NaN counts as 0, "nothing known", infinity as
+ * certainty with its sign. Each iteration updates all checks, then all bits
  * (flooding):
  *
  *   L(c->b) = -2 atanh prod_{b' != b} tanh(-L(b'->c) / 2)             (sum_product)
  *   L(c->b) = -scale prod_{b' != b} sign(-L(b'->c)) min |L(b'->c)|    (min_sum)
  *   L(b->c) = L(b) + sum_{c' != c} L(c'->b)
  *
- * Sum-product messages into a check are limited to +-41.6 (a probability of 2^-60).
+ * Sum-product messages into a check are limited to +-41.6 (a probability of 2^-60), but
+ * not in a frame of which most LLRs are beyond +-20.8: there, where LLRs are likely to be
+ * multiples of true ones, the same rule is evaluated by logarithms, which takes longer.
+ *
+ * The layered schedule updates the bits of each check at once, in the order of checks, so
+ * that the next check has the news (M. M. Mansour, N. R. Shanbhag, "High-throughput LDPC
+ * decoders", IEEE Trans. VLSI Syst. 11(6), 2003).
+ *
  * exp and log are polynomials, and no operation is fused: results are the same, bit for
  * bit, on every SIMD target and for every size of batch.
  *
@@ -42,6 +49,8 @@ public:
         uint32_t iterations = 50;
         //! Normalisation of min_sum, 0 < scale <= 1.
         float scale = 0.75f;
+        //! Updates bits after each check, not after all: about half as many iterations.
+        bool layered = false;
         //! Ends a codeword once all checks hold, before the first iteration too.
         bool parity_stop = true;
     };
@@ -80,7 +89,7 @@ public:
 
     /*!
      * \param llrs F * n
-     * \returns how many LLRs were not finite
+     * \returns how many LLRs were NaN
      * \throws std::invalid_argument if a size does not fit
      */
     std::size_t decode(span<const float> llrs, const results& out) const;

@@ -48,6 +48,8 @@ struct demapper_tables {
     std::vector<label_set> sets; // one of points, or two of rails
     bool folds = false, fine = false;
     gray_rail rails[2];
+    // Received values above this, so many largest coordinates, are far outside.
+    float outside = 0;
 };
 
 struct demapper_input {
@@ -348,9 +350,16 @@ HWY_INLINE void interleave(const float* rows, std::size_t bits, float* out)
 #endif
 }
 
-// The likelihoods' log2 as rows: -gain |c - x|^2 for each point or level x.
-HWY_INLINE void
-metrics_of(const label_set& set_, std::size_t rail, V re, V im, V gain, float* rows)
+// The likelihoods' log2 as rows: -gain |c - x|^2 for each point or level x. Far outside
+// the constellation, where these lose the difference of points, gain (2 c x - |x|^2) is
+// as good, the same to all of them apart.
+HWY_INLINE void metrics_of(const label_set& set_,
+                           std::size_t rail,
+                           V re,
+                           V im,
+                           V gain,
+                           float outside_from,
+                           float* rows)
 {
     const V c = rail ? im : re;
     const V negative = hn::Neg(gain);
@@ -362,6 +371,20 @@ metrics_of(const label_set& set_, std::size_t rail, V re, V im, V gain, float* r
             square = hn::MulAdd(y, y, square);
         }
         hn::Store(hn::Mul(square, negative), d, rows + j * lanes);
+    }
+    if (set_.im.empty())
+        return;
+    const auto outside = hn::Gt(hn::Max(hn::Abs(re), hn::Abs(im)), set(outside_from));
+    if (HWY_LIKELY(hn::AllFalse(d, outside)))
+        return;
+    const V twice_re = hn::Add(re, re), twice_im = hn::Add(im, im);
+    for (std::size_t j = 0; j < set_.re.size(); j++) {
+        const V x = hn::Mul(set(set_.re[j]), hn::Sub(twice_re, set(set_.re[j])));
+        const V y = hn::Mul(set(set_.im[j]), hn::Sub(twice_im, set(set_.im[j])));
+        const V linear = hn::Mul(hn::Add(x, y), gain);
+        hn::Store(hn::IfThenElse(outside, linear, hn::Load(d, rows + j * lanes)),
+                  d,
+                  rows + j * lanes);
     }
 }
 
@@ -420,7 +443,10 @@ HWY_INLINE void demap_sets(const demapper_tables& t,
             c_im = hn::NegMulAdd(gain_im[i], p_re, hn::NegMulAdd(gain_re[i], p_im, c_im));
         }
         for (std::size_t s = 0; s < t.sets.size(); s++) {
-            metrics_of(t.sets[s], s, c_re, c_im, gain, scratch);
+            // The received value is another for each hypothesis, and its square counts.
+            const float outside =
+                t.interferers == 0 ? t.outside : std::numeric_limits<float>::max();
+            metrics_of(t.sets[s], s, c_re, c_im, gain, outside, scratch);
             const std::size_t n = t.sets[s].re.size();
             sum_classes<exact>(
                 scratch, t.sets[s].positions.size(), scratch + n * lanes, part[s]);
@@ -490,7 +516,9 @@ HWY_INLINE uint32_t demap_vector(const demapper_tables& t,
         im = hn::Mul(inverse, hn::MulSub(h_re, im, hn::Mul(h_im, re)));
         re = hn::Mul(inverse, turned);
     }
-    const V limit = set(1e6f);
+    // Where distances have to keep their squares, to other hypotheses or another rail.
+    const bool squares = !t.folds && (t.interferers != 0 || t.sets.size() != 1);
+    const V limit = set(squares ? 4 * t.outside : 1e6f);
     for (std::size_t n = 0; n < t.interferers; n++) {
         V g_re, g_im;
         load(in.interferers[n], g_re, g_im);
@@ -809,6 +837,9 @@ demapper::demapper(span<const complex> points,
                                         text(labels[i]) + " for point " + text(i));
         seen[labels[i]] = true;
         t->points[labels[i]] = points[i];
+        const float coordinate =
+            std::max(std::fabs(points[i].real()), std::fabs(points[i].imag()));
+        t->outside = std::max(t->outside, 16 * coordinate);
     }
     t->sets = find_rails(t->points, t->bits_per_symbol);
     if (!t->sets.empty()) {

@@ -26,7 +26,8 @@ struct demapper_tables;
  * (Arvinte, Vishwanath, Tewfik, "Deep log-likelihood ratio quantization", equation 3);
  * max_log replaces both sums of exponentials by their largest term. L > 0 means bit 1.
  *
- * LLRs are within 1e-4 relative + 1e-4 absolute of the definition and finite for all
+ * LLRs are within 1e-4 relative + 1e-4 absolute (and, for symbols y far outside the
+ * constellation, 4e-6 |y| / N0) of the definition and finite for all
  * finite input. Where each bit depends on one rail, rails are demapped on their own, and
  * evenly spaced rails with a Gray label (any bits inverted or in another order: the
  * common square QAM) by folding, without a search.

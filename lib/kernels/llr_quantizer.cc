@@ -4,6 +4,7 @@
 #include <hwy/foreach_target.h>
 
 #include "kernels/dense-inl.h"
+#include "kernels/llr.h"
 #include "kernels/llr_quantizer.h"
 
 #include <hwy/contrib/math/math-inl.h>
@@ -59,24 +60,27 @@ struct alignas(64) rows {
     float at[max_width][max_block];
 };
 
-// LLRs of a block, transposed to one row a bit; returns how many were not finite.
+// LLRs of a block, transposed to one row a bit; returns how many were NaN. Infinite ones
+// become certain.
 std::size_t load(const float* llrs, std::size_t k, rows& out)
 {
     const std::size_t lanes = hn::Lanes(d);
     const VI step = hn::Mul(hn::Iota(di, 0), hn::Set(di, static_cast<int>(k)));
-    const V largest = hn::Set(d, std::numeric_limits<float>::max());
-    std::size_t not_finite = 0;
+    const V certain = hn::Set(d, certain_llr);
+    std::size_t bad_samples = 0;
     for (std::size_t v = 0; v < block(); v += lanes)
         for (std::size_t bit = 0; bit < k; bit++) {
             V llr = hn::GatherIndex(d, llrs + v * k + bit, step);
-            const auto finite = hn::Le(hn::Abs(llr), largest);
-            if (HWY_UNLIKELY(!hn::AllTrue(d, finite))) {
-                not_finite += lanes - hn::CountTrue(d, finite);
-                llr = hn::IfThenElseZero(finite, llr);
+            const auto ordinary = hn::Le(hn::Abs(llr), certain);
+            if (HWY_UNLIKELY(!hn::AllTrue(d, ordinary))) {
+                const auto number = hn::Eq(llr, llr);
+                bad_samples += lanes - hn::CountTrue(d, number);
+                llr = hn::IfThenElseZero(number, llr);
+                llr = hn::Min(hn::Max(llr, hn::Neg(certain)), certain);
             }
             hn::Store(llr, d, out.at[bit] + v);
         }
-    return not_finite;
+    return bad_samples;
 }
 
 HWY_INLINE V soft_bit(V llr)
@@ -247,22 +251,22 @@ std::size_t blocks(const float* llrs,
                    Function function)
 {
     const std::size_t size = block();
-    std::size_t not_finite = 0;
+    std::size_t bad_samples = 0;
     rows loaded;
     std::size_t s = 0;
     for (; s + size <= symbols; s += size) {
-        not_finite += load(llrs + s * k, k, loaded);
+        bad_samples += load(llrs + s * k, k, loaded);
         function(loaded, indices + s);
     }
     if (s < symbols) {
         std::vector<float> rest(size * k, 0.0f);
         std::copy(llrs + s * k, llrs + symbols * k, rest.begin());
-        not_finite += load(rest.data(), k, loaded);
+        bad_samples += load(rest.data(), k, loaded);
         uint32_t last[max_block];
         function(loaded, last);
         std::copy(last, last + (symbols - s), indices + s);
     }
-    return not_finite;
+    return bad_samples;
 }
 
 void store_index(VI index, uint32_t* out)

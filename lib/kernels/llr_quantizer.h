@@ -11,7 +11,7 @@
 
 namespace gr::neuralfec {
 
-/*! What a network sees of an LLR L; NaN and Inf count as 0. */
+/*! What a network sees of an LLR L; NaN counts as 0, Inf as certain. */
 enum class llr_feature {
     llr,      //!< L
     soft_bit, //!< tanh(L / 2)
@@ -104,9 +104,9 @@ public:
     unsigned bits() const { return d_bits; }
 
     /*!
-     * Quantizes whole symbols. NaN and infinite LLRs count as 0 ("nothing known"); their
-     * number is returned.
-     * \throws std::invalid_argument unless llrs are K for each index
+     * Quantizes whole symbols. NaN counts as 0 ("nothing known"), an infinite LLR as
+     * certain; their number is returned. \throws std::invalid_argument unless llrs are K
+     * for each index
      */
     std::size_t quantize(span<const float> llrs, span<uint32_t> indices) const;
 

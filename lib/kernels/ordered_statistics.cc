@@ -3,6 +3,7 @@
 #define HWY_TARGET_INCLUDE "kernels/ordered_statistics.cc"
 #include <hwy/foreach_target.h>
 
+#include "kernels/llr.h"
 #include "kernels/ordered_statistics.h"
 
 #include <hwy/highway.h>
@@ -279,24 +280,20 @@ std::size_t decode_words(const gf2_map& generator,
     search<W> decoder(generator, order);
     std::vector<float> channel(n), ordering(n);
     std::vector<uint8_t> codeword(n);
-    std::size_t not_finite = 0;
+    std::size_t not_a_number = 0;
     for (std::size_t f = 0; f < frames; f++) {
-        auto finite = [&not_finite](float llr) {
-            const bool bad = !std::isfinite(llr);
-            not_finite += bad;
-            return bad ? 0.0f : std::clamp(llr, -1e30f, 1e30f);
-        };
-        std::transform(llrs + f * n, llrs + (f + 1) * n, channel.begin(), finite);
+        not_a_number += count_nan(llrs + f * n, llrs + (f + 1) * n);
+        std::transform(llrs + f * n, llrs + (f + 1) * n, channel.begin(), known_llr);
         if (improved)
             std::transform(
-                improved + f * n, improved + (f + 1) * n, ordering.begin(), finite);
+                improved + f * n, improved + (f + 1) * n, ordering.begin(), known_llr);
         decoder.decode(channel.data(),
                        improved ? ordering.data() : channel.data(),
                        reach,
                        codeword.data());
         pseudo_inverse.apply(codeword, span<uint8_t>(messages + f * k, k));
     }
-    return not_finite;
+    return not_a_number;
 }
 
 } // namespace

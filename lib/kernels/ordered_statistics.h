@@ -40,8 +40,8 @@ public:
     std::size_t k() const { return d_generator.rows(); }
 
     /*!
-     * Decodes frames of n LLRs, log P(b=1) - log P(b=0), into messages of k bits. NaN and
-     * infinite LLRs count as 0; their number is returned.
+     * Decodes frames of n LLRs, log P(b=1) - log P(b=0), into messages of k bits.
+     * Infinite LLRs are certain; NaN counts as 0, and how many there were is returned.
      * \throws std::invalid_argument for arrays that are not as many whole frames
      */
     std::size_t decode(span<const float> llrs, span<uint8_t> messages) const;

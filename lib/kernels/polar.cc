@@ -3,6 +3,7 @@
 #define HWY_TARGET_INCLUDE "kernels/polar.cc"
 #include <hwy/foreach_target.h>
 
+#include "kernels/llr.h"
 #include "kernels/polar.h"
 
 #include <hwy/aligned_allocator.h>
@@ -20,9 +21,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using node = successive_cancellation::node;
 
-// Sums of n penalties stay finite, and below the metric of a path not yet in use.
-constexpr float largest_llr = 1e20f;
+// Above all sums of n penalties.
 constexpr float unused_path = 1e30f;
+// A penalty next to which those of ordinary LLRs lose their digits.
+constexpr float large_penalty = 1e5f;
 
 /*
  * Decodes groups of frames. A row is one value a path and frame: lane f * L + l belongs
@@ -62,18 +64,16 @@ public:
     std::size_t frames() const { return d_frames; }
 
     //! At most frames() frames.
-    std::size_t decode(const float* llrs, std::size_t frames, uint8_t* messages)
+    std::size_t
+    decode(const float* llrs, std::size_t frames, uint8_t* messages, uint8_t* verdicts)
     {
-        std::size_t not_finite = 0;
+        std::size_t not_a_number = 0;
         float* root = stage_llrs(d_stages);
         for (std::size_t f = 0; f < d_frames; f++)
             for (std::size_t j = 0; j < d_n; j++) {
-                float llr = f < frames ? llrs[f * d_n + j] : 0.0f;
-                if (!std::isfinite(llr)) {
-                    llr = 0.0f;
-                    not_finite++;
-                }
-                llr = -std::clamp(llr, -largest_llr, largest_llr);
+                const float given = f < frames ? llrs[f * d_n + j] : 0.0f;
+                not_a_number += std::isnan(given);
+                const float llr = -known_llr(given);
                 for (int l = 0; l < L; l++)
                     root[j * d_row + f * L + l] = llr;
             }
@@ -82,10 +82,12 @@ public:
         descend(d_stages, 1, d_root.get());
         const std::size_t k = d_decoder.k();
         for (std::size_t f = 0; f < frames; f++) {
-            choose(f);
+            const bool holds = choose(f);
+            if (verdicts)
+                verdicts[f] = holds;
             std::copy_n(d_bits.data(), k, messages + f * k);
         }
-        return not_finite;
+        return not_a_number;
     }
 
 private:
@@ -172,9 +174,22 @@ private:
                 }
                 if (L > 1) {
                     // The cost of bit 1 is that of bit 0 and the sum of the LLRs.
-                    zero = hn::Add(zero, hn::Load(d, d_metric.get() + i));
+                    const V before = hn::Load(d, d_metric.get() + i);
+                    const auto large = hn::Gt(zero, hn::Set(d, large_penalty));
+                    zero = hn::Add(zero, before);
+                    V one = hn::Add(zero, total);
+                    if (HWY_UNLIKELY(!hn::AllFalse(d, large))) {
+                        // Where one of the LLRs is far larger than others, the sum has
+                        // lost them: what bit 1 costs, once more by itself.
+                        V alone = hn::Zero(d);
+                        for (std::size_t j = 0; j < size; j++)
+                            alone = hn::Add(
+                                alone,
+                                penalty(hn::Neg(hn::Load(d, llrs + j * d_row + i))));
+                        one = hn::IfThenElse(large, hn::Add(before, alone), one);
+                    }
                     hn::Store(zero, d, d_metric.get() + d_row + i);
-                    hn::Store(hn::Add(zero, total), d, d_metric.get() + 2 * d_row + i);
+                    hn::Store(one, d, d_metric.get() + 2 * d_row + i);
                 } else {
                     hn::Store(sign(total), d, d_metric.get() + 3 * d_row + i);
                 }
@@ -273,8 +288,9 @@ private:
         std::copy_n(composed, L, map);
     }
 
-    //! The message bits of a frame's best path, into d_bits.
-    void choose(std::size_t f)
+    //! The message bits of a frame's best path, into d_bits; returns whether its check
+    //! holds.
+    bool choose(std::size_t f)
     {
         int32_t order[L];
         for (int l = 0; l < L; l++)
@@ -286,9 +302,10 @@ private:
         for (int l = 0; l < L && metric[order[l]] < unused_path; l++) {
             read_bits(f * L + order[l]);
             if (d_decoder.crc_holds(d_bits.data()))
-                return;
+                return true;
         }
         read_bits(f * L + order[0]);
+        return false;
     }
 
     void read_bits(std::size_t lane)
@@ -306,25 +323,29 @@ template <int L, bool Exact>
 std::size_t decode_list(const successive_cancellation& decoder,
                         const float* llrs,
                         std::size_t frames,
-                        uint8_t* messages)
+                        uint8_t* messages,
+                        uint8_t* verdicts)
 {
     list_decoder<L, Exact> list(decoder);
-    std::size_t not_finite = 0;
+    std::size_t not_a_number = 0;
     for (std::size_t f = 0; f < frames; f += list.frames())
-        not_finite += list.decode(llrs + f * decoder.n(),
-                                  std::min(list.frames(), frames - f),
-                                  messages + f * decoder.k());
-    return not_finite;
+        not_a_number += list.decode(llrs + f * decoder.n(),
+                                    std::min(list.frames(), frames - f),
+                                    messages + f * decoder.k(),
+                                    verdicts ? verdicts + f : nullptr);
+    return not_a_number;
 }
 
 template <int L>
 std::size_t decode_list(const successive_cancellation& decoder,
                         const float* llrs,
                         std::size_t frames,
-                        uint8_t* messages)
+                        uint8_t* messages,
+                        uint8_t* verdicts)
 {
-    return decoder.exact() ? decode_list<L, true>(decoder, llrs, frames, messages)
-                           : decode_list<L, false>(decoder, llrs, frames, messages);
+    return decoder.exact()
+               ? decode_list<L, true>(decoder, llrs, frames, messages, verdicts)
+               : decode_list<L, false>(decoder, llrs, frames, messages, verdicts);
 }
 
 } // namespace
@@ -332,21 +353,22 @@ std::size_t decode_list(const successive_cancellation& decoder,
 std::size_t DecodePolar(const successive_cancellation& decoder,
                         const float* llrs,
                         std::size_t frames,
-                        uint8_t* messages)
+                        uint8_t* messages,
+                        uint8_t* verdicts)
 {
     switch (decoder.list_size()) {
     case 1:
-        return decode_list<1>(decoder, llrs, frames, messages);
+        return decode_list<1>(decoder, llrs, frames, messages, verdicts);
     case 2:
-        return decode_list<2>(decoder, llrs, frames, messages);
+        return decode_list<2>(decoder, llrs, frames, messages, verdicts);
     case 4:
-        return decode_list<4>(decoder, llrs, frames, messages);
+        return decode_list<4>(decoder, llrs, frames, messages, verdicts);
     case 8:
-        return decode_list<8>(decoder, llrs, frames, messages);
+        return decode_list<8>(decoder, llrs, frames, messages, verdicts);
     case 16:
-        return decode_list<16>(decoder, llrs, frames, messages);
+        return decode_list<16>(decoder, llrs, frames, messages, verdicts);
     default:
-        return decode_list<32>(decoder, llrs, frames, messages);
+        return decode_list<32>(decoder, llrs, frames, messages, verdicts);
     }
 }
 
@@ -469,15 +491,18 @@ bool successive_cancellation::crc_holds(const uint8_t* bits) const
 }
 
 std::size_t successive_cancellation::decode(span<const float> llrs,
-                                            span<uint8_t> messages) const
+                                            span<uint8_t> messages,
+                                            span<uint8_t> verdicts) const
 {
     const std::size_t frames = llrs.size() / d_n;
-    if (llrs.size() % d_n != 0 || messages.size() != frames * k())
+    if (llrs.size() % d_n != 0 || messages.size() != frames * k() ||
+        (!verdicts.empty() && verdicts.size() != frames))
         throw std::invalid_argument(
             "successive_cancellation: expected frames of " + std::to_string(d_n) +
             " LLRs and " + std::to_string(k()) + " message bits, got " +
             std::to_string(llrs.size()) + " and " + std::to_string(messages.size()));
-    return HWY_DYNAMIC_DISPATCH(DecodePolar)(*this, llrs.data(), frames, messages.data());
+    return HWY_DYNAMIC_DISPATCH(DecodePolar)(
+        *this, llrs.data(), frames, messages.data(), verdicts.data());
 }
 
 } // namespace gr::neuralfec

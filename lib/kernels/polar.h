@@ -64,10 +64,14 @@ public:
 
     /*!
      * Decodes frames of n LLRs into messages of k bits, in the order of the information
-     * set or the one given. NaN and infinite LLRs count as 0; their number is returned.
+     * set or the one given. Infinite LLRs are certain; NaN counts as 0, and how many
+     * there were is returned.
+     * \param verdicts 1 for each frame whose check bits hold, else 0; empty: not wanted
      * \throws std::invalid_argument for arrays that are not as many whole frames
      */
-    std::size_t decode(span<const float> llrs, span<uint8_t> messages) const;
+    std::size_t decode(span<const float> llrs,
+                       span<uint8_t> messages,
+                       span<uint8_t> verdicts = {}) const;
 
     enum class node : uint8_t { frozen, repetition, free, mixed };
     //! What is below each node of the binary tree: the root is 1, the children 2i, 2i

@@ -4,6 +4,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "kernels/llr.h"
 #include "kernels/viterbi.h"
 #include "kernels/workspace.h"
 
@@ -73,7 +74,7 @@ struct viterbi_group {
     int end[group_frames];
 
     // Results: the ends of the path and, per state, the last metric less the best one.
-    uint64_t not_finite = 0;
+    uint64_t not_a_number = 0;
     float scale[group_frames];
     unsigned path_start[group_frames];
     unsigned path_end[group_frames];
@@ -94,35 +95,70 @@ HWY_BEFORE_NAMESPACE();
 namespace gr::neuralfec::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The scale that puts a robust mean of |L|, (mean sqrt|L|)^2, at limit / headroom. Long
-// frames are sampled, by an odd step that no period of the code divides.
+// The sampled magnitudes of a frame: all but the last few of a short one, every step-th
+// 16 of a long one. The step is odd, and no period of the code divides it.
+constexpr std::size_t sample_step(std::size_t n)
+{
+    return (n / 1024 | 1) * 16;
+}
+
+// The median of the sampled |L| that are neither 0 nor infinite; 0 if there are none.
+double median_magnitude(const float* llrs, std::size_t n)
+{
+    std::vector<float> sample;
+    const std::size_t step = sample_step(n);
+    for (std::size_t i = 0; i < n; i += step)
+        for (std::size_t j = i; j < std::min(n, i + 16); j++) {
+            const float magnitude = std::fabs(llrs[j]);
+            if (magnitude > 0 && std::isfinite(magnitude))
+                sample.push_back(magnitude);
+        }
+    if (sample.empty())
+        return 0;
+    const auto middle = sample.begin() + sample.size() / 2;
+    std::nth_element(sample.begin(), middle, sample.end());
+    return *middle;
+}
+
+// The scale that puts a robust mean of |L|, (mean sqrt|L|)^2, at limit / headroom. The
+// plain mean of Gaussian LLRs is 1.2 times that, on a Rayleigh channel 1.3 times; where
+// it is much more there are outliers, and the median takes the place of the mean.
 float frame_scale(const viterbi_plan& plan, const float* llrs)
 {
     if (plan.scale != 0)
         return plan.scale;
     const hn::CappedTag<float, 16> d;
     const std::size_t n = plan.frame->received, lanes = hn::Lanes(d);
-    const std::size_t step = (n / 1024 | 1) * 16;
-    auto sum = hn::Zero(d);
+    const std::size_t step = sample_step(n);
+    auto sum = hn::Zero(d), plain = hn::Zero(d);
     std::size_t sampled = 0;
     for (std::size_t i = 0; i + 16 <= n; i += step, sampled += 16)
         for (std::size_t j = 0; j < 16; j += lanes) {
             const auto x = hn::LoadU(d, llrs + i + j);
-            sum = hn::Add(sum, hn::Sqrt(hn::IfThenElseZero(hn::IsFinite(x), hn::Abs(x))));
+            const auto magnitude = hn::IfThenElseZero(hn::IsFinite(x), hn::Abs(x));
+            sum = hn::Add(sum, hn::Sqrt(magnitude));
+            plain = hn::Add(plain, magnitude);
         }
     double total = hn::GetLane(hn::SumOfLanes(d, sum));
+    double plain_total = hn::GetLane(hn::SumOfLanes(d, plain));
     if (step == 16)
-        for (; sampled < n; sampled++)
-            total +=
-                std::isfinite(llrs[sampled]) ? std::sqrt(std::fabs(llrs[sampled])) : 0;
-    const double mean = total / sampled * total / sampled;
+        for (; sampled < n; sampled++) {
+            const double magnitude =
+                std::isfinite(llrs[sampled]) ? std::fabs(llrs[sampled]) : 0;
+            total += std::sqrt(static_cast<float>(magnitude));
+            plain_total += magnitude;
+        }
+    double mean = total / sampled * total / sampled;
+    constexpr double outliers = 1.8;
+    if (HWY_UNLIKELY(plain_total / sampled > outliers * mean))
+        mean = median_magnitude(llrs, n);
     // A frame of zeros has no scale and needs none.
     const double wanted = plan.limit / (plan.headroom * mean);
-    return wanted < std::numeric_limits<float>::max() ? wanted : 0;
+    return wanted < std::numeric_limits<float>::max() ? wanted : 1;
 }
 
 // in[0 .. count) -> integers in +-limit; count is a multiple of 16, rounded up by the
-// caller. Returns how many were not finite.
+// caller. Returns how many were NaN.
 std::size_t quantize(const viterbi_plan& plan,
                      const float* in,
                      std::size_t count,
@@ -138,18 +174,18 @@ std::size_t quantize(const viterbi_plan& plan,
     // The sum with 1.5 * 2^23 has the integer, rounded to nearest even, in its low bits.
     const auto magic = hn::Set(d, 12582912.0f);
     const auto exponent = hn::BitCast(d32, magic);
-    std::size_t finite = 0;
+    std::size_t numbers = 0;
     for (std::size_t i = 0; i < count; i += hn::Lanes(d)) {
         const auto x = hn::LoadU(d, in + i);
-        const auto good = hn::IsFinite(x);
-        finite += hn::CountTrue(d, good);
-        // 0 * factor stays 0; an overflowed product is held to the limit.
+        const auto good = hn::Eq(x, x);
+        numbers += hn::CountTrue(d, good);
+        // The factor is not 0; a product that is infinite is held to the limit.
         const auto y = hn::Mul(hn::IfThenElseZero(good, x), factor);
         const auto sum = hn::Add(hn::Min(hn::Max(y, low), high), magic);
         const auto integer = hn::Sub(hn::BitCast(d32, sum), exponent);
         hn::StoreU(hn::DemoteTo(d16, integer), d16, out + i);
     }
-    return count - finite;
+    return count - numbers;
 }
 
 // The coded bits of `steps` steps of a frame as integers, 0 where nothing was sent.
@@ -170,11 +206,11 @@ void quantize_steps(const viterbi_plan& plan,
             work.depunctured[c] = kept[c] ? *next++ : 0;
         in = work.depunctured.data();
     }
-    group.not_finite += quantize(plan, in, whole, group.scale[f], out);
+    group.not_a_number += quantize(plan, in, whole, group.scale[f], out);
     if (whole < count) {
         float rest[16] = {};
         std::copy(in + whole, in + count, rest);
-        group.not_finite += quantize(plan, rest, 16, group.scale[f], out + whole);
+        group.not_a_number += quantize(plan, rest, 16, group.scale[f], out + whole);
     }
 }
 
@@ -919,7 +955,7 @@ struct viterbi_frame_kernel::impl {
     uint64_t decode_integers(const float* llrs, uint8_t* bits, std::size_t frames) const
     {
         const auto work = workspaces->take();
-        uint64_t not_finite = 0;
+        uint64_t not_a_number = 0;
         for (std::size_t f = 0; f < frames; f += group_frames) {
             viterbi_group group;
             group.count = std::min(group_frames, frames - f);
@@ -934,11 +970,11 @@ struct viterbi_frame_kernel::impl {
             if (circular)
                 group.loss.resize(group.count * plan.states);
             HWY_DYNAMIC_DISPATCH(decode_group)(plan, group, *work);
-            not_finite += group.not_finite;
+            not_a_number += group.not_a_number;
             if (circular)
                 bite_tails(group, *work);
         }
-        return not_finite;
+        return not_a_number;
     }
 
     /* Exact: the best path that ends in s, from whichever state, is no worse than the
@@ -1007,7 +1043,7 @@ struct viterbi_frame_kernel::impl {
                 if (!((c >> j) & 1) || !frame.kept[at])
                     continue;
                 const float l = group.llrs[f][frame.rank[at]];
-                const float q = std::isfinite(l) ? l * group.scale[f] : 0;
+                const float q = std::isnan(l) ? 0 : l * group.scale[f];
                 total += std::lrint(std::min(std::max(q, -limit), limit));
             }
         }
@@ -1031,9 +1067,6 @@ struct viterbi_frame_kernel::impl {
     uint64_t decode_floats(const float* llrs, uint8_t* bits) const
     {
         const unsigned states = plan.states, n = plan.outputs;
-        uint64_t not_finite = 0;
-        for (std::size_t i = 0; i < frame.received; i++)
-            not_finite += !std::isfinite(llrs[i]);
         const double never = -std::numeric_limits<double>::infinity();
         double best = never;
         const bool circular = frame.end == termination::tail_biting;
@@ -1047,11 +1080,14 @@ struct viterbi_frame_kernel::impl {
                 for (unsigned edge = 0; edge < 2 * states; edge++) {
                     double m = metric[edge >> 1];
                     const unsigned c = trellis.output(edge);
+                    // What a path's bits contradict, so that a large LLR leaves the
+                    // others of the right path their digits.
                     for (unsigned j = 0; j < n; j++) {
-                        const float l =
-                            frame.kept[t * n + j] ? llrs[frame.rank[t * n + j]] : 0.0f;
-                        if ((c >> j) & 1 && std::isfinite(l))
-                            m += l;
+                        if (!frame.kept[t * n + j])
+                            continue;
+                        const float l = known_llr(llrs[frame.rank[t * n + j]]);
+                        if (((c >> j) & 1) != (l > 0))
+                            m -= std::fabs(l);
                     }
                     const unsigned state = edge & (states - 1);
                     if (m > next[state]) {
@@ -1076,7 +1112,7 @@ struct viterbi_frame_kernel::impl {
                 state = edge >> 1;
             }
         }
-        return not_finite;
+        return count_nan(llrs, llrs + frame.received);
     }
 };
 
@@ -1111,18 +1147,18 @@ uint64_t viterbi_frame_kernel::decode(span<const float> llrs, span<uint8_t> bits
                                     std::to_string(frame.message_bits) + " bits, got " +
                                     std::to_string(llrs.size()) + " LLRs and " +
                                     std::to_string(bits.size()) + " bits");
-    uint64_t not_finite = 0;
+    uint64_t not_a_number = 0;
     if (d_impl->plan.metric == viterbi_metric::float64) {
         for (std::size_t f = 0; f < frames; f++)
-            not_finite += d_impl->decode_floats(llrs.data() + f * frame.received,
-                                                bits.data() + f * frame.message_bits);
-        return not_finite;
+            not_a_number += d_impl->decode_floats(llrs.data() + f * frame.received,
+                                                  bits.data() + f * frame.message_bits);
+        return not_a_number;
     }
-    not_finite = d_impl->decode_integers(llrs.data(), bits.data(), frames);
+    not_a_number = d_impl->decode_integers(llrs.data(), bits.data(), frames);
     if (frame.end == termination::tail_biting && d_impl->trellis.feedback_taps() != 1)
         for (std::size_t f = 0; f < frames; f++)
             d_impl->message_of_circular(bits.data() + f * frame.message_bits);
-    return not_finite;
+    return not_a_number;
 }
 
 namespace {
@@ -1223,15 +1259,15 @@ viterbi_stream_kernel::progress viterbi_stream_kernel::decode(span<const float> 
             group.start[i] = group.end[i] = any_state;
         }
         HWY_DYNAMIC_DISPATCH(decode_group)(s.plan, group, *work);
-        bad += group.not_finite;
+        bad += group.not_a_number;
     }
     done.consumed = blocks * s.stride;
     done.produced = blocks * s.block;
-    // Windows overlap, but each LLR is to be counted once: that of the blocks' own.
+    // Windows overlap, but each NaN is to be counted once: that of the blocks' own.
     if (bad != 0) {
         const float* own = llrs.data() + history();
-        done.not_finite = std::count_if(
-            own, own + done.consumed, [](float l) { return !std::isfinite(l); });
+        done.not_a_number = std::count_if(
+            own, own + done.consumed, [](float l) { return std::isnan(l); });
     }
     return done;
 }

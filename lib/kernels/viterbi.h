@@ -33,14 +33,15 @@ viterbi_metric viterbi_metric_from_name(const std::string& name);
  * the code, so comparisons modulo 2^b are exact (Hekstra, "An alternative to metric
  * rescaling in Viterbi decoders", 1989); there is no renormalisation, and a decoder is as
  * good after any number of bits. An LLR L becomes the nearest integer to L * scale, held
- * to +-limit(). The decision is that of float metrics wherever these integers are the
+ * to +-limit(), which an infinite one becomes. The decision is that of float metrics
+ * wherever these integers are the
  * LLRs times a constant.
  */
 class viterbi_frame_kernel
 {
 public:
     /*!
-     * \param scale integers per LLR; 0: for each frame from its mean LLR
+     * \param scale integers per LLR; 0: for each frame from its LLRs, outliers apart
      * \throws std::invalid_argument for a negative or not finite scale
      */
     viterbi_frame_kernel(const convolutional_trellis& trellis,
@@ -57,9 +58,9 @@ public:
     int limit() const;
 
     /*!
-     * \param llrs whole frames of frame().received LLRs; NaN and infinite ones count as 0
+     * \param llrs whole frames of frame().received LLRs; NaN counts as 0
      * \param bits as many frames of frame().message_bits bits, 0 or 1
-     * \returns how many LLRs were NaN or infinite
+     * \returns how many LLRs were NaN
      * \throws std::invalid_argument for sizes that do not fit
      */
     uint64_t decode(span<const float> llrs, span<uint8_t> bits) const;
@@ -108,9 +109,9 @@ public:
     std::size_t history() const;
 
     struct progress {
-        std::size_t consumed; //!< LLRs
-        std::size_t produced; //!< bits
-        uint64_t not_finite;  //!< LLRs of the blocks that were NaN or infinite
+        std::size_t consumed;  //!< LLRs
+        std::size_t produced;  //!< bits
+        uint64_t not_a_number; //!< LLRs of the blocks that were NaN
     };
     //! Decodes the windows that are whole and have room for their blocks.
     progress decode(span<const float> llrs, span<uint8_t> bits) const;

@@ -288,3 +288,29 @@ def test_refusals(arguments, message):
     spec = arguments.pop("spec", "qam16")
     with pytest.raises(ValueError, match=message):
         demap(np.ones(3, np.complex64), spec, **{"noise_var": 0.1, **arguments})
+
+
+@pytest.mark.parametrize("method", ["exact", "max-log"])
+@pytest.mark.parametrize("size", [12, 30, 300, 1e4, 1e5])
+@pytest.mark.parametrize("name", ["psk2", "psk4", "psk8", "apsk16", "apsk32", "qam64", "turned"])
+def test_samples_far_outside_the_constellation(name, size, method):
+    """As from a receiver without gain control."""
+    rng = np.random.default_rng(9)
+    if name == "turned":
+        grid = np.array([a + 1j * b for a in (-3, -1, 1, 3) for b in (-3, -1, 1, 3)]) / np.sqrt(10)
+        made = Constellation("turned", grid * np.exp(0.3j), rng.permutation(16))
+    else:
+        made = constellation(name)
+    y = size * (rng.normal(size=400) + 1j * rng.normal(size=400)).astype(np.complex64)
+    for noise_var in (0.01, 1.0, 100.0):
+        found = demap(y, made, noise_var, method=method)
+        expected = llr_oracle.llrs(y, made, np.float32(noise_var), method=method)
+        allowed = 1e-4 + 1e-4 * np.abs(expected) + 4e-6 * np.abs(y)[:, None] / noise_var
+        assert (np.abs(found - expected) <= allowed).all()
+    if size < 1e4:
+        return
+    gains = np.full((1, y.size), 0.3 - 0.1j, np.complex64)
+    other = constellation("psk4")
+    found = demap(y, made, 1.0, method=method, interferer_csi=gains, interferer=other)
+    expected = llr_oracle.llrs(y, made, 1.0, 1.0, method, gains, other)
+    llr_oracle.assert_close(found, expected)

@@ -101,8 +101,8 @@ def test_latent_quantizer(target, symbols):
     for number, threshold in zip(latent.T, thresholds, strict=True):
         expected = expected * (len(threshold) + 1) + np.searchsorted(threshold, number, "right")
         margin = np.minimum(margin, np.abs(number[:, None] - threshold).min(1))
-    indices, not_finite = made.quantize(llrs)
-    assert not_finite == 0
+    indices, bad_samples = made.quantize(llrs)
+    assert bad_samples == 0
     # At a threshold the rounding of float32 decides.
     clear = margin > 1e-5
     assert clear.mean() > 0.9
@@ -158,15 +158,15 @@ def test_cell_quantizer(target):
     assert np.array_equal(indices[clear], expected[clear])
 
 
-def test_what_is_not_finite_counts_as_zero(target):
+def test_nan_counts_as_zero_and_infinity_as_certain(target):
     book, *_ = small_codebook(4)
     made = _kernels.CellSearch(book)
     llrs = exact_llrs(4, 18, 200).astype(np.float32)
     spoilt = llrs.copy()
     spoilt[3, 2], spoilt[100, 7], spoilt[199, 0] = np.nan, np.inf, -np.inf
-    indices, not_finite = made.quantize(spoilt)
-    assert not_finite == 3
-    zeroed = np.where(np.isfinite(spoilt), spoilt, 0)
+    indices, bad_samples = made.quantize(spoilt)
+    assert bad_samples == 1
+    zeroed = np.nan_to_num(spoilt, nan=0, posinf=1e3, neginf=-1e3)
     assert np.array_equal(indices, made.quantize(zeroed)[0])
     huge = np.sign(llrs) * np.float32(3e38)
     assert made.quantize(huge)[1] == 0

@@ -126,7 +126,7 @@ def test_zero_syndromes_are_left_alone_and_bad_samples_counted():
         "flips": 0,
         "bad_samples": 0,
     }
-    llrs[2, 0], llrs[2, 63] = np.nan, np.inf
+    llrs[2, 0], llrs[2, 63] = np.nan, np.nan
     decoder = SyndromeDecoder(CODE, lambda r, s: (np.zeros((len(r), 32)), np.zeros((len(r), 64))))
     assert decoder.decode(llrs)[1]["bad_samples"] == 2
 

@@ -43,7 +43,7 @@ public:
     virtual void set_iterations(unsigned iterations) = 0;
 
     //! Totals: frames, converged (all checks hold), iterations, and bad_samples, LLRs
-    //! that were NaN or infinite and counted as 0.
+    //! that were NaN and counted as 0.
     virtual std::map<std::string, uint64_t> stats() const = 0;
 };
 

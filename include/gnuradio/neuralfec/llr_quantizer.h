@@ -14,7 +14,7 @@ class symbol_quantizer;
  *
  * Each vector item is a frame of symbols: K float LLRs a symbol in, N_b bits a symbol
  * out, packed into bytes (most significant bit first, zeros up to the frame's last byte),
- * or as one int index a symbol. NaN and infinite LLRs count as 0.
+ * or as one int index a symbol. NaN counts as 0, an infinite LLR as certain.
  */
 class NEURALFEC_API llr_quantizer : virtual public gr::sync_block
 {
@@ -31,8 +31,8 @@ public:
                      std::size_t frame_symbols,
                      bool packed = true);
 
-    //! NaN and infinite LLRs so far.
-    virtual uint64_t not_finite() const = 0;
+    //! LLRs so far that were NaN.
+    virtual uint64_t bad_samples() const = 0;
 };
 
 } // namespace gr::neuralfec

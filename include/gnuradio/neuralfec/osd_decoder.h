@@ -31,7 +31,7 @@ public:
      */
     static sptr make(const linear_code& code, unsigned order = 2);
 
-    //! frames decoded; bad_samples: LLRs that were NaN or infinite and counted as 0.
+    //! frames decoded; bad_samples: LLRs that were NaN and counted as 0.
     virtual std::map<std::string, uint64_t> stats() const = 0;
 };
 

@@ -17,7 +17,9 @@ namespace gr::neuralfec {
  * \ingroup neuralfec
  *
  * One input vector item is a codeword's n LLRs, log P(b=1) - log P(b=0); one output item
- * its message, the unfrozen bits but the check bits in ascending order.
+ * its message, the unfrozen bits but the check bits in ascending order. A second output,
+ * where it is connected, has a byte a frame: 1 where the check bits of a CRC hold (and
+ * without a CRC), else 0.
  */
 class NEURALFEC_API polar_decoder : virtual public gr::sync_block
 {
@@ -32,7 +34,8 @@ public:
      */
     static sptr make(const polar_code& code, unsigned list_size = 8, bool exact = false);
 
-    //! frames decoded; bad_samples: LLRs that were NaN or infinite and counted as 0.
+    //! frames decoded; bad_samples: LLRs that were NaN and counted as 0; with a CRC,
+    //! crc_holds: frames whose check bits hold.
     virtual std::map<std::string, uint64_t> stats() const = 0;
 };
 

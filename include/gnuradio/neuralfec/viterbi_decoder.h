@@ -18,7 +18,7 @@ namespace gr::neuralfec {
  * \ingroup neuralfec
  *
  * Each vector item is a frame: n LLRs, log P(b=1) - log P(b=0), in, k message bits out.
- * LLRs that are NaN or infinite count as 0. The LLRs' scale does not matter.
+ * NaN counts as 0, an infinite LLR as certain. The LLRs' scale does not matter.
  */
 class NEURALFEC_API viterbi_decoder : virtual public gr::sync_block
 {
@@ -32,7 +32,7 @@ public:
      */
     static sptr make(const convolutional_code& code, const std::string& metric = "int16");
 
-    //! frames; bad_samples: LLRs that were NaN or infinite
+    //! frames; bad_samples: LLRs that were NaN
     virtual std::map<std::string, uint64_t> stats() const = 0;
 };
 
@@ -74,7 +74,7 @@ public:
                      std::size_t block = 2048,
                      const std::string& metric = "int16");
 
-    //! bits; bad_samples: LLRs that were NaN or infinite
+    //! bits; bad_samples: LLRs that were NaN
     virtual std::map<std::string, uint64_t> stats() const = 0;
 };
 
@@ -97,7 +97,7 @@ public:
     static sptr make(const convolutional_code& code,
                      const std::string& method = "log-map");
 
-    //! frames; bad_samples: LLRs that were NaN or infinite
+    //! frames; bad_samples: LLRs that were NaN
     virtual std::map<std::string, uint64_t> stats() const = 0;
 };
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codes.rate_matching import RateMatchedCode
+from ..phy.llr import frames
 from ..registry import Registry
 
 
@@ -25,7 +26,7 @@ class Decoder(Protocol):
 
     def decode(self, llrs: NDArray[np.float32]) -> tuple[NDArray[np.uint8], dict[str, int | float]]:
         """Messages uint8 (F, k) of LLRs (F, n), log P(b=1) - log P(b=0), and totals of what
-        happened: at least ``frames`` and ``bad_samples``, LLRs not finite that counted as 0.
+        happened: at least ``frames`` and ``bad_samples``, LLRs that were NaN and counted as 0.
         """
         ...
 
@@ -39,7 +40,7 @@ class RateMatchedDecoder:
 
     def decode(self, llrs: NDArray[np.float32]) -> tuple[NDArray[np.uint8], dict[str, int | float]]:
         """Decode LLRs (F, n) to messages uint8 (F, k); stats are the decoder's."""
-        whole, bad_samples = self._code.expand(llrs)
+        whole, bad_samples = self._code.expand(frames(llrs, self.n))
         messages, stats = self._decoder.decode(whole)
         return messages, {**stats, "bad_samples": bad_samples}
 
@@ -52,6 +53,8 @@ REGISTRY = Registry(
     {
         "bp": (".belief_propagation", "sum_product", "[:ITERATIONS]"),
         "min-sum": (".belief_propagation", "min_sum", "[:ITERATIONS[,SCALE]]"),
+        "bp-layered": (".belief_propagation", "layered_sum_product", "[:ITERATIONS]"),
+        "min-sum-layered": (".belief_propagation", "layered_min_sum", "[:ITERATIONS[,SCALE]]"),
         "viterbi": (".convolutional", "viterbi", "[:int8]"),
         "bcjr": (".convolutional", "bcjr", "[:max-log]"),
         "bcjr-burst": (".burst", "bcjr_burst", "[:STATES]"),

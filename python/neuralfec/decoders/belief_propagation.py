@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Flooding belief propagation for LDPC and other binary linear codes."""
+"""Belief propagation for LDPC and other binary linear codes."""
 
 from typing import Any, NamedTuple
 
@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..codes import LinearCode
 from ..codes.gf2 import Bits
+from ..phy.llr import frames
+from ..remade import Remade
 
 
 class Decoded(NamedTuple):
@@ -22,15 +24,17 @@ class Decoded(NamedTuple):
     posteriors: NDArray[np.float32] | None
     """LLRs of all bits after the last iteration, (F, n), where asked for."""
     bad_samples: int
-    """LLRs that were NaN or infinite and counted as 0."""
+    """LLRs that were NaN and counted as 0."""
 
 
-class BeliefPropagation:
-    """Sum-product or normalised min-sum decoding, all checks and then all bits in turn.
+class BeliefPropagation(Remade):
+    """Decode by the sum-product or the normalised min-sum rule.
 
     ``iterations``: the most of a codeword. ``rule``: ``"sum-product"``, exact, or
     ``"min-sum"``, whose messages are multiplied by ``scale``. ``parity_stop``: a codeword
-    ends once all checks hold, before the first iteration too.
+    ends once all checks hold, before the first iteration too. ``schedule``: ``"flooding"``, all
+    checks and then all bits in turn, or ``"layered"``, the bits of each check at once, which
+    takes about half as many iterations.
 
     Messages from check c to bit b, with L = log P(b=1) - log P(b=0):
     -2 atanh prod tanh(-L/2) over the other bits, or
@@ -50,11 +54,14 @@ class BeliefPropagation:
         rule: str = "sum-product",
         scale: float = 0.75,
         parity_stop: bool = True,
+        schedule: str = "flooding",
     ) -> None:
         from .. import _kernels
 
         if not isinstance(code, LinearCode):
             raise ValueError(f"expected a binary linear block code, got {code!r}")
+        if schedule not in ("flooding", "layered"):
+            raise ValueError(f"expected the schedule flooding or layered, got {schedule!r}")
         if iterations < 1:
             raise ValueError(f"expected at least 1 iteration, got {iterations}")
         self.n, self.k = code.n, code.k
@@ -68,11 +75,14 @@ class BeliefPropagation:
             iterations,
             scale,
             parity_stop,
+            schedule == "layered",
         )
 
     def run(self, llrs: ArrayLike, *, posteriors: bool = False) -> Decoded:
         """Decodes LLRs (F, n); ValueError for another shape."""
-        bits, iterations, converged, after, bad_samples = self._kernel.decode(llrs, posteriors)
+        bits, iterations, converged, after, bad_samples = self._kernel.decode(
+            frames(llrs, self.n), posteriors
+        )
         return Decoded(
             bits if self._code.systematic else self._code.messages(bits),
             iterations,
@@ -96,15 +106,20 @@ class BeliefPropagation:
         }
 
 
-def sum_product(argument: str, code: Any) -> BeliefPropagation:
-    """Spec ``bp`` or ``bp:ITERATIONS``."""
+def sum_product(argument: str, code: Any, schedule: str = "flooding") -> BeliefPropagation:
+    """Make the decoder of the spec ``bp`` or ``bp:ITERATIONS``."""
     if not _is_count(argument or "50"):
         raise ValueError(f"expected bp:ITERATIONS, a number of at least 1, got bp:{argument}")
-    return BeliefPropagation(code, int(argument or 50))
+    return BeliefPropagation(code, int(argument or 50), schedule=schedule)
 
 
-def min_sum(argument: str, code: Any) -> BeliefPropagation:
-    """Spec ``min-sum``, ``min-sum:ITERATIONS`` or ``min-sum:ITERATIONS,SCALE``."""
+def layered_sum_product(argument: str, code: Any) -> BeliefPropagation:
+    """Make the decoder of the spec ``bp-layered`` or ``bp-layered:ITERATIONS``."""
+    return sum_product(argument, code, "layered")
+
+
+def min_sum(argument: str, code: Any, schedule: str = "flooding") -> BeliefPropagation:
+    """Make the decoder of the spec ``min-sum[:ITERATIONS[,SCALE]]``."""
     iterations, _, scale = (argument or "50").partition(",")
     try:
         factor = float(scale or 0.75)
@@ -115,7 +130,12 @@ def min_sum(argument: str, code: Any) -> BeliefPropagation:
             "expected min-sum:ITERATIONS,SCALE, a number of at least 1 and one above 0 and at "
             f"most 1, got min-sum:{argument}"
         )
-    return BeliefPropagation(code, int(iterations), rule="min-sum", scale=factor)
+    return BeliefPropagation(code, int(iterations), rule="min-sum", scale=factor, schedule=schedule)
+
+
+def layered_min_sum(argument: str, code: Any) -> BeliefPropagation:
+    """Make the decoder of the spec ``min-sum-layered[:ITERATIONS[,SCALE]]``."""
+    return min_sum(argument, code, "layered")
 
 
 def _is_count(text: str) -> bool:

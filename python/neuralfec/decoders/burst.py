@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..codes.convolutional import ConvolutionalCode
+from ..phy.llr import frames
+from ..remade import Remade
 from .convolutional import Bits, Llrs, check_code
 
 
@@ -34,7 +36,7 @@ class NoiseChain:
         return np.linalg.lstsq(equations, np.eye(states + 1)[states], rcond=None)[0]
 
 
-class BurstBcjrDecoder:
+class BurstBcjrDecoder(Remade):
     """Decode over bursts of noise of which nothing is known before.
 
     The states of the trellis are pairs of a state of the code and one of the noise, a
@@ -69,7 +71,7 @@ class BurstBcjrDecoder:
 
     def learn(self, llrs: ArrayLike) -> NoiseChain:
         """Find the parameters of the noise in LLRs (F, n)."""
-        chain, _ = self._kernel.learn(np.asarray(llrs, dtype=np.float32))
+        chain, _ = self._kernel.learn(frames(llrs, self.n))
         return NoiseChain(**chain)
 
     def posteriors(
@@ -80,7 +82,7 @@ class BurstBcjrDecoder:
         With `noise` they are exact for it; without, its parameters are found first. Stats:
         ``frames``, ``bad_samples`` and ``iterations`` of the search.
         """
-        values = np.asarray(llrs, dtype=np.float32)
+        values = frames(llrs, self.n)
         iterations = 0
         if noise is None:
             chain, iterations = self._kernel.learn(values)

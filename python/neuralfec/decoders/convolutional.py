@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Viterbi and BCJR decoders of convolutional codes.
 
-Both take LLRs, log P(b=1) - log P(b=0), in the order in which coded bits are sent. NaN and
-infinite LLRs count as 0 (nothing known), and are counted.
+Both take LLRs, log P(b=1) - log P(b=0), in the order in which coded bits are sent. NaN
+counts as 0 (nothing known), and is counted; an infinite LLR counts as certain.
 """
 
 from typing import Any
@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..codes.convolutional import ConvolutionalCode
+from ..phy.llr import frames
+from ..remade import Remade
 
 Bits = NDArray[np.uint8]
 Llrs = NDArray[np.float32]
 
 
-class ViterbiDecoder:
+class ViterbiDecoder(Remade):
     """Maximum likelihood: the message whose codeword c has the largest sum of c_i L_i.
 
     metric: "int16", with LLRs of 11 bits; "int8", coarser (see docs/sequence-decoding.md) and
@@ -32,11 +34,11 @@ class ViterbiDecoder:
 
     def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int]]:
         """Messages uint8 (F, k) of LLRs (F, n); stats `frames`, `bad_samples`."""
-        messages, bad = self._kernel.decode(np.asarray(llrs, dtype=np.float32))
+        messages, bad = self._kernel.decode(frames(llrs, self.n))
         return messages, {"frames": len(messages), "bad_samples": bad}
 
 
-class BcjrDecoder:
+class BcjrDecoder(Remade):
     """Each bit's posterior LLR: max* over paths with u = 1 less max* over those with u = 0.
 
     method: "log-map", max*(a, b) = log(e^a + e^b), which asks for true LLRs and has the least
@@ -52,7 +54,7 @@ class BcjrDecoder:
 
     def posteriors(self, llrs: ArrayLike) -> tuple[Llrs, dict[str, int]]:
         """LLRs float32 (F, k) of the messages from LLRs (F, n)."""
-        decided, bad = self._kernel.decode(np.asarray(llrs, dtype=np.float32))
+        decided, bad = self._kernel.decode(frames(llrs, self.n))
         return decided, {"frames": len(decided), "bad_samples": bad}
 
     def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int]]:

@@ -8,9 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..codes import LinearCode
 from ..codes.gf2 import Bits
+from ..phy.llr import frames
+from ..remade import Remade
 
 
-class OrderedStatistics:
+class OrderedStatistics(Remade):
     """Ordered-statistics decoder (Fossorier and Lin 1995) of order 0 to 4.
 
     Takes the k most reliable independent positions as they are and with up to ``order`` of
@@ -38,7 +40,7 @@ class OrderedStatistics:
         improved: NDArray[np.float32] | None = None,
         reach: float = math.inf,
     ) -> tuple[Bits, dict[str, int]]:
-        """Messages uint8 (F, k) of LLRs (F, n); NaN and infinite LLRs count as 0.
+        """Messages uint8 (F, k) of LLRs (F, n); NaN counts as 0, an infinite LLR as certain.
 
         improved: LLRs (F, n) of another decoder, by which positions are ordered and taken;
         distances stay those to ``llrs``.
@@ -47,7 +49,9 @@ class OrderedStatistics:
 
         stats: ``frames``, ``bad_samples``. ValueError for another shape.
         """
-        messages, bad_samples = self._kernel.decode(llrs, improved, reach)
+        messages, bad_samples = self._kernel.decode(
+            frames(llrs, self.n), None if improved is None else frames(improved, self.n), reach
+        )
         return messages, {"frames": len(messages), "bad_samples": bad_samples}
 
 

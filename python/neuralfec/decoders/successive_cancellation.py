@@ -1,16 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Successive-cancellation decoders of polar codes, with and without a list."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..codes.gf2 import Bits
 from ..codes.polar import PolarCode
+from ..phy.llr import frames
+from ..remade import Remade
 
 
-class PolarDecoder:
+class Decoded(NamedTuple):
+    """What became of F codewords."""
+
+    messages: Bits
+    """uint8 (F, k)"""
+    crc_holds: NDArray[np.bool_]
+    """Whether the check bits of the code's CRC hold, (F,); True for a code without one."""
+    bad_samples: int
+    """LLRs that were NaN and counted as 0."""
+
+
+class PolarDecoder(Remade):
     """Successive cancellation, with a list of ``list_size`` paths (1, 2, 4, ... 32).
 
     Check nodes are min-sum, or exact (f(a, b) = 2 atanh(tanh(a/2) tanh(b/2))), which asks
@@ -24,17 +37,30 @@ class PolarDecoder:
         if not isinstance(code, PolarCode):
             raise ValueError(f"expected a polar code, got {code!r}")
         self.n, self.k = code.n, code.k
+        self._has_check = code.crc_degree > 0
         self._kernel = _kernels.SuccessiveCancellation(
             **code.decoder_arguments(), list_size=list_size, exact=exact
         )
 
-    def decode(self, llrs: NDArray[np.float32]) -> tuple[Bits, dict[str, int]]:
-        """Messages uint8 (F, k) of LLRs (F, n); NaN and infinite LLRs count as 0.
+    def run(self, llrs: ArrayLike) -> Decoded:
+        """Decode LLRs (F, n); NaN counts as 0, an infinite LLR as certain.
 
-        stats: ``frames``, ``bad_samples``. ValueError for another shape.
+        ValueError for another shape.
         """
-        messages, bad_samples = self._kernel.decode(llrs)
-        return messages, {"frames": len(messages), "bad_samples": bad_samples}
+        messages, holds, bad_samples = self._kernel.decode(frames(llrs, self.n))
+        return Decoded(messages, holds.astype(bool), bad_samples)
+
+    def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int]]:
+        """Decode LLRs (F, n) to messages uint8 (F, k), as `run` does.
+
+        Counts: ``frames``; ``bad_samples``; for a code with a CRC ``crc_holds``, the frames whose
+        check bits hold. ValueError for another shape.
+        """
+        decoded = self.run(llrs)
+        stats = {"frames": len(decoded.messages), "bad_samples": decoded.bad_samples}
+        if self._has_check:
+            stats["crc_holds"] = int(decoded.crc_holds.sum())
+        return decoded.messages, stats
 
 
 def sc(argument: str, code: Any) -> PolarDecoder:

@@ -29,7 +29,7 @@ def llr_quantizer(
     bits, ceil(frame_symbols N_b / 8) bytes an item, or one int index a symbol. Frames of a
     multiple of 8 symbols take exactly N_b bits a symbol.
 
-    NaN and infinite LLRs count as 0; `not_finite()` tells how many came.
+    NaN counts as 0, an infinite LLR as certain; `bad_samples()` tells how many came.
     model, search : as `quantization.LlrQuantizer`; errors as well
     """
     from ..neuralfec_python import llr_quantizer as block
@@ -140,6 +140,6 @@ class llr_store(PythonBlock, gr.sync_block):
             | {
                 "frames": len(self.buffer),
                 "memory": self.buffer.memory,
-                "not_finite": self.buffer.quantizer.counts["not_finite"],
+                "bad_samples": self.buffer.quantizer.counts["bad_samples"],
             }
         )

@@ -11,7 +11,7 @@ All have the methods of one interface, batch first, tensors on any device:
     codeword(index (N,)) -> latent (N, D), what the index stands for
     decode(latent (N, D)) -> llrs float32 (N, K)
 
-NaN and infinite LLRs count as 0.
+NaN counts as 0, an infinite LLR as certain.
 """
 
 from itertools import pairwise
@@ -28,8 +28,8 @@ def _mlp(sizes: list[int]) -> nn.Sequential:
 
 
 def finite(llrs: torch.Tensor) -> torch.Tensor:
-    """Replace NaN and infinite LLRs by 0."""
-    return torch.where(torch.isfinite(llrs), llrs, torch.zeros_like(llrs))
+    """Replace NaN by 0, which is nothing known, and infinity by a large number."""
+    return torch.nan_to_num(llrs, nan=0.0, posinf=1e20, neginf=-1e20)
 
 
 class RailLayer(nn.Module):

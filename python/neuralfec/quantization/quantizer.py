@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _kernels, models
+from ..remade import Remade
 
 _SYSTEM = "quantization"
 _CHUNK = 1 << 16
@@ -35,7 +36,7 @@ def codeword(index: NDArray[np.int64], codebook: NDArray, split: list[int]) -> N
 
 def encode(state: dict[str, NDArray], llrs: NDArray[np.float32]) -> NDArray[np.float32]:
     """Compute the latent of LLRs (N, K), as `network.BranchedAutoencoder.forward` does."""
-    x = np.tanh(np.where(np.isfinite(llrs), llrs, np.float32(0)) / 2)
+    x = np.tanh(np.where(np.isnan(llrs), np.float32(0), llrs) / 2)
     names = [name for name in state if name.startswith("encoder.") and name.endswith(".weight")]
     for name in names:
         x = x @ state[name].T + state[name.replace("weight", "bias")]
@@ -69,7 +70,7 @@ def names() -> list[str]:
     return [name.removeprefix(prefix) for name in models.shipped() if name.startswith(prefix)]
 
 
-class LlrQuantizer:
+class LlrQuantizer(Remade):
     """Quantizes the LLRs of M-QAM symbols, all of a symbol in one index.
 
     Parameters
@@ -85,7 +86,7 @@ class LlrQuantizer:
     bits_per_symbol : K
     bits : N_b, 0 where the latent is not quantized
     card : the model's card
-    counts : `not_finite`, NaN and infinite LLRs so far, which count as 0
+    counts : `bad_samples`, LLRs so far that were NaN and counted as 0
 
     The order of the LLRs is that of `phy.constellation("qam<M>")`: K/2 of the I rail, most
     significant first, then the Q rail's. LLR = log P(b=1) - log P(b=0), natural logarithm.
@@ -206,9 +207,9 @@ class LlrQuantizer:
             )
         return llrs.reshape(-1, self.bits_per_symbol)
 
-    def _count(self, not_finite: int) -> None:
+    def _count(self, bad_samples: int) -> None:
         with self._counting:
-            self.counts["not_finite"] += not_finite
+            self.counts["bad_samples"] += bad_samples
 
     def quantize(self, llrs: ArrayLike) -> NDArray[np.uint32]:
         """Quantize LLRs to indices uint32 (symbols,), below 2^N_b.
@@ -216,8 +217,8 @@ class LlrQuantizer:
         llrs : float32 of any shape, K successive ones a symbol; ValueError where they are no whole
             symbols
         """
-        indices, not_finite = self.quantizer.quantize(self._symbols(llrs))
-        self._count(not_finite)
+        indices, bad_samples = self.quantizer.quantize(self._symbols(llrs))
+        self._count(bad_samples)
         return indices
 
     def dequantize(self, indices: ArrayLike) -> NDArray[np.float32]:
@@ -244,7 +245,7 @@ class LlrQuantizer:
         symbols = self._symbols(llrs)
         if self.bits:
             return self.dequantize(self.quantize(symbols)).reshape(np.shape(llrs))
-        self._count(int(symbols.size - np.isfinite(symbols).sum()))
+        self._count(int(np.isnan(symbols).sum()))
         parts = [
             decode(self._state, encode(self._state, symbols[start : start + _CHUNK]))
             for start in range(0, len(symbols), _CHUNK)

@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..phy.llr import known
 from .quantizer import LlrQuantizer
 
 
@@ -77,8 +78,7 @@ class SoftBuffer:
 
         Returns the sum float32 (n,); without stored ones, these alone. ValueError for another size.
         """
-        llrs = np.asarray(llrs, np.float32).reshape(-1)
-        total = np.where(np.isfinite(llrs), llrs, 0)
+        total, _ = known(np.reshape(llrs, -1))
         if frame_id in self._frames:
             before = self.load(frame_id)
             if before.shape != total.shape:

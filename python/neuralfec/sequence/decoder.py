@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Decoding convolutional codes with a recurrent network, frames and streams.
 
-Both take LLRs, log P(b=1) - log P(b=0), in the order in which coded bits are sent. NaN and
-infinite LLRs count as 0 (nothing known), and are counted.
+Both take LLRs, log P(b=1) - log P(b=0), in the order in which coded bits are sent. NaN
+counts as 0 (nothing known), and is counted; an infinite LLR counts as certain.
 """
 
 import threading
@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..codes.convolutional import ConvolutionalCode
 from ..decoders.convolutional import check_code
+from ..phy.llr import frames, known
+from ..remade import Remade
 
 Bits = NDArray[np.uint8]
 Llrs = NDArray[np.float32]
@@ -22,8 +24,12 @@ Llrs = NDArray[np.float32]
 PAD_STEPS = 4
 PAD_VALUE = -2.0
 
+# Multiples of a sequence's median magnitude; see `_normalised`.
+_OUTLIER = 64
+_LARGEST = 4
 
-class RecurrentModel:
+
+class RecurrentModel(Remade):
     """Runs a trained network in the fused kernel: sequences float32 (F, T, n_0) to logits (F, T).
 
     model : a shipped name ("sequence/conv-7-5") or a file. ValueError where it is not for the
@@ -81,7 +87,7 @@ def _fold(state: dict[str, np.ndarray]) -> tuple[list, list[float], float]:
     return directions, (weight * scale).tolist(), bias
 
 
-class RnnDecoder:
+class RnnDecoder(Remade):
     """Decodes frames of any length by the recurrent network.
 
     Frames longer than window + 2 overlap steps are cut into windows, of which the `overlap`
@@ -106,10 +112,7 @@ class RnnDecoder:
 
     def posteriors(self, llrs: ArrayLike) -> tuple[Llrs, dict[str, int | float]]:
         """Compute LLRs float32 (F, k) of the messages from LLRs (F, n), and counts."""
-        llrs = np.asarray(llrs, dtype=np.float32)
-        if llrs.ndim != 2 or llrs.shape[1] != self.n:
-            raise ValueError(f"expected LLRs of shape (frames, {self.n}), got {llrs.shape}")
-        llrs, bad = _finite(llrs)
+        llrs, bad = known(frames(llrs, self.n))
         x = _normalised(self.code.depuncture(llrs))
         pad = np.full((len(x), PAD_STEPS, x.shape[2]), PAD_VALUE, dtype=np.float32)
         if self.code.termination == "tail-biting":
@@ -188,7 +191,7 @@ class RnnStream:
             self._lock.release()
 
     def _decode(self, llrs: ArrayLike) -> tuple[Bits, int]:
-        llrs, bad = _finite(np.asarray(llrs, dtype=np.float32).ravel())
+        llrs, bad = known(np.ravel(llrs))
         self._buffer = np.concatenate([self._buffer, llrs])
         bits = []
         if not self._started and len(self._buffer) >= self.outputs * (self.window + self.overlap):
@@ -245,16 +248,24 @@ class RnnStream:
         self._buffer = self._buffer[steps * self.outputs :]
 
 
-def _finite(llrs: Llrs) -> tuple[Llrs, int]:
-    finite = np.isfinite(llrs)
-    bad = int(llrs.size - np.count_nonzero(finite))
-    return (np.where(finite, llrs, np.float32(0)), bad) if bad else (llrs, 0)
-
-
 def _normalised(x: Llrs) -> Llrs:
-    """Sequences (F, T, n_0) over their mean magnitude; all zeros stay."""
-    mean = np.abs(x).mean(axis=(1, 2), keepdims=True)
-    return x / np.maximum(mean, np.finfo(np.float32).tiny)
+    """Return sequences (F, T, n_0) over their mean magnitude; all zeros stay.
+
+    In sequences with outliers, more than `_OUTLIER` times the median magnitude, which no fading
+    channel makes, magnitudes are held to `_LARGEST` times the median.
+    """
+    magnitude = np.abs(x).reshape(len(x), -1)
+    mean = magnitude.mean(axis=1)
+    sample = magnitude[:, :: magnitude.shape[1] // 512 + 1]
+    median = np.median(sample, axis=1) if sample.size else mean
+    for i in np.flatnonzero(magnitude.max(axis=1, initial=0) > _OUTLIER * median):
+        some = magnitude[i][magnitude[i] > 0]
+        limit = np.float32(_LARGEST) * np.median(some)
+        if x.base is not None or not x.flags.writeable:
+            x = x.copy()
+        x[i] = np.clip(x[i], -limit, limit)
+        mean[i] = np.abs(x[i]).mean()
+    return x / np.maximum(mean, np.finfo(np.float32).tiny)[:, None, None]
 
 
 def rnn(argument: str, code: Any) -> RnnDecoder:

@@ -12,10 +12,15 @@ from ..codes import LinearCode
 from ..codes.gf2 import Bits
 from ..codes.polar import PolarCode
 from ..decoders.ordered_statistics import OrderedStatistics, distance
+from ..phy.llr import frames, known
+from ..remade import Remade, remade
 from .form import systematic_form
 
 # Positions are changed together in re-encoding as long as their |L| sum up to this.
 _REACH = 16.0
+
+# |L| that estimators are shown at most: bits of it are right as far as they can learn.
+_MOST_RELIABLE = np.float32(64.0)
 
 Llrs = NDArray[np.float32]
 Estimator = Callable[[Llrs, Bits], tuple[Llrs, Llrs]]
@@ -68,8 +73,21 @@ def load_estimator(
     recurrent = card.parameters.get("recurrent")
     if recurrent is not None:
         return recurrent_estimator(code, models.parameters(model), recurrent["steps"])
-    network, _ = models.load(model, expect)
+    return torch_estimator(model, expect)
+
+
+@remade
+def torch_estimator(model: str | os.PathLike, expect: dict[str, Any]) -> Estimator:
+    """Make the estimator of a model file that runs in torch.
+
+    model : its name or file
+    expect : what its card must say, see `models.Card.check`
+    """
     import torch
+
+    from .. import models
+
+    network, _ = models.load(model, expect)
 
     def estimate(reliabilities: Llrs, syndromes: Bits) -> tuple[Llrs, Llrs]:
         with torch.inference_mode():
@@ -80,6 +98,7 @@ def load_estimator(
     return estimate
 
 
+@remade
 def cancellation_estimator(
     code: PolarCode,
     weights: NDArray[np.float32],
@@ -104,6 +123,7 @@ def cancellation_estimator(
     return estimate
 
 
+@remade
 def recurrent_estimator(code: LinearCode, parameters: dict[str, NDArray], steps: int) -> Estimator:
     """Make the estimator of a `network.RecurrentEstimator` that runs in the C++ kernel.
 
@@ -137,7 +157,7 @@ def recurrent_estimator(code: LinearCode, parameters: dict[str, NDArray], steps:
     return estimate
 
 
-class SyndromeDecoder:
+class SyndromeDecoder(Remade):
     """A syndrome-based neural decoder.
 
     The estimator sees |L| and the syndrome of the hard decision y, and says which bits of
@@ -202,19 +222,13 @@ class SyndromeDecoder:
                     raise ValueError("expected permutations that map the code to itself")
 
     def decode(self, llrs: Llrs) -> tuple[Bits, dict[str, int]]:
-        """Decode LLRs (F, n) to messages uint8 (F, k); NaN and infinite LLRs count as 0.
+        """Decode LLRs (F, n) to messages uint8 (F, k); NaN counts as 0.
 
         Counts: ``frames``; ``zero_syndromes``, frames that were codewords; ``corrected``, the
         others in which the decision changed a bit of the codeword; ``flips``, the codeword bits
         changed; ``bad_samples``. ValueError for another shape.
         """
-        llrs = np.ascontiguousarray(llrs, dtype=np.float32)
-        if llrs.ndim != 2 or llrs.shape[1] != self.n:
-            raise ValueError(f"expected LLRs of shape (F, {self.n}), got {llrs.shape}")
-        finite = np.isfinite(llrs)
-        bad_samples = int(llrs.size - np.count_nonzero(finite))
-        if bad_samples:
-            llrs = np.where(finite, llrs, np.float32(0))
+        llrs, bad_samples = known(frames(llrs, self.n))
         hard = (llrs > 0).astype(np.uint8)
         messages = self._messages.apply(hard)
         syndromes = self._syndromes.apply(hard)
@@ -239,13 +253,13 @@ class SyndromeDecoder:
 
     def _decode(self, llrs: Llrs, hard: Bits, syndromes: Bits) -> Bits:
         if self._reencode is None:
-            message, _ = self._estimate(np.abs(llrs), syndromes)
+            message, _ = self._estimate(_reliabilities(llrs), syndromes)
             return self._messages.apply(hard) ^ (message > 0)
         decided, _ = self._first.decode(llrs)
         doubtful = np.flatnonzero(self._is_far(decided, llrs))
         if doubtful.size:
             llrs, hard = llrs[doubtful], hard[doubtful]
-            _, codeword = self._estimate(np.abs(llrs), syndromes[doubtful])
+            _, codeword = self._estimate(_reliabilities(llrs), syndromes[doubtful])
             # Better than the posteriors by themselves, which are surer than they should be.
             improved = (np.where(hard, -codeword, codeword) + llrs) / 2
             again, _ = self._reencode.decode(llrs, improved, _REACH)
@@ -254,8 +268,8 @@ class SyndromeDecoder:
 
     def _is_far(self, words: Bits, llrs: Llrs) -> NDArray[np.bool_]:
         """|L| counts where a bit is wrong, which has the probability 1 / (1 + e^|L|)."""
-        size = np.abs(llrs)
-        wrong = 1 / (1 + np.exp(np.minimum(size, 80)))
+        size = np.minimum(np.abs(llrs), 80)
+        wrong = 1 / (1 + np.exp(size))
         mean = np.sum(size * wrong, axis=1)
         deviation = np.sqrt(np.sum(size**2 * wrong * (1 - wrong), axis=1))
         return distance(self._encode.apply(words), llrs) > mean + self._stop * deviation
@@ -274,6 +288,10 @@ class SyndromeDecoder:
             back[:, order] = words
             candidates.append(self._messages.apply(back))
         return self._choose(llrs, candidates)
+
+
+def _reliabilities(llrs: Llrs) -> Llrs:
+    return np.minimum(np.abs(llrs), _MOST_RELIABLE)
 
 
 def bit_permutations(code: LinearCode, count: int, seed: int = 0) -> NDArray[np.intp]:

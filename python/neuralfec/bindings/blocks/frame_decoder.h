@@ -136,7 +136,7 @@ auto bind_decoder(py::module& m,
              doc)
         .def("stats",
              &Block::stats,
-             "Totals: frames, and bad_samples, LLRs that were NaN or infinite and "
+             "Totals: frames, and bad_samples, LLRs that were NaN and "
              "counted as 0.");
     return block;
 }

@@ -26,7 +26,7 @@ void bind_llr_quantizer(py::module& m)
              py::arg("quantizer"),
              py::arg("frame_symbols"),
              py::arg("packed") = true)
-        .def("not_finite", &llr_quantizer::not_finite, "NaN and infinite LLRs so far.");
+        .def("bad_samples", &llr_quantizer::bad_samples, "LLRs so far that were NaN.");
     py::class_<llr_dequantizer,
                gr::sync_block,
                gr::block,

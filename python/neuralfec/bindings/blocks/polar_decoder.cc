@@ -13,7 +13,8 @@ void bind_polar_decoder(py::module& m)
         &polar_decoder::make,
         &make_generic_polar_decoder,
         "Successive-cancellation (list) decoder of polar codes, frame by frame.\n\n"
-        "n LLRs, log P(b=1) - log P(b=0), in; the k message bits out.\n\n"
+        "n LLRs, log P(b=1) - log P(b=0), in; the k message bits out, and on a second\n"
+        "output, where it is connected, 1 for a frame whose check bits hold, else 0.\n\n"
         "code: a codes.polar.PolarCode, or its spec, for example 'polar-nr:64,32'. The\n"
         "check bits of a CRC choose among the list's words.\n"
         "list_size: paths kept: 1 (successive cancellation), 2, 4, 8, 16 or 32.\n"

@@ -147,7 +147,7 @@ void bind_viterbi_decoder(py::module& m)
              "metric: 'int16' or 'int8'. ValueError for anything else.")
         .def("stats",
              &viterbi_stream_decoder::stats,
-             "bits; bad_samples: LLRs that were NaN or infinite, counted as 0.");
+             "bits; bad_samples: LLRs that were NaN, counted as 0.");
 }
 
 } // namespace gr::neuralfec

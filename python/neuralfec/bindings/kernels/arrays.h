@@ -46,7 +46,7 @@ std::size_t frames_of(const array<T>& a, std::size_t length, const char* what)
 
 /*!
  * Results (F, k) of decode(llrs, results) for LLRs (F, n), and what it returns: how many
- * LLRs were not finite.
+ * LLRs were NaN.
  */
 template <typename Out, typename Kernel, typename Decode>
 py::tuple decode_frames(const Kernel& kernel, const array<float>& llrs, Decode decode)
@@ -54,12 +54,12 @@ py::tuple decode_frames(const Kernel& kernel, const array<float>& llrs, Decode d
     array<Out> decided({frames_of(llrs, kernel.n(), "LLRs"), kernel.k()});
     const auto in = view(llrs);
     const auto out = mutable_view(decided);
-    std::size_t not_finite;
+    std::size_t not_a_number;
     {
         py::gil_scoped_release release;
-        not_finite = decode(in, out);
+        not_a_number = decode(in, out);
     }
-    return py::make_tuple(decided, not_finite);
+    return py::make_tuple(decided, not_a_number);
 }
 
 template <typename Kernel, typename Out>

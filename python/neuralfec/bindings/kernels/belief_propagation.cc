@@ -20,7 +20,8 @@ void bind_belief_propagation(py::module& m)
                          const std::string& rule,
                          uint32_t iterations,
                          float scale,
-                         bool parity_stop) {
+                         bool parity_stop,
+                         bool layered) {
                  if (rule != "sum-product" && rule != "min-sum")
                      throw std::invalid_argument(
                          "expected the rule sum-product or min-sum, got " + rule);
@@ -30,6 +31,7 @@ void bind_belief_propagation(py::module& m)
                  s.iterations = iterations;
                  s.scale = scale;
                  s.parity_stop = parity_stop;
+                 s.layered = layered;
                  return std::make_unique<bp>(
                      n, view(checks), view(bits), view(positions), s);
              }),
@@ -40,7 +42,8 @@ void bind_belief_propagation(py::module& m)
              py::arg("rule"),
              py::arg("iterations"),
              py::arg("scale"),
-             py::arg("parity_stop"))
+             py::arg("parity_stop"),
+             py::arg("layered") = false)
         .def(
             "decode",
             [](const bp& self, const array<float>& llrs, bool want_posteriors) {

@@ -53,14 +53,14 @@ public:
         auto done = d_kernel.decode(d_pending, bits);
         if (copied < missing || llrs.size() == copied) {
             d_pending.erase(d_pending.begin(), d_pending.begin() + done.consumed);
-            return done.not_finite;
+            return done.not_a_number;
         }
         const std::size_t used = done.consumed - kept;
         const auto rest = llrs.subspan(used, llrs.size() - used);
         const auto more = d_kernel.decode(
             rest, bits.subspan(done.produced, bits.size() - done.produced));
         d_pending.assign(rest.begin() + more.consumed, rest.end());
-        return done.not_finite + more.not_finite;
+        return done.not_a_number + more.not_a_number;
     }
 
 private:
@@ -106,9 +106,8 @@ void bind_convolutional(py::module& m)
         .def("decode",
              &decode_frames<viterbi_frame_kernel, uint8_t>,
              py::arg("llrs"),
-             "Messages uint8 (F, k) of LLRs float32 (F, n), and the number of NaN and "
-             "infinite "
-             "LLRs, which count as 0.");
+             "Messages uint8 (F, k) of LLRs float32 (F, n), and the number of NaN, "
+             "which count as 0.");
     py::class_<viterbi_stream>(m, "ViterbiStream")
         .def(py::init([](const std::vector<int>& generators,
                          unsigned feedback,
@@ -140,17 +139,16 @@ void bind_convolutional(py::module& m)
                 const auto in = view(llrs);
                 array<uint8_t> bits(stream.bits(in.size()));
                 const auto out = mutable_view(bits);
-                uint64_t not_finite;
+                uint64_t not_a_number;
                 {
                     py::gil_scoped_release release;
-                    not_finite = stream.decode(in, out);
+                    not_a_number = stream.decode(in, out);
                 }
-                return py::make_tuple(bits, not_finite);
+                return py::make_tuple(bits, not_a_number);
             },
             py::arg("llrs"),
-            "The bits, uint8, that these further LLRs complete, and the number of NaN "
-            "and "
-            "infinite LLRs.");
+            "The bits, uint8, that these further LLRs complete, and the number of "
+            "NaN.");
     py::class_<bcjr_kernel>(m, "BcjrDecoder")
         .def(py::init([frame](const std::vector<int>& generators,
                               unsigned feedback,
@@ -176,7 +174,7 @@ void bind_convolutional(py::module& m)
              py::arg("llrs"),
              "LLRs float32 (F, k) of the messages from LLRs float32 (F, n), and the "
              "number of "
-             "NaN and infinite LLRs, which count as 0.");
+             "NaN, which count as 0.");
 }
 
 } // namespace gr::neuralfec

@@ -94,17 +94,16 @@ void bind_llr_quantizer(py::module& m)
                 array<uint32_t> indices(llrs.shape(0));
                 const auto in = view(llrs);
                 const auto out = mutable_view(indices);
-                std::size_t not_finite;
+                std::size_t bad_samples;
                 {
                     py::gil_scoped_release release;
-                    not_finite = quantizer.quantize(in, out);
+                    bad_samples = quantizer.quantize(in, out);
                 }
-                return py::make_tuple(indices, not_finite);
+                return py::make_tuple(indices, bad_samples);
             },
             py::arg("llrs"),
-            "Indices uint32 (N,) of LLRs float32 (N, K), and the number of NaN and "
-            "infinite "
-            "LLRs, which count as 0.");
+            "Indices uint32 (N,) of LLRs float32 (N, K), and the number of NaN, "
+            "which count as 0.");
     py::class_<latent_quantizer, symbol_quantizer, std::shared_ptr<latent_quantizer>>(
         m, "LatentQuantizer")
         .def(py::init<const llr_network&, const std::vector<std::vector<float>>&>(),

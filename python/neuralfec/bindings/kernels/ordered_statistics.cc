@@ -64,9 +64,8 @@ void bind_ordered_statistics(py::module& m)
             py::arg("llrs"),
             py::arg("improved") = py::none(),
             py::arg("reach") = std::numeric_limits<float>::infinity(),
-            "Messages uint8 (F, k) of LLRs float32 (F, n), and the number of NaN and "
-            "infinite "
-            "LLRs, which count as 0. Positions are ordered by the improved LLRs, if "
+            "Messages uint8 (F, k) of LLRs float32 (F, n), and the number of NaN, "
+            "which count as 0. Positions are ordered by the improved LLRs, if "
             "given, and "
             "only those are changed together whose improved |L| sum up to at most "
             "reach.");

@@ -24,12 +24,20 @@ void bind_polar(py::module& m)
              py::arg("order") = std::vector<uint32_t>())
         .def_property_readonly("n", &successive_cancellation::n)
         .def_property_readonly("k", &successive_cancellation::k)
-        .def("decode",
-             &decode_frames<successive_cancellation, uint8_t>,
-             py::arg("llrs"),
-             "Messages uint8 (F, k) of LLRs float32 (F, n), and the number of NaN and "
-             "infinite "
-             "LLRs, which count as 0.");
+        .def(
+            "decode",
+            [](const successive_cancellation& decoder, const array<float>& llrs) {
+                array<uint8_t> verdicts(frames_of(llrs, decoder.n(), "LLRs"));
+                const auto holds = mutable_view(verdicts);
+                const py::tuple decoded = decode_frames<uint8_t>(
+                    decoder, llrs, [&](span<const float> in, span<uint8_t> out) {
+                        return decoder.decode(in, out, holds);
+                    });
+                return py::make_tuple(decoded[0], verdicts, decoded[1]);
+            },
+            py::arg("llrs"),
+            "Messages uint8 (F, k) of LLRs float32 (F, n); uint8 (F,), 1 where the check "
+            "bits hold; and the number of NaN, which count as 0.");
 }
 
 } // namespace gr::neuralfec
