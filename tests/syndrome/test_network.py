@@ -7,7 +7,7 @@ import torch
 from gnuradio.neuralfec import _kernels, codes
 from gnuradio.neuralfec.syndrome.data import BicmChain
 from gnuradio.neuralfec.syndrome.form import systematic_form
-from gnuradio.neuralfec.syndrome.loss import CODEWORD_WEIGHT, EARLY_WEIGHT, loss_of
+from gnuradio.neuralfec.syndrome.loss import CODEWORD_WEIGHT, EARLY_WEIGHT, gradient_of, loss_of
 from gnuradio.neuralfec.syndrome.network import (
     CancellationNetwork,
     RecurrentEstimator,
@@ -146,13 +146,14 @@ def test_systematic_form_refuses_the_network_another():
         RecurrentEstimator(codes.code("polar-nr:64,32"))
 
 
-def test_stacked_muon_steps_along_the_orthogonal_factor():
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_stacked_muon_steps_along_the_orthogonal_factor(precision):
     """Against the singular value decomposition of each matrix; the quintic is good to 0.3."""
     torch.manual_seed(10)
     start, gradient = torch.randn(12, 4), torch.randn(12, 4)
     parameter = torch.nn.Parameter(start.clone())
     parameter.grad = gradient.clone()
-    StackedMuon([parameter], lr=0.1, weight_decay=0.0).step()
+    StackedMuon([parameter], lr=0.1, weight_decay=0.0, precision=precision).step()
     for moved, part in zip((start - parameter.detach()).split(4), gradient.split(4), strict=True):
         u, _, v = torch.linalg.svd(part)
         size = torch.linalg.svdvals(moved / 0.1)
@@ -160,6 +161,24 @@ def test_stacked_muon_steps_along_the_orthogonal_factor():
         assert (u.T @ (moved / 0.1) @ v.T - torch.diag(torch.ones(4))).abs().max() < 0.45
     with pytest.raises(ValueError, match="one below the other"):
         StackedMuon([torch.zeros(5, 4)])
+
+
+def test_gradient_in_bfloat16_points_where_that_in_float32_does():
+    code = systematic_form(codes.code("polar-nr:64,32"))
+    torch.manual_seed(4)
+    network = RecurrentEstimator(code, steps=2, width=32)
+    batch = BicmChain(code, "qam16", seed=5)(torch.full((64,), 6.0), 64)
+    found = []
+    for precision in (torch.float32, torch.bfloat16):
+        loss = gradient_of(network, precision)(batch)
+        found.append((loss, torch.cat([p.grad.flatten() for p in network.parameters()])))
+    (loss, exact), (low_loss, low) = found
+    assert low_loss == pytest.approx(loss, rel=0.01) and low_loss != loss
+    assert low.dtype == torch.float32
+    assert torch.cosine_similarity(low, exact, dim=0) > 0.99
+    small = CancellationNetwork(codes.code("polar-nr:64,32"))
+    with pytest.raises(ValueError, match="float32"):
+        gradient_of(small, torch.bfloat16)
 
 
 def test_transformer_attends_along_the_checks_only():

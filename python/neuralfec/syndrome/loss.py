@@ -44,18 +44,25 @@ def loss_of(network: nn.Module, batch: Batch) -> torch.Tensor:
     return total
 
 
-def gradient_of(network: nn.Module) -> Callable[[Batch], float]:
+def gradient_of(
+    network: nn.Module, precision: torch.dtype = torch.float32
+) -> Callable[[Batch], float]:
     """Make what computes `loss_of` a batch and leaves its gradient in the parameters.
 
     It is the C++ kernel for a cancellation network on the CPU, and torch for everything else
-    and in a source tree where nothing is built.
+    and in a source tree where nothing is built. With torch.bfloat16 for a precision torch's
+    matrix products are taken in it; parameters, states and sums stay float32.
     """
+    low = precision != torch.float32
     if isinstance(network, CancellationNetwork) and network.weights.device.type == "cpu":
+        if low:
+            raise ValueError("expected float32: the kernel of a cancellation network has no other")
         with contextlib.suppress(ImportError):
             return _kernel_gradient(network)
 
     def by_torch(batch: Batch) -> float:
-        loss = loss_of(network, batch)
+        with torch.autocast(batch.flips.device.type, precision, enabled=low):
+            loss = loss_of(network, batch)
         network.zero_grad(set_to_none=True)
         loss.backward()
         return loss.item()

@@ -444,7 +444,9 @@ class RecurrentEstimator(nn.Module):
                 reset_i, keep_i, new_i = of_input.chunk(3, 1)
                 reset_s, keep_s, new_s = of_state.chunk(3, 1)
                 new = torch.tanh(new_i + torch.sigmoid(reset_i + reset_s) * new_s)
-                states[layer] = torch.lerp(new, states[layer], torch.sigmoid(keep_i + keep_s))
+                keep = torch.sigmoid(keep_i + keep_s)
+                # No lerp: under autocast the state stays float32 and the gates are bfloat16.
+                states[layer] = new + keep * (states[layer] - new)
             outputs.append(self.output(states[-1]))
         return outputs
 
