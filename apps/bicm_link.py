@@ -18,7 +18,7 @@ import sys
 import numpy as np
 from gnuradio import blocks, gr, neuralfec
 from gnuradio.neuralfec import app, codes, decoders, provenance, python_block, telemetry
-from gnuradio.neuralfec.link.framing import ranges
+from gnuradio.neuralfec.framing import ranges
 from gnuradio.neuralfec.phy.constellation import NAMES, constellation
 from gnuradio.neuralfec.simulation import Results, parse_snr, table
 from gnuradio.neuralfec.simulation.figure import draw

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from gnuradio.neuralfec import app, codes, decoders, provenance
-from gnuradio.neuralfec.link.framing import ranges
+from gnuradio.neuralfec.framing import ranges
 from gnuradio.neuralfec.phy.burst import PRESETS
 from gnuradio.neuralfec.phy.constellation import NAMES
 from gnuradio.neuralfec.radio import file_link, recordings

@@ -16,7 +16,7 @@ FLOORS = [
     {"registry", "remade", "provenance", "telemetry", "vectors", "python_block"},
     {"codes", "phy", "models"},
     {"decoders", "app"},
-    {"simulation", "training", "framing", "link"},
+    {"simulation", "training", "framing"},
     {"quantization", "sequence", "syndrome", "feedback"},
     LINKS,
     {"radio"},

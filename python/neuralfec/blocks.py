@@ -12,8 +12,8 @@ from gnuradio import blocks, gr
 
 from .codes import code as make_code
 from .decoders import decoder as make_decoder
+from .framing import FrameFormat
 from .grc import auto_decoder
-from .link.framing import FrameFormat
 from .neuralfec_python import interleaver, mapper, soft_demapper
 from .phy.constellation import constellation as make_constellation
 from .phy.interleaving import interleaver as make_interleaver
@@ -27,7 +27,7 @@ def as_code(code: Any) -> Any:
 
 
 class frame_source(PythonBlock, gr.sync_block):
-    """Cuts a file into numbered frames with CRC-32 (see ``link.framing``).
+    """Cuts a file into numbered frames with CRC-32 (see `framing`).
 
     Output: uint8 message bits, one frame a vector item of length k. A graph that is stopped and
     started again goes on where it was; after the end of the file it sends the file again, as it

@@ -66,7 +66,10 @@ class PythonBlock:
             self.set_min_output_buffer(port, page_items(size))
 
     def process(self, input_items: list, output_items: list) -> int:
-        """What `work` is to other blocks. A block of messages alone has none."""
+        """Work on a call's items, as `work` does in other blocks.
+
+        A block of messages alone needs none.
+        """
         return 0
 
     def stats(self) -> dict[str, int | float]:
@@ -86,11 +89,13 @@ class PythonBlock:
         self.set_msg_handler(pmt.intern(name), guarded)
 
     def start(self) -> bool:
+        """Begin a run; a block that overrides it calls this one."""
         # A graph started again has new threads.
         self._thread = None
         return super().start()
 
     def work(self, input_items: list, output_items: list) -> int:
+        """Call `process`, count, and end the graph with its reason if that raises."""
         # int: gr.WORK_DONE is an enumeration without an order.
         produced = self._call(lambda *items: int(self.process(*items)), input_items, output_items)
         if produced is None:
@@ -127,7 +132,7 @@ class PythonBlock:
         return torch.inference_mode()
 
     def is_new_run(self) -> bool:
-        """Tell, in `start`, whether the graph runs anew and its buffers are empty.
+        """Tell whether the graph runs anew and its buffers are empty.
 
         After lock() and unlock() it does not: the stream goes on where it was.
         """
@@ -138,8 +143,11 @@ class PythonBlock:
         return not any(signature.max_streams() and items(0) for signature, items in ports)
 
     def publish_stats(self) -> None:
-        """Send `stats()` as a pmt dict. It happens by itself every `stats_interval`; the last
-        figures of a graph that has ended are those of `stats()`."""
+        """Send `stats()` as a pmt dict.
+
+        It happens by itself every `stats_interval`; the last figures of a graph that has ended
+        are those of `stats()`.
+        """
         self._published = time.monotonic()
         self.message_port_pub(self._stats_port, pmt.to_pmt(self.stats()))
 

@@ -44,7 +44,7 @@ def _minimal_polynomials(degree: int) -> dict[int, int]:
 
 
 def bch(argument: str) -> LinearCode:
-    """``N,K``: the narrow-sense primitive BCH code, N = 7, 15, ... 255; systematic.
+    """Make the narrow-sense primitive BCH code of ``N,K``, N = 7, 15, ... 255; systematic.
 
     Its generator polynomial is the product of the minimal polynomials of
     alpha, alpha^2, ... alpha^2t for the t that leaves K message bits.

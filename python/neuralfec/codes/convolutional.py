@@ -105,7 +105,7 @@ class ConvolutionalCode:
         return f"{text}:{self.k}:{self.termination}"
 
     def with_frame(self, k: int, termination: str) -> ConvolutionalCode:
-        """The same code with other frames."""
+        """Return the same code with other frames."""
         return ConvolutionalCode(
             self.generators,
             self.feedback,
@@ -115,11 +115,11 @@ class ConvolutionalCode:
         )
 
     def decoder_arguments(self) -> dict[str, Any]:
-        """What the kernels and blocks of its decoders ask of the code, by keyword."""
+        """Return what the kernels and blocks of its decoders ask of the code, by keyword."""
         return self.stream_arguments() | {"k": self.k, "termination": self.termination}
 
     def stream_arguments(self) -> dict[str, Any]:
-        """The same for decoders of endless streams."""
+        """Return what decoders of endless streams ask of the code, by keyword."""
         return {
             "generators": self.generators,
             "feedback": self.feedback or 0,
@@ -247,9 +247,10 @@ def _history(states: np.ndarray, memory: int) -> Bits:
 
 
 def from_spec(argument: str) -> ConvolutionalCode:
-    """``7,5``, ``7,5/7:1000:zero``, ``171,-133@110110:2000:tail-biting``.
+    """Make the code of a spec.
 
-    Octal generators, with a minus sign where the complement of the output is sent; then / and the
+    Specs are ``7,5``, ``7,5/7:1000:zero``, ``171,-133@110110:2000:tail-biting`` and their like:
+    octal generators, with a minus sign where the complement of the output is sent; then / and the
     octal feedback of a recursive code, @ and the puncturing pattern, : and the message bits of a
     frame (100), : and the termination (none).
     """

@@ -254,22 +254,22 @@ def _make(form: str, read: Callable[[str], Found], argument: str) -> LinearCode 
 
 
 def matrix(argument: str) -> LinearCode | RateMatchedCode:
-    """``FILE``: the code of a parity-check matrix in a file of any form."""
+    """Read the code of a parity-check matrix in a file of any form."""
     return _make("matrix", _read_any, argument)
 
 
 def alist(argument: str) -> LinearCode | RateMatchedCode:
-    """``FILE``: the code of an alist file (see `alist.read`)."""
+    """Read the code of an alist file (see `alist.read`)."""
     return _make("alist", _read_alist, argument)
 
 
 def qc(argument: str) -> LinearCode | RateMatchedCode:
-    """``FILE``: the code of a file with a base matrix of cyclic shifts."""
+    """Read the code of a file with a base matrix of cyclic shifts."""
     return _make("qc", _read_qc, argument)
 
 
 def mat(argument: str) -> LinearCode | RateMatchedCode:
-    """``FILE``: the code of a MATLAB file, up to version 7.2, with ``H`` and, maybe, ``G``.
+    """Read the code of a MATLAB file, up to version 7.2, with ``H`` and, maybe, ``G``.
 
     Without a variable of that name the file's only matrix is taken for H.
     """
@@ -277,7 +277,7 @@ def mat(argument: str) -> LinearCode | RateMatchedCode:
 
 
 def generator(argument: str) -> LinearCode:
-    """``FILE``: the code of a generator matrix in a file of any form.
+    """Read the code of a generator matrix in a file of any form.
 
     The message's positions are the generator's own. ValueError for dependent rows.
     """

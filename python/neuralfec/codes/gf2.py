@@ -10,7 +10,10 @@ Bits = NDArray[np.uint8]
 
 
 def as_bits(values: ArrayLike, what: str, ndim: int = 2) -> Bits:
-    """``values`` as a uint8 array of ``ndim`` dimensions; ValueError for other than 0 and 1."""
+    """Return values as a uint8 array of ``ndim`` dimensions.
+
+    ValueError for others than 0 and 1; ``what`` names them there.
+    """
     array = np.asarray(values)
     if array.ndim != ndim:
         raise ValueError(f"{what}: expected {ndim} dimensions, got shape {array.shape}")
@@ -43,8 +46,10 @@ def product(a: Bits, b: Bits) -> Bits:
 
 
 def pack(matrix: Bits) -> Bits:
-    """Return the rows with 8 columns a byte, column c in bit 7 - c % 8 of byte c // 8, in whole
-    64-bit words: uint8 (rows, ceil(n / 64) 8)."""
+    """Pack 8 columns into a byte: uint8 (rows, ceil(n / 64) 8).
+
+    Column c is bit 7 - c % 8 of byte c // 8, and a row fills whole words of 64 bits.
+    """
     rows, n = matrix.shape
     packed = np.zeros((rows, -(-n // 64) * 8), dtype=np.uint8)
     packed[:, : -(-n // 8)] = np.packbits(matrix, axis=1)
@@ -105,7 +110,7 @@ def row_reduce(matrix: Bits, columns: Iterable[int] | None = None) -> tuple[Bits
 
 
 def null_space(matrix: Bits, columns: Iterable[int] | None = None) -> tuple[Bits, NDArray[np.intp]]:
-    """A basis B (n - rank, n) of {x : matrix x^T = 0} and the free columns S, ascending.
+    """Find a basis B (n - rank, n) of {x : matrix x^T = 0} and the free columns S, ascending.
 
     B[:, S] is the identity. ``columns`` as in `row_reduce`: columns tried first end up
     outside S.

@@ -28,7 +28,7 @@ def quasi_cyclic(blocks: Iterable[tuple[int, int, int]], size: int, shape: tuple
 
 
 def wifi(argument: str) -> LinearCode:
-    """``N-RATE``: an LDPC code of IEEE 802.11n and 802.11ac; systematic, message bits first.
+    """Make an LDPC code of IEEE 802.11n and 802.11ac from ``N-RATE``; message bits first.
 
     N is 648, 1296 or 1944, RATE 1/2, 2/3, 3/4 or 5/6 (1/2 where it is left out). Source: IEEE Std
     802.11-2012, annex F.
@@ -45,7 +45,7 @@ def wifi(argument: str) -> LinearCode:
 
 
 def ccsds(argument: str) -> LinearCode:
-    """``N,K``: a telecommand code (128,64), (256,128) or (512,256); message bits first.
+    """Make the telecommand code (128,64), (256,128) or (512,256) of ``N,K``; message bits first.
 
     Source: CCSDS 231.0-B, "TC synchronization and channel coding".
     """
@@ -63,7 +63,7 @@ def ccsds(argument: str) -> LinearCode:
 
 
 def dvb_s2(argument: str, frame: str = "normal", name: str = "dvb-s2") -> LinearCode:
-    """``RATE``: the LDPC code of DVB-S2's normal frames of 64800 bits; message bits first.
+    """Make the LDPC code of DVB-S2's normal frames of 64800 bits; message bits first.
 
     Rates are 1/4, 1/3, 2/5, 1/2, 3/5, 2/3, 3/4, 4/5, 5/6, 8/9 and 9/10. The message is what the
     standard's outer BCH code gives: BCH coding, scrambling and interleaving are not part of it.
@@ -93,7 +93,7 @@ def dvb_s2(argument: str, frame: str = "normal", name: str = "dvb-s2") -> Linear
 
 
 def dvb_s2_short(argument: str) -> LinearCode:
-    """``RATE``: the LDPC code of DVB-S2's short frames of 16200 bits; message bits first.
+    """Make the LDPC code of DVB-S2's short frames of 16200 bits; message bits first.
 
     Rates are named as in the standard, 1/4, 1/3, 2/5, 1/2, 3/5, 2/3, 3/4, 4/5, 5/6 and 8/9; the
     code's own is a little less for some: (16200, 3240) for 1/4. Otherwise as `dvb_s2`.
@@ -133,7 +133,7 @@ def nr_base_graph(k: int, e: int) -> BaseGraph:
 
 
 def nr_ldpc(argument: str) -> RateMatchedCode:
-    """``K,E``, ``K,E,RV``, ``K,E,RV,bgN``: an LDPC code of 5G NR, one code block.
+    """Make an LDPC code of 5G NR, one code block, of ``K,E``, ``K,E,RV`` or ``K,E,RV,bgN``.
 
     K message bits, those of a cyclic redundancy check among them, and E bits that are sent, from
     the start that the redundancy version RV (0 to 3; 0) has. Several, as in ``K,E,0+2``, are

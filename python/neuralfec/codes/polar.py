@@ -30,7 +30,7 @@ _CRCS = {"crc6": (6, 0x21), "crc11": (11, 0x621), "crc24c": (24, 0xB2B117)}
 
 
 def transform_matrix(n: int) -> Bits:
-    """F^(x)m, uint8 (n, n), n = 2^m; its own inverse."""
+    """Return the m-th Kronecker power of F, uint8 (n, n), n = 2^m; it is its own inverse."""
     matrix = np.ones((1, 1), dtype=np.uint8)
     while matrix.shape[0] < n:
         matrix = np.kron(np.array([[1, 0], [1, 1]], dtype=np.uint8), matrix)
@@ -104,7 +104,7 @@ class PolarCode(LinearCode):
         return self._message_columns
 
     def decoder_arguments(self) -> dict[str, Any]:
-        """What the kernel and the block ``polar_decoder`` ask of the code, by keyword."""
+        """Return what the kernel and the block ``polar_decoder`` ask of the code, by keyword."""
         return {
             "n": self.n,
             "information_set": self.unfrozen.tolist(),
@@ -133,10 +133,11 @@ def nr_order(n: int) -> NDArray[np.uint32]:
 
 
 def nr(argument: str) -> PolarCode:
-    """``N,K`` or ``N,K,CRC``: K message bits in the order of 5G NR, N <= 1024, no rate matching.
+    """Make the polar code of ``N,K`` or ``N,K,CRC`` in the order of 5G NR, without rate matching.
 
-    The information set is the last of the reliability order with the indices of N and
-    above left out (3GPP TS 38.212, 5.3.1.2), K positions and those of the CRC.
+    K is the number of message bits, N at most 1024. The information set is the last of the
+    reliability order with the indices of N and above left out (3GPP TS 38.212, 5.3.1.2), K
+    positions and those of the CRC.
     """
     words = argument.split(",")
     if len(words) not in (2, 3) or not all(word.strip().isdecimal() for word in words[:2]):
@@ -185,14 +186,14 @@ def _triangular(e: int) -> NDArray[np.intp]:
 
 
 def nr_rate_matched(argument: str) -> RateMatchedCode:
-    """``K,E`` or ``K,E,LINK``: a polar code of 5G NR with its CRC and rate matching, one block.
+    """Make a polar code of 5G NR with CRC and rate matching of ``K,E`` or ``K,E,LINK``.
 
-    K message bits and E bits that are sent. LINK is ``uplink`` (if left out): control on PUCCH and
-    PUSCH, CRC-11, N up to 1024, interleaved coded bits, K from 20 on (shorter messages have
-    another CRC and parity-check bits); or ``downlink``: CRC-24C, N up to 512, interleaved message
-    and check bits, K up to 140. The broadcast channel is ``32,864,downlink``. The CRC's register
-    starts at 0: what PDCCH puts before and over it, ones and the terminal's number, is not part
-    of the code.
+    It is one block of K message bits and E bits that are sent. LINK is ``uplink`` (if left out):
+    control on PUCCH and PUSCH, CRC-11, N up to 1024, interleaved coded bits, K from 20 on (shorter
+    messages have another CRC and parity-check bits); or ``downlink``: CRC-24C, N up to 512,
+    interleaved message and check bits, K up to 140. The broadcast channel is ``32,864,downlink``.
+    The CRC's register starts at 0: what PDCCH puts before and over it, ones and the terminal's
+    number, is not part of the code.
 
     Source: 3GPP TS 38.212, clauses 5.3.1 (coding), 5.4.1 (rate matching), 6.3.1 and 7.1.
     """
@@ -247,16 +248,16 @@ def nr_rate_matched(argument: str) -> RateMatchedCode:
 
 
 def rptu(argument: str) -> PolarCode:
-    """``128,64``: the code of the channel-code database of RPTU Kaiserslautern (d_min 8)."""
+    """Make the (128, 64) code of RPTU Kaiserslautern's database of channel codes (d_min 8)."""
     if [word.strip() for word in argument.split(",")] != ["128", "64"]:
         raise ValueError(f"expected polar-rptu:128,64, got {argument!r}")
     return PolarCode(128, _RPTU_128_64, name="polar-rptu:128,64")
 
 
 def reed_muller(argument: str) -> PolarCode:
-    """``R,M``: the Reed-Muller code of order R and length 2^M, 0 <= R < M <= 10.
+    """Make the Reed-Muller code of ``R,M``: order R and length 2^M, 0 <= R < M <= 10.
 
-    Spanned by the rows of F^(x)M of weight 2^(M - R) and more, message bits in their order;
+    It is spanned by the rows of F^(x)M of weight 2^(M - R) and more, message bits in their order;
     the polar codes' decoders decode it.
     """
     words = [word.strip() for word in argument.split(",")]

@@ -63,8 +63,10 @@ class Ones(NamedTuple):
         return matrix
 
     def packed(self) -> Bits:
-        """Return the matrix as uint8 (m, ceil(n / 64) 8): 8 columns a byte, the first one in the
-        highest bit."""
+        """Return the matrix as uint8 (m, ceil(n / 64) 8).
+
+        A byte holds 8 columns, the first one in the highest bit.
+        """
         m, n = self.shape
         words = np.zeros((m, -(-n // 64) * 8), dtype=np.uint8)
         bits = (0x80 >> (self.columns & 7)).astype(np.uint8)
@@ -203,8 +205,9 @@ def order(matrix: Ones, unknown: ArrayLike) -> Order:
 
 
 def dependence(matrix: Ones, found: Order, known: Sequence[int]) -> Bits:
-    """Return the unused rows over the ``known`` columns, the steps put in: packed 8 a byte,
-    (unused, ceil(known / 64) 8).
+    """Return the unused rows over the ``known`` columns, the steps put in.
+
+    They are packed 8 a byte, (unused, ceil(known / 64) 8).
     """
     width = -(-len(known) // 64) * 8
     vectors: dict[int, NDArray[np.uint64]] = {}
@@ -323,12 +326,12 @@ def program(steps: Sequence[tuple[ArrayLike, Ones]], **places: Any) -> Program:
 
 
 def substitution(matrix: Ones, given: Equations, progress: Progress) -> Program:
-    """Make the program that encodes into the words x with H x^T = 0, the message bits being
-    those that are no check bits, ascending.
+    """Make the program that encodes into the words x with H x^T = 0.
 
-    Guessed check bits are 0 at first; what the unused rows then are tells them (Richardson and
-    Urbanke, "Efficient encoding of low-density parity-check codes", IEEE Trans. Inf. Theory
-    47(2), 2001, with the gap found by `order`).
+    The message bits are those that are no check bits, ascending. Guessed check bits are 0 at
+    first; what the unused rows then are tells them (Richardson and Urbanke, "Efficient encoding
+    of low-density parity-check codes", IEEE Trans. Inf. Theory 47(2), 2001, with the gap found by
+    `order`).
     """
     n = matrix.shape[1]
     message = np.setdiff1d(np.arange(n), given.check_bits)

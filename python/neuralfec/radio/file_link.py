@@ -16,7 +16,7 @@ import numpy as np
 from .. import _kernels
 from ..codes import code as make_code
 from ..decoders import decoder as make_decoder
-from ..link.framing import FrameFormat
+from ..framing import FrameFormat
 from ..phy.burst import Burst, BurstFormat, BurstReceiver, burst_format, refine
 from ..phy.constellation import constellation as make_constellation
 from ..phy.constellation import modulate

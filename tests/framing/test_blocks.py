@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gnuradio import blocks, gr, neuralfec
 from gnuradio.neuralfec.codes import code
-from gnuradio.neuralfec.link.framing import FrameFormat
+from gnuradio.neuralfec.framing import FrameFormat
 from gnuradio.neuralfec.python_block import run
 
 K = 324

@@ -44,6 +44,7 @@ class FrameFormat:
 
     @property
     def frame_bytes(self) -> int:
+        """Whole bytes in a frame."""
         return self.k // 8
 
     @property
@@ -88,7 +89,7 @@ class FrameFormat:
     def parse(
         self, bits: NDArray[np.uint8]
     ) -> tuple[NDArray[np.bool_], NDArray[np.int64], list[bytes]]:
-        """What frames hold: (valid (frames,), numbers (frames,), data of each frame).
+        """Read frames: (valid (frames,), numbers (frames,), data of each frame).
 
         A frame is valid if its CRC is right and its length is possible. Of others neither number
         nor data mean anything: -1 and b"".

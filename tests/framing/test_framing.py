@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from gnuradio.neuralfec.link.framing import MAX_FRAMES, FrameFormat, ranges
+from gnuradio.neuralfec.framing import MAX_FRAMES, FrameFormat, ranges
 from hypothesis import given
 from hypothesis import strategies as st
 
