@@ -46,7 +46,7 @@ def decoders_of(code) -> list[str]:
 
 
 # What stands after the names that do not stand alone.
-DEFAULTS = {"scl": ":4", "osd": ":1", "syndrome-osd": ":1"}
+DEFAULTS = {"scl": ":4", "osd": ":1", "syndrome-osd": ":1", "syndrome-ae": ":8"}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -36,6 +36,7 @@ DECODERS = {
     "scl": ["scl:8", "scl:32"],
     "osd": ["osd:2", "osd:3"],
     "syndrome-osd": ["syndrome-osd:2"],
+    "syndrome-ae": ["syndrome-ae:8"],
 }
 
 

@@ -29,6 +29,7 @@ VARIANTS = [
     ("scl:4,exact", "polar-nr:128,64"),
     ("osd:2", "bch:63,45"),
     ("syndrome-osd:1", "polar-nr:64,32"),
+    ("syndrome-ae:4", "polar-nr:64,32"),
     ("viterbi", "conv:171,-133:200:zero"),
     ("bp:30", "nr-ldpc:64,128"),
     ("min-sum:30", "nr-ldpc:100,1300"),

@@ -33,6 +33,7 @@ CODES = {
     "rnn": "conv:7,5:60",
     "syndrome": "polar-nr:64,32",
     "syndrome-osd:0": "polar-nr:64,32",
+    "syndrome-ae:2": "polar-nr:64,32",
     "sc": "polar-nr:64,32",
     "scl:4": "polar-nr:64,32",
     "osd:1": "polar-nr:64,32",

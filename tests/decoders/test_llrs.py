@@ -23,7 +23,7 @@ LIMITS = {
     "scl:4,exact": "scl:4",
 }
 # Networks that ask for true LLRs.
-TRUE_LLRS = ("syndrome", "syndrome-osd")
+TRUE_LLRS = ("syndrome", "syndrome-ae", "syndrome-osd")
 # Decoders of received values, not of LLRs: a large one is loud noise to them.
 RECEIVED_VALUES = ("bcjr-burst",)
 OF_LLRS = [case for case in every_decoder.CASES if not case.startswith(RECEIVED_VALUES)]

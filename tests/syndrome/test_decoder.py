@@ -9,12 +9,12 @@ import pytest
 import torch
 from gnuradio import blocks, gr, neuralfec
 from gnuradio.neuralfec import codes, decoders, models, python_block
+from gnuradio.neuralfec.codes.automorphisms import affine_automorphisms
 from gnuradio.neuralfec.decoders.ordered_statistics import OrderedStatistics, distance
 from gnuradio.neuralfec.syndrome import training
 from gnuradio.neuralfec.syndrome.data import BicmChain, Teacher
 from gnuradio.neuralfec.syndrome.decoder import (
     SyndromeDecoder,
-    bit_permutations,
     cancellation_estimator,
     load_estimator,
     recurrent_estimator,
@@ -71,7 +71,7 @@ def test_reencoding_and_automorphisms_come_nearer(estimator, words):
     errors = [bit_errors(decoded, messages)]
     distances = [distance(CODE.encode(decoded), llrs)]
     for options in (
-        {"automorphisms": bit_permutations(CODE, 4)},
+        {"automorphisms": affine_automorphisms(CODE, 4)},
         {"reencode": 0},
         {"reencode": 1},
     ):
@@ -131,12 +131,7 @@ def test_zero_syndromes_are_left_alone_and_bad_samples_counted():
     assert decoder.decode(llrs)[1]["bad_samples"] == 2
 
 
-def test_bit_permutations_map_the_code_to_itself():
-    orders = bit_permutations(CODE, 6)
-    assert orders.shape == (6, 64)
-    assert len({tuple(order) for order in orders}) == 6
-    for order in orders:
-        assert CODE.is_codeword(CODE.generator[:, order]).all()
+def test_refuses_what_is_no_automorphism():
     with pytest.raises(ValueError, match="map the code"):
         SyndromeDecoder(CODE, None, automorphisms=np.roll(np.arange(64), 1)[None])
 
@@ -175,6 +170,9 @@ def test_model_files(network, model, estimator, words, tmp_path):
         decoders.decoder(f"syndrome:{model}", other)
     for wrong in ("syndrome-osd", "syndrome-osd:4", "syndrome-osd:x"):
         with pytest.raises(ValueError, match="ORDER"):
+            decoders.decoder(wrong, CODE)
+    for wrong in ("syndrome-ae", "syndrome-ae:1", "syndrome-ae:x"):
+        with pytest.raises(ValueError, match="ae:M"):
             decoders.decoder(wrong, CODE)
 
 

@@ -63,6 +63,7 @@ REGISTRY = Registry(
         "scl": (".successive_cancellation", "scl", ":L[,exact]"),
         "osd": (".ordered_statistics", "osd", ":ORDER"),
         "syndrome": ("..syndrome.decoder", "syndrome", "[:MODEL]"),
+        "syndrome-ae": ("..syndrome.decoder", "syndrome_ensemble", ":M[,MODEL]"),
         "syndrome-osd": ("..syndrome.decoder", "syndrome_osd", ":ORDER[,MODEL]"),
     },
 )

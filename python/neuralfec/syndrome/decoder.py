@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codes import LinearCode
+from ..codes.automorphisms import affine_automorphisms
 from ..codes.gf2 import Bits
 from ..codes.polar import PolarCode
 from ..decoders.ordered_statistics import OrderedStatistics, distance
@@ -178,7 +179,8 @@ class SyndromeDecoder(Remade):
         a first word that exceeds the mean by less than ``stop`` deviations is final.
         -inf: none is.
     automorphisms : permutations of positions (A, n) that map the code to itself. The frame is
-        decoded under each, too, and the nearest word is the decision.
+        decoded under one after the other, too, until a word is as near as the sent one is on the
+        mean (see stop); the nearest word is the decision.
 
     LLRs must be true ones: the networks shipped depend on their scale.
     """
@@ -256,7 +258,7 @@ class SyndromeDecoder(Remade):
             message, _ = self._estimate(_reliabilities(llrs), syndromes)
             return self._messages.apply(hard) ^ (message > 0)
         decided, _ = self._first.decode(llrs)
-        doubtful = np.flatnonzero(self._is_far(decided, llrs))
+        doubtful = np.flatnonzero(self._is_far(decided, llrs, self._stop))
         if doubtful.size:
             llrs, hard = llrs[doubtful], hard[doubtful]
             _, codeword = self._estimate(_reliabilities(llrs), syndromes[doubtful])
@@ -266,59 +268,38 @@ class SyndromeDecoder(Remade):
             decided[doubtful] = self._choose(llrs, [decided[doubtful], again])
         return decided
 
-    def _is_far(self, words: Bits, llrs: Llrs) -> NDArray[np.bool_]:
+    def _is_far(self, words: Bits, llrs: Llrs, stop: float) -> NDArray[np.bool_]:
         """|L| counts where a bit is wrong, which has the probability 1 / (1 + e^|L|)."""
         size = np.minimum(np.abs(llrs), 80)
         wrong = 1 / (1 + np.exp(size))
         mean = np.sum(size * wrong, axis=1)
         deviation = np.sqrt(np.sum(size**2 * wrong * (1 - wrong), axis=1))
-        return distance(self._encode.apply(words), llrs) > mean + self._stop * deviation
+        return distance(self._encode.apply(words), llrs) > mean + stop * deviation
 
     def _choose(self, llrs: Llrs, candidates: list[Bits]) -> Bits:
         distances = [distance(self._encode.apply(words), llrs) for words in candidates]
         return np.stack(candidates)[np.argmin(distances, axis=0), np.arange(len(llrs))]
 
     def _nearest(self, llrs: Llrs, decided: Bits) -> Bits:
-        candidates = [decided]
+        # What is nearer than the mean is right so often that more decodings gain nothing.
+        stop = min(self._stop, 0.0)
+        doubtful = np.arange(len(llrs))
         for order in self._automorphisms:
-            permuted = np.ascontiguousarray(llrs[:, order])
+            doubtful = doubtful[self._is_far(decided[doubtful], llrs[doubtful], stop)]
+            if not doubtful.size:
+                break
+            permuted = np.ascontiguousarray(llrs[doubtful][:, order])
             hard = (permuted > 0).astype(np.uint8)
             words = self._encode.apply(self._decode(permuted, hard, self._syndromes.apply(hard)))
             back = np.empty_like(words)
             back[:, order] = words
-            candidates.append(self._messages.apply(back))
-        return self._choose(llrs, candidates)
+            candidates = [decided[doubtful], self._messages.apply(back)]
+            decided[doubtful] = self._choose(llrs[doubtful], candidates)
+        return decided
 
 
 def _reliabilities(llrs: Llrs) -> Llrs:
     return np.minimum(np.abs(llrs), _MOST_RELIABLE)
-
-
-def bit_permutations(code: LinearCode, count: int, seed: int = 0) -> NDArray[np.intp]:
-    """Find up to ``count`` automorphisms (A, n) of a code of length 2^m.
-
-    They are affine maps of the positions' binary indices, x to P x + c, that map the code to
-    itself, other than the identity. Polar codes have at least the translations, P = I. ValueError
-    for another length.
-    """
-    m = int(code.n).bit_length() - 1
-    if code.n != 2**m:
-        raise ValueError(f"expected a code of length 2^m, got {code.n}")
-    rng = np.random.default_rng(seed)
-    bits = np.arange(code.n)[:, None] >> np.arange(m) & 1
-    found: list[NDArray[np.intp]] = []
-    seen = {tuple(range(code.n))}
-    for _ in range(1000):
-        if len(found) == count:
-            break
-        permuted = bits[:, rng.permutation(m)] @ (1 << np.arange(m))
-        for order in (permuted, np.arange(code.n)):
-            order = order ^ rng.integers(code.n)
-            if tuple(order) not in seen and code.is_codeword(code.generator[:, order]).all():
-                seen.add(tuple(order))
-                found.append(order)
-                break
-    return np.array(found, dtype=np.intp).reshape(-1, code.n)
 
 
 def load(
@@ -346,7 +327,7 @@ def load(
         code,
         load_estimator(model, code, passes, reencode),
         reencode=reencode,
-        automorphisms=bit_permutations(code, automorphisms) if automorphisms else None,
+        automorphisms=affine_automorphisms(code, automorphisms) if automorphisms else None,
         systematic=form == "systematic",
     )
 
@@ -362,3 +343,11 @@ def syndrome_osd(argument: str, code: Any) -> SyndromeDecoder:
     if order not in ("0", "1", "2", "3"):
         raise ValueError(f"expected syndrome-osd:ORDER[,MODEL], ORDER 0 to 3, got {argument!r}")
     return load(model or default_model(code), code, reencode=int(order))
+
+
+def syndrome_ensemble(argument: str, code: Any) -> SyndromeDecoder:
+    """Make the decoder of ``syndrome-ae:M[,MODEL]``: at most M decodings, M - 1 automorphisms."""
+    count, _, model = argument.partition(",")
+    if not count.isdecimal() or int(count) < 2:
+        raise ValueError(f"expected syndrome-ae:M[,MODEL], M from 2 on, got {argument!r}")
+    return load(model or default_model(code), code, automorphisms=int(count) - 1)
