@@ -96,7 +96,8 @@ def transmit(args: argparse.Namespace, framing: file_link.Framing, live: Live) -
         silence = np.zeros(framing.format.preamble_length, np.complex64)
         with args.file.open() as file:
             for number, burst in enumerate(file_link.Transmitter(framing).bursts(file, size), 1):
-                sink.write(np.complex64(AMPLITUDE) * burst, f"burst {number}")
+                sink.annotate(sink.samples, burst.size, f"burst {number}")
+                sink.write(np.complex64(AMPLITUDE) * burst)
                 live.update(f"{number} bursts, {sink.samples / args.rate:.3f} s of air")
         # The last burst's end must not be the recording's.
         sink.write(silence)

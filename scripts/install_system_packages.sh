@@ -6,7 +6,7 @@ set -eu
 
 packages="gnuradio gnuradio-dev cmake g++ make ninja-build pkg-config python3-venv
 python3-dev python3-numpy python3-scipy python3-matplotlib python3-sklearn python3-zmq
-python3-yaml python3-joblib python3-rich libhwy-dev libfftw3-dev gir1.2-gtk-3.0 gir1.2-pango-1.0 xvfb"
+python3-yaml python3-joblib python3-rich libhwy-dev libfftw3-dev libsoapysdr-dev gir1.2-gtk-3.0 gir1.2-pango-1.0 xvfb"
 
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "No apt-get here: see environment.yml for the conda way, or install GNU Radio 3.10," \

@@ -139,6 +139,10 @@ CASES = {
 ELSEWHERE = {
     "burst_receiver": "tests/radio",
     "burst_transmitter": "tests/radio",
+    "radio_sink": "tests/radio",
+    "radio_source": "tests/radio",
+    "soapy_sink": "tests/radio",
+    "soapy_source": "tests/radio",
     "frame_source": "tests/link",
     "frame_sink": "tests/link",
     "torch_model": "tests/networks",

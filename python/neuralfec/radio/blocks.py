@@ -13,6 +13,8 @@ from gnuradio import gr
 from ..phy.burst import burst_format
 from ..phy.impairments import Impairments
 from ..python_block import PythonBlock
+from .front_end import Settings
+from .front_end import front_end as made_of
 
 
 class burst_transmitter(PythonBlock, gr.sync_block):
@@ -140,3 +142,90 @@ class impairments(PythonBlock, gr.sync_block):
             x = x * np.exp(2j * np.pi * turns)
         output_items[0][: x.size] = self._rest.apply(x, self._rng)
         return x.size
+
+
+class _radio(gr.hier_block2):
+    """What both directions share."""
+
+    def stats(self) -> dict[str, int]:
+        """Return what the front end counts."""
+        return self._front_end.stats()
+
+    def error(self) -> str:
+        """Return why the front end has ended by itself, "" where it has not."""
+        return self._front_end.error()
+
+
+class radio_source(_radio):
+    """Samples of a front end by its spec; see `radio.front_end`.
+
+    Output: complex samples, with a tag rx_time on the first and behind each gap where the front end
+    tells of them.
+
+    front_end: "loop:air", "uhd:type=b200", "soapy:driver=rtlsdr", "iio:ip:192.168.2.1",
+    "zmq:tcp://127.0.0.1:5555", "file:x.c64", "sigmf:x.sigmf-meta". sample_rate: samples/s.
+    frequency, bandwidth, lo_offset: Hz, 0 for the device's own. gain: dB, None for the device's
+    own. antenna, clock_source, time_source: by the device's names. ppm: what its oscillator is too
+    fast by.
+    ValueError for a spec that is none, OSError for a front end that is not there.
+    """
+
+    def __init__(
+        self,
+        front_end: str = "loop:air",
+        sample_rate: float = 1e6,
+        frequency: float = 0.0,
+        gain: float | None = None,
+        antenna: str = "",
+        bandwidth: float = 0.0,
+        lo_offset: float = 0.0,
+        clock_source: str = "",
+        time_source: str = "",
+        ppm: float = 0.0,
+    ):
+        super().__init__(
+            "radio_source", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_gr_complex)
+        )
+        settings = Settings(
+            sample_rate, frequency, gain, antenna, bandwidth, lo_offset, clock_source, time_source,
+            ppm,
+        )  # fmt: skip
+        self._front_end = made_of(front_end, settings)
+        self._source = self._front_end.source()
+        self.connect(self._source, self)
+
+
+class radio_sink(_radio):
+    """Samples to a front end by its spec; see `radio.front_end`.
+
+    Input: complex samples; a tag packet_len begins a burst, which goes out as a whole, and at its
+    tag tx_time where the front end keeps time.
+
+    The arguments are those of `radio_source`. ValueError for a spec that is none, OSError for a
+    front end that is not there.
+    """
+
+    def __init__(
+        self,
+        front_end: str = "loop:air",
+        sample_rate: float = 1e6,
+        frequency: float = 0.0,
+        gain: float | None = None,
+        antenna: str = "",
+        bandwidth: float = 0.0,
+        lo_offset: float = 0.0,
+        clock_source: str = "",
+        time_source: str = "",
+        ppm: float = 0.0,
+    ):
+        super().__init__(
+            "radio_sink", gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0)
+        )
+        settings = Settings(
+            sample_rate, frequency, gain, antenna, bandwidth, lo_offset, clock_source, time_source,
+            ppm,
+        )  # fmt: skip
+        self._front_end = made_of(front_end, settings)
+        self._front_end.keep_at_end()
+        self._sink = self._front_end.sink()
+        self.connect(self, self._sink)

@@ -110,13 +110,17 @@ class Sink:
     ----------
     spec : see the module
     sample_rate : in Hz, for SigMF
+    frequency : of the carrier in Hz, for SigMF; 0 where it is not known
 
     ValueError where the files cannot be written.
     """
 
-    def __init__(self, spec: str, sample_rate: float) -> None:
+    def __init__(self, spec: str, sample_rate: float, frequency: float = 0.0) -> None:
         kind, path = parse(spec)
         self.spec, self.sample_rate, self.samples = spec, sample_rate, 0
+        self._capture = {"core:sample_start": 0} | (
+            {"core:frequency": frequency} if frequency else {}
+        )
         self._meta = OutputFile(path) if kind == "sigmf" else None
         self._data = OutputFile(path.removesuffix(_META) + _DATA if self._meta else path)
         self._annotations: list[dict[str, Any]] = []
@@ -125,18 +129,21 @@ class Sink:
             self._meta.check()
         self._file = self._data.open()
 
-    def write(self, samples: Complex, label: str | None = None) -> None:
-        """Append samples; label : of an annotation over them."""
+    def write(self, samples: Complex) -> None:
+        """Append samples."""
         self._file.write(np.ascontiguousarray(samples, "<c8").data)
-        if label:
-            self._annotations.append(
-                {
-                    "core:sample_start": self.samples,
-                    "core:sample_count": int(samples.size),
-                    "core:label": label,
-                }
-            )
         self.samples += int(samples.size)
+
+    def annotate(self, start: int, count: int, label: str, **more: Any) -> None:
+        """Say what samples from `start` on are; more : by SigMF's names without a namespace."""
+        self._annotations.append(
+            {
+                "core:sample_start": start,
+                "core:sample_count": count,
+                "core:label": label,
+                **{f"neuralfec:{key}": value for key, value in more.items()},
+            }
+        )
 
     def keep(self) -> None:
         """Finish the files under their names."""
@@ -149,8 +156,11 @@ class Sink:
                         "core:version": "1.0.0",
                         "core:sample_rate": self.sample_rate,
                         "core:recorder": "gr-neuralfec",
+                        "core:extensions": [
+                            {"name": "neuralfec", "version": "1.0.0", "optional": True}
+                        ],
                     },
-                    "captures": [{"core:sample_start": 0}],
+                    "captures": [self._capture],
                     "annotations": self._annotations,
                 }
             )

@@ -13,6 +13,7 @@ void bind_interleaver(py::module& m);
 void bind_ldpc_decoder(py::module& m);
 void bind_linear_encoder(py::module& m);
 void bind_mapper(py::module& m);
+void bind_soapy(py::module& m);
 void bind_soft_demapper(py::module& m);
 void bind_llr_quantizer(py::module& m);
 void bind_polar_decoder(py::module& m);
@@ -44,6 +45,7 @@ PYBIND11_MODULE(neuralfec_python, m)
     bind_mapper(m);
     bind_llr_quantizer(m);
     bind_polar_decoder(m);
+    bind_soapy(m);
     bind_soft_demapper(m);
     bind_osd_decoder(m);
     bind_viterbi_decoder(m);

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What front ends are made of: GNU Radio's blocks, set up, and what bursts need before them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pmt
+from gnuradio import gr
+
+from ..python_block import PythonBlock, page_items
+from .recordings import Sink, Source
+
+LENGTH, TX_TIME = pmt.intern("packet_len"), pmt.intern("tx_time")
+# Seconds between handing a burst over and its first sample on the air.
+_LEAD = 0.01
+# Samples of a buffer of an IIO device: its latency, of which several are queued.
+_IIO_BUFFER = 1 << 14
+
+
+class recording_source(PythonBlock, gr.sync_block):
+    """Gives the samples of a recording, and ends with it."""
+
+    def __init__(self, recording: Source) -> None:
+        super().__init__("recording_source", None, [np.complex64])
+        self._recording = recording
+
+    def start(self) -> bool:
+        """Begin with the first sample."""
+        self._pieces = self._recording.pieces()
+        self._left = np.empty(0, np.complex64)
+        return super().start()
+
+    def process(self, input_items, output_items) -> int:
+        """Copy what is there, and read the next piece where nothing is."""
+        if self._left.size == 0:
+            self._left = next(self._pieces, self._left)
+        size = min(self._left.size, len(output_items[0]))
+        output_items[0][:size] = self._left[:size]
+        self._left = self._left[size:]
+        return size or gr.WORK_DONE
+
+
+class recording_sink(PythonBlock, gr.sync_block):
+    """Writes samples to a recording, with an annotation for each tag packet_len."""
+
+    def __init__(self, recording: Sink, keep: bool = False) -> None:
+        super().__init__("recording_sink", [np.complex64], None)
+        self._recording, self._keep = recording, keep
+
+    def process(self, input_items, output_items) -> int:
+        """Write all that is there."""
+        size = len(input_items[0])
+        for tag in self.get_tags_in_window(0, 0, size, LENGTH):
+            self.counts["bursts"] += 1
+            number = self.counts["bursts"]
+            self._recording.annotate(tag.offset, pmt.to_long(tag.value), f"burst {number}")
+        self._recording.write(input_items[0])
+        return size
+
+    def stop(self) -> bool:
+        """Give the files their names where nobody else does."""
+        if self._keep:
+            self._recording.keep()
+        return super().stop()
+
+
+class burst_scheduler(PythonBlock, gr.basic_block):
+    """Hands bursts on as a whole, each with a tag tx_time.
+
+    A burst that has no time of its own gets one behind the burst before it, at the earliest
+    `lead` seconds from now: UHD wants a time on every burst once one had one, and plays a burst
+    that comes in pieces with gaps.
+
+    sample_rate: samples/s. clock: gives the device's time in seconds. max_burst: most samples of a
+    burst; a longer one ends the block with the reason.
+    """
+
+    def __init__(
+        self,
+        sample_rate: float,
+        clock: Callable[[], float],
+        max_burst: int = 1 << 20,
+        lead: float = _LEAD,
+    ) -> None:
+        super().__init__("burst_scheduler", [np.complex64], [np.complex64])
+        self._rate, self._clock, self._lead = sample_rate, clock, lead
+        self._max_burst = max_burst
+        self.set_tag_propagation_policy(gr.TPP_DONT)
+        # The scheduler fills at most half of a buffer in one call.
+        self.set_min_output_buffer(0, -(-2 * max_burst // page_items(8)) * page_items(8))
+
+    def start(self) -> bool:
+        """Forget what was there before."""
+        self._burst: list[np.ndarray] = []
+        self._have = self._length = 0
+        self._end = 0.0
+        return super().start()
+
+    def forecast(self, noutput_items: int, ninputs: int) -> list[int]:
+        """Ask for any sample: bursts are gathered in here."""
+        return [1] * ninputs
+
+    def process(self, input_items, output_items) -> int:
+        """Gather a burst; once it is whole and has room, send it."""
+        samples = input_items[0]
+        if self._length == 0:
+            tags = self.get_tags_in_window(0, 0, len(samples), LENGTH)
+            first = min((tag.offset for tag in tags), default=None)
+            read = self.nitems_read(0)
+            if first is None or first > read:
+                skipped = len(samples) if first is None else first - read
+                self.counts["samples_in_no_burst"] += skipped
+                self.consume(0, skipped)
+                return 0
+            self._length = next(pmt.to_long(t.value) for t in tags if t.offset == first)
+            if not 1 <= self._length <= self._max_burst:
+                raise ValueError(
+                    f"expected bursts of 1 to {self._max_burst} samples, got {self._length}"
+                )
+            times = self.get_tags_in_window(0, 0, 1, TX_TIME)
+            self._time = times[0].value if times else None
+        left = self._length - self._have
+        if left <= len(samples) and len(output_items[0]) < self._length:
+            # Its last sample stays outside: a block without input is not called.
+            left -= 1
+        part = samples[:left].copy()
+        self._burst.append(part)
+        self._have += part.size
+        self.consume(0, part.size)
+        return self._send(output_items[0]) if self._have == self._length else 0
+
+    def _send(self, out: np.ndarray) -> int:
+        length = self._length
+        out[:length] = np.concatenate(self._burst)
+        if self._time is None:
+            at = max(self._clock() + self._lead, self._end)
+            self._time = pmt.make_tuple(pmt.from_uint64(int(at)), pmt.from_double(at % 1))
+        else:
+            at = pmt.to_uint64(pmt.tuple_ref(self._time, 0)) + pmt.to_double(
+                pmt.tuple_ref(self._time, 1)
+            )
+        self._end = at + length / self._rate
+        offset = self.nitems_written(0)
+        self.add_item_tag(0, offset, LENGTH, pmt.from_long(length))
+        self.add_item_tag(0, offset, TX_TIME, self._time)
+        self._burst, self._have, self._length = [], 0, 0
+        self.counts["bursts"] += 1
+        return length
+
+
+class burst_padder(PythonBlock, gr.basic_block):
+    """Fills the time between bursts with zeros, for devices that want samples without end."""
+
+    def __init__(self, most: int = 4096) -> None:
+        super().__init__("burst_padder", [np.complex64], [np.complex64])
+        self._most = most
+        self._left = 0
+        self.set_max_output_buffer(_IIO_BUFFER)
+
+    def forecast(self, noutput_items: int, ninputs: int) -> list[int]:
+        """Ask for nothing."""
+        return [0] * ninputs
+
+    def process(self, input_items, output_items) -> int:
+        """Hand on what is there, zeros where nothing is and no burst has begun."""
+        samples, out = input_items[0], output_items[0]
+        size = min(len(samples), len(out))
+        for tag in self.get_tags_in_window(0, 0, size, LENGTH):
+            end = tag.offset - self.nitems_read(0) + pmt.to_long(tag.value)
+            self._left = max(self._left, end)
+        if size:
+            out[:size] = samples[:size]
+            self.consume(0, size)
+            self._left = max(0, self._left - size)
+            return size
+        if self._left:
+            return 0
+        size = min(len(out), self._most)
+        out[:size] = 0
+        return size
+
+
+class event_counter(PythonBlock, gr.basic_block):
+    """Counts what a USRP tells of its bursts: late ones and underflows."""
+
+    # UHD's codes: underflow, sequence error, time error, the same within a burst, user payload.
+    _NAMES = {2: "underflows", 4: "sequence_errors", 8: "late", 16: "underflows"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__("event_counter", None, None)
+        self.events: Counter[str] = Counter()
+        self.message_port("events", self.handle_event)
+
+    def handle_event(self, message: Any) -> None:
+        """Count one message, a pair of "uhd_async_msg" and a dictionary."""
+        if not (pmt.is_pair(message) and pmt.is_dict(pmt.cdr(message))):
+            return
+        code = pmt.dict_ref(pmt.cdr(message), pmt.intern("event_code"), pmt.PMT_NIL)
+        number = pmt.to_python(code)
+        if isinstance(number, int) and number in self._NAMES:
+            self.events[self._NAMES[number]] += 1
+
+
+def _uhd_settings(usrp: Any, settings: dict[str, Any]) -> None:
+    from gnuradio import uhd
+
+    if settings["clock_source"]:
+        usrp.set_clock_source(settings["clock_source"], 0)
+    if settings["time_source"]:
+        usrp.set_time_source(settings["time_source"], 0)
+    wanted = settings["sample_rate"]
+    usrp.set_samp_rate(wanted)
+    found = usrp.get_samp_rate()
+    if abs(found / wanted - 1) > 1e-3:
+        raise RuntimeError(f"wrong rate: it runs at {found:.0f} samples/s, not at {wanted:.0f}")
+    if settings["antenna"]:
+        usrp.set_antenna(settings["antenna"], 0)
+    if settings["bandwidth"]:
+        usrp.set_bandwidth(settings["bandwidth"], 0)
+    if settings["frequency"]:
+        # An oscillator that is too fast is told less.
+        frequency = settings["frequency"] / (1 + 1e-6 * settings["ppm"])
+        usrp.set_center_freq(uhd.tune_request(frequency, settings["lo_offset"]), 0)
+    if settings["gain"] is not None:
+        usrp.set_gain(settings["gain"], 0)
+
+
+def uhd_source(arguments: str, settings: dict[str, Any]) -> Any:
+    """Open a USRP's receiver; its rx_time tags tell of gaps."""
+    from gnuradio import uhd
+
+    usrp = uhd.usrp_source(arguments, uhd.stream_args(cpu_format="fc32", channels=[0]), True)
+    _uhd_settings(usrp, settings)
+    return usrp
+
+
+class uhd_sink(gr.hier_block2):
+    """A USRP's transmitter, with whole bursts that all have times, and a counter of U and L."""
+
+    def __init__(self, arguments: str, settings: dict[str, Any], max_burst: int) -> None:
+        from gnuradio import uhd
+
+        super().__init__(
+            "uhd_sink", gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0)
+        )
+        stream = uhd.stream_args(cpu_format="fc32", channels=[0])
+        self._usrp = uhd.usrp_sink(arguments, stream, "packet_len")
+        _uhd_settings(self._usrp, settings)
+        self._scheduler = burst_scheduler(
+            settings["sample_rate"], lambda: self._usrp.get_time_now().get_real_secs(), max_burst
+        )
+        self._counter = event_counter()
+        self.connect(self, self._scheduler, self._usrp)
+        self.msg_connect(self._usrp, "async_msgs", self._counter, "events")
+
+    def stats(self) -> dict[str, int]:
+        """Count bursts, late ones and underflows."""
+        return {"bursts": self._scheduler.counts["bursts"], **self._counter.events}
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended the bursts, or None."""
+        return self._scheduler.error
+
+
+def _iio_rate(settings: dict[str, Any]) -> int:
+    rate = round(settings["sample_rate"])
+    # Below it the AD936x wants a filter of its own, which "Auto" makes down to this.
+    if not 521_000 <= rate <= 61_440_000:
+        raise RuntimeError(f"wrong rate: it runs at 521e3 to 61.44e6 samples/s, not at {rate}")
+    return rate
+
+
+def iio_source(uri: str, settings: dict[str, Any]) -> Any:
+    """Open an AD936x's receiver."""
+    from gnuradio import iio
+
+    rate = _iio_rate(settings)
+    radio = iio.fmcomms2_source_fc32(uri, [True, True], _IIO_BUFFER)
+    radio.set_samplerate(rate)
+    radio.set_filter_params("Auto", "", 0.0, 0.0)
+    if settings["frequency"]:
+        radio.set_frequency(round(settings["frequency"] / (1 + 1e-6 * settings["ppm"])))
+    if settings["gain"] is not None:
+        radio.set_gain_mode(0, "manual")
+        radio.set_gain(0, settings["gain"])
+    return radio
+
+
+class iio_sink(gr.hier_block2):
+    """An AD936x's transmitter, with zeros between bursts."""
+
+    def __init__(self, uri: str, settings: dict[str, Any]) -> None:
+        from gnuradio import iio
+
+        super().__init__(
+            "iio_sink", gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0)
+        )
+        rate = _iio_rate(settings)
+        self._radio = iio.fmcomms2_sink_fc32(uri, [True, True], _IIO_BUFFER, False)
+        self._radio.set_samplerate(rate)
+        self._radio.set_filter_params("Auto", "", 0.0, 0.0)
+        if settings["bandwidth"]:
+            self._radio.set_bandwidth(round(settings["bandwidth"]))
+        if settings["frequency"]:
+            frequency = settings["frequency"] / (1 + 1e-6 * settings["ppm"])
+            self._radio.set_frequency(round(frequency))
+        if settings["gain"] is not None:
+            # It counts down from full power.
+            self._radio.set_attenuation(0, -settings["gain"])
+        self._padder = burst_padder()
+        self.connect(self, self._padder, self._radio)
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended the bursts, or None."""
+        return self._padder.error
+
+
+def zmq_source(address: str) -> Any:
+    """Connect to a socket that samples are pushed to."""
+    from gnuradio import zeromq
+
+    return zeromq.pull_source(gr.sizeof_gr_complex, 1, address, 100, False)
+
+
+def zmq_sink(address: str) -> Any:
+    """Bind a socket and push samples to it."""
+    from gnuradio import zeromq
+
+    return zeromq.push_sink(gr.sizeof_gr_complex, 1, address, 100, False)
