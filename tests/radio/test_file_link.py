@@ -89,7 +89,9 @@ def test_any_code_and_constellation(code, constellation, decoder, format, tmp_pa
     framing = file_link.Framing(code, constellation, format, 20)
     with open(tmp_path / "out", "wb") as output, open(tmp_path / "data", "rb") as file:
         receiver = file_link.Receiver(framing, decoder, output)
-        for burst in file_link.Transmitter(framing).bursts(file, len(data)):
+        sender = file_link.Sender(framing, file, len(data))
+        while not sender.over:
+            burst = sender.next(0.0)
             receiver.push(noise(np.random.default_rng(3), burst, 40).astype(np.complex64))
         receiver.finish()
     assert receiver.missing() == []
@@ -162,7 +164,12 @@ def test_sigmf_of_other_types(kind, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--front-end", "uhd:type=b200"], "file:PATH"),
+        (["--front-end", "nothing:type=b200"], "file:PATH"),
+        (
+            ["--front-end", "file:a", "--file", "file.bin", "--out", "o", "--retransmit"],
+            "sends and",
+        ),
+        (["--front-end", "file:a", "--file", "file.bin", "--out", "o", "--window", "0"], "window"),
         (["--front-end", "sigmf:x.c64"], "sigmf-meta"),
         (["--front-end", "file:none.c64", "--role", "rx", "--out", "o"], "no such file"),
         (["--front-end", "file:short.c64", "--role", "rx", "--out", "o"], "9 bytes"),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +14,11 @@ import pmt
 from gnuradio import gr
 
 from ..python_block import PythonBlock, page_items
+from .front_end import FrontEnd
 from .recordings import Sink, Source
 
 LENGTH, TX_TIME = pmt.intern("packet_len"), pmt.intern("tx_time")
+RX_TIME = pmt.intern("rx_time")
 # Seconds between handing a burst over and its first sample on the air.
 _LEAD = 0.01
 # Samples of a buffer of an IIO device: its latency, of which several are queued.
@@ -66,6 +70,133 @@ class recording_sink(PythonBlock, gr.sync_block):
         if self._keep:
             self._recording.keep()
         return super().stop()
+
+
+class burst_feed(PythonBlock, gr.sync_block):
+    """Gives bursts that a function makes, one by one, each with a tag packet_len.
+
+    next_burst: gives complex samples, or None where there are none now. over: tells whether there
+    will be none any more, at which the block ends. A message on "wake" makes it ask at once; by
+    itself it asks four times a second.
+    """
+
+    def __init__(
+        self, next_burst: Callable[[], np.ndarray | None], over: Callable[[], bool]
+    ) -> None:
+        super().__init__("burst_feed", None, [np.complex64])
+        self._next, self._over = next_burst, over
+        # Whether there was nothing to send when it asked last.
+        self.idle = True
+        self.message_port("wake", lambda message: None)
+
+    def start(self) -> bool:
+        """Begin with a new burst."""
+        self._left = np.empty(0, np.complex64)
+        return super().start()
+
+    def wake(self) -> None:
+        """Ask for the next burst at once."""
+        self.to_basic_block()._post(pmt.intern("wake"), pmt.PMT_NIL)
+
+    def process(self, input_items, output_items) -> int:
+        """Copy bursts as far as there is room."""
+        out, done = output_items[0], 0
+        while done < len(out):
+            if self._left.size == 0:
+                burst = self._next()
+                self.idle = burst is None
+                if burst is None:
+                    break
+                self._left = burst
+                length = pmt.from_long(burst.size)
+                self.add_item_tag(0, self.nitems_written(0) + done, LENGTH, length)
+                self.counts["bursts"] += 1
+            size = min(self._left.size, len(out) - done)
+            out[done : done + size] = self._left[:size]
+            self._left = self._left[size:]
+            done += size
+        self.counts["samples"] += done
+        return gr.WORK_DONE if done == 0 and self._over() else done
+
+
+class sample_tap(PythonBlock, gr.sync_block):
+    """Hands samples to a function, and tells another of each gap, a tag rx_time inside."""
+
+    def __init__(self, push: Callable[[np.ndarray], None], gap: Callable[[], None]) -> None:
+        super().__init__("sample_tap", [np.complex64], None)
+        self._push, self._gap = push, gap
+
+    def process(self, input_items, output_items) -> int:
+        """Hand on all that is there."""
+        samples, read, done = input_items[0], self.nitems_read(0), 0
+        for tag in sorted(self.get_tags_in_window(0, 0, len(samples), RX_TIME), key=_offset):
+            at = tag.offset - read
+            if at > done:
+                self._push(samples[done:at])
+            if tag.offset:
+                self._gap()
+            done = at
+        self._push(samples[done:])
+        self.counts["samples"] += len(samples)
+        return len(samples)
+
+
+def _offset(tag: Any) -> int:
+    return tag.offset
+
+
+class Running:
+    """A flow graph that runs in the background.
+
+    Parameters
+    ----------
+    graph : a top block
+    parts : its Python blocks, whose errors it tells
+    radio : the front end, whose errors it tells
+    moved : how many samples have moved, to see that they do
+    idle : whether it is all right that none do
+
+    `stop` must be called in the end.
+    """
+
+    # Seconds without a sample after which a live front end is taken for dead.
+    _PATIENCE = 5.0
+
+    def __init__(
+        self,
+        graph: gr.top_block,
+        parts: list[PythonBlock],
+        radio: FrontEnd,
+        moved: Callable[[], int],
+        idle: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._graph, self._parts, self._radio = graph, parts, radio
+        self._moved, self._idle = moved, idle
+        self._last, self._at = -1, time.monotonic()
+        graph.start()
+        self._waiter = threading.Thread(target=graph.wait, daemon=True)
+        self._waiter.start()
+
+    def over(self) -> bool:
+        """Tell whether it has ended; RuntimeError where that is by a fault, or nothing moves."""
+        for part in self._parts:
+            if part.error is not None:
+                raise RuntimeError(str(part.error)) from part.error
+        if self._radio.error():
+            raise RuntimeError(self._radio.error())
+        if not self._waiter.is_alive():
+            return True
+        now, moved = time.monotonic(), self._moved()
+        if moved != self._last or self._idle() or not self._radio.live:
+            self._last, self._at = moved, now
+        elif now > self._at + self._PATIENCE:
+            raise RuntimeError(f"{self._radio.spec}: no samples for {self._PATIENCE:g} s")
+        return False
+
+    def stop(self) -> None:
+        """Stop it, and wait until it has; a front end that hangs is left behind."""
+        self._graph.stop()
+        self._waiter.join(5)
 
 
 class burst_scheduler(PythonBlock, gr.basic_block):
