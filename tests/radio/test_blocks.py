@@ -174,9 +174,52 @@ def test_wrong_arguments():
         lambda: neuralfec.burst_receiver(residual_limit=0),
         lambda: neuralfec.burst_transmitter(amplitude=0),
         lambda: neuralfec.burst_transmitter(silence=-1),
+        lambda: neuralfec.burst_transmitter(input="bits"),
+        lambda: neuralfec.burst_transmitter(limit=0),
         lambda: neuralfec.impairments(taps=[]),
         lambda: neuralfec.impairments(noise_var=-1),
         lambda: neuralfec.impairments(bits=-2),
     ):
         with pytest.raises(ValueError, match="expected"):
             make()
+
+
+def packets(symbols, lengths, users):
+    tags, offset = [], 0
+    for length, user in zip(lengths, users, strict=True):
+        for key, value in (("packet_len", length), ("user", user)):
+            made = gr.tag_t()
+            made.offset, made.key, made.value = offset, pmt.intern(key), pmt.from_long(value)
+            tags.append(made)
+        offset += length
+    return blocks.vector_source_c(symbols.tolist(), False, 1, tags)
+
+
+@pytest.mark.parametrize("limit", [None, 50])
+def test_a_tagged_stream_becomes_the_bursts_of_its_packets(limit):
+    rng = np.random.default_rng(8)
+    lengths = [96, 960, 480]
+    symbols = rng.choice(constellation("qam4").points, sum(lengths)).astype(np.complex64)
+    graph = gr.top_block()
+    transmitter = neuralfec.burst_transmitter(silence=1, input="stream")
+    sink = blocks.vector_sink_c()
+    graph.connect(packets(symbols, lengths, [5, 6, 7]), transmitter, sink)
+    graph.run(*[limit] * (limit is not None))
+    assert transmitter.error is None
+    zeros, expected, at = np.zeros(144), [], 0
+    for length, user in zip(lengths, [5, 6, 7], strict=True):
+        burst = 0.2 * transmitter.format.build(symbols[at : at + length], user)
+        expected.append(np.concatenate([zeros, burst, zeros]))
+        at += length
+    np.testing.assert_allclose(np.array(sink.data()), np.concatenate(expected), atol=1e-6)
+    found = {tag.offset: pmt.to_python(tag.value) for tag in sink.tags()}
+    assert list(found.values()) == [part.size for part in expected]
+
+
+def test_pdus_beyond_the_limit_are_dropped_and_counted():
+    """Nobody takes samples: the queue does not grow."""
+    transmitter = neuralfec.burst_transmitter(limit=3)
+    pdu = pmt.cons(pmt.PMT_NIL, pmt.init_c32vector(96, [1] * 96))
+    for _ in range(10):
+        transmitter.handle_pdu(pdu)
+    assert transmitter.stats() == {"bursts": 3, "dropped_pdus": 7}

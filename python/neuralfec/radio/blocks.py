@@ -17,38 +17,66 @@ from .front_end import Settings
 from .front_end import front_end as made_of
 
 
-class burst_transmitter(PythonBlock, gr.sync_block):
-    """Makes bursts of PDUs of symbols: samples out, a burst as a whole.
+class burst_transmitter(PythonBlock, gr.basic_block):
+    """Makes bursts of symbols of unit mean energy: samples out, a burst as a whole.
 
-    Input: PDUs of complex symbols of unit mean energy on the port "pdus"; the dictionary may have
-    "user" (36 bits for the header) and "tx_time" (of radios, a tuple of seconds and fraction).
-    `pdu.tagged_stream_to_pdu` makes such PDUs of a stream. The end-of-file message ends the stream
-    once all bursts are out. Output: complex samples; the first of each burst has the tag
-    "packet_len", and "tx_time" where the PDU had it.
+    Input "pdus": PDUs of complex symbols on the port of that name; the dictionary may have "user"
+    (36 bits for the header) and "tx_time" (of radios, a tuple of seconds and fraction). The
+    end-of-file message ends the stream once all bursts are out. PDUs beyond `limit` that wait are
+    dropped and counted as dropped_pdus: who sends them must wait for the radio.
+    Input "stream": a tagged stream of symbols; "packet_len" on the first symbol of each burst, and
+    "user" and "tx_time" where there are any. It waits for the radio by itself.
+
+    Output: complex samples; the first of each burst has the tag "packet_len", and "tx_time" where
+    it came with one.
 
     format: a preset's name or a `phy.burst.BurstFormat`. amplitude: rms of the samples; OFDM peaks
     are 10 dB above. silence: zeros before and behind each burst, in symbols, for amplifiers that
-    ramp up. ValueError for others, and an end with the reason for symbols that are no burst.
+    ramp up. input: "pdus" or "stream". limit: PDUs that may wait, at least 1. ValueError for
+    others, and an end with the reason for symbols that are no burst.
     """
 
-    def __init__(self, format: Any = "burst-128", amplitude: float = 0.2, silence: int = 2):
+    def __init__(
+        self,
+        format: Any = "burst-128",
+        amplitude: float = 0.2,
+        silence: int = 2,
+        input: str = "pdus",
+        limit: int = 64,
+    ):
         self.format = burst_format(format)
         if not (np.isfinite(amplitude) and amplitude > 0):
             raise ValueError(f"expected an amplitude > 0, got {amplitude}")
         if silence < 0:
             raise ValueError(f"expected a silence of at least 0 symbols, got {silence}")
-        super().__init__("burst_transmitter", None, [np.complex64])
-        self._amplitude = np.float32(amplitude)
+        if input not in ("pdus", "stream"):
+            raise ValueError(f"expected an input of pdus or stream, got {input!r}")
+        if limit < 1:
+            raise ValueError(f"expected a limit of at least 1 PDU, got {limit}")
+        super().__init__(
+            "burst_transmitter", [np.complex64] if input == "stream" else None, [np.complex64]
+        )
+        self.set_tag_propagation_policy(gr.TPP_DONT)
+        self._amplitude, self._limit = np.float32(amplitude), limit
         self._silence = np.zeros(silence * self.format.symbol_length, np.complex64)
         self._waiting: deque[tuple[np.ndarray, dict[str, Any]]] = deque()
-        self._sent = 0
-        self._ends = False
-        self.message_port("pdus", self.handle_pdu)
+        self._clear()
+        if input == "pdus":
+            self.message_port("pdus", self.handle_pdu)
 
-    def start(self) -> bool:
+    def _clear(self) -> None:
         self._waiting.clear()
         self._sent, self._ends = 0, False
+        # Of a stream: the symbols of a packet, its length (0 for none) and its tags.
+        self._symbols: list[np.ndarray] = []
+        self._have = self._length = 0
+
+    def start(self) -> bool:
+        self._clear()
         return super().start()
+
+    def forecast(self, noutput_items: int, ninputs: int) -> list[int]:
+        return [1] * ninputs
 
     def handle_pdu(self, message: Any) -> None:
         if pmt.is_eof_object(message):
@@ -56,23 +84,57 @@ class burst_transmitter(PythonBlock, gr.sync_block):
             return
         if not (pmt.is_pair(message) and pmt.is_c32vector(pmt.cdr(message))):
             raise ValueError("expected a PDU of complex symbols")
+        if len(self._waiting) >= self._limit:
+            self.counts["dropped_pdus"] += 1
+            return
         meta = pmt.car(message)
-        tags = {}
-        user = 0
-        if pmt.is_dict(meta):
-            user = pmt.to_python(pmt.dict_ref(meta, pmt.intern("user"), pmt.from_long(0)))
-            time = pmt.dict_ref(meta, pmt.intern("tx_time"), pmt.PMT_NIL)
-            if not pmt.is_null(time):
-                tags["tx_time"] = time
+        known = {}
+        for key in ("user", "tx_time") if pmt.is_dict(meta) else ():
+            value = pmt.dict_ref(meta, pmt.intern(key), pmt.PMT_NIL)
+            if not pmt.is_null(value):
+                known[key] = value
         symbols = np.array(pmt.c32vector_elements(pmt.cdr(message)), np.complex64)
+        self._queue(symbols, known)
+
+    def _queue(self, symbols: np.ndarray, known: dict[str, Any]) -> None:
+        user = pmt.to_python(known["user"]) if "user" in known else 0
         burst = self._amplitude * self.format.build(symbols, user)
         samples = np.concatenate([self._silence, burst, self._silence])
+        tags = {key: known[key] for key in known.keys() & {"tx_time"}}
         tags["packet_len"] = pmt.from_long(samples.size)
         self._waiting.append((samples, tags))
         self.counts["bursts"] += 1
 
+    def _take(self, symbols: np.ndarray) -> None:
+        """Gather a packet; the last symbol of one stays outside until its burst is sent."""
+        read = self.nitems_read(0)
+        if self._length == 0:
+            tags = self.get_tags_in_window(0, 0, len(symbols))
+            begins = [t for t in tags if pmt.symbol_to_string(t.key) == "packet_len"]
+            first = min((tag.offset for tag in begins), default=read + len(symbols))
+            if first > read:
+                self.counts["symbols_in_no_packet"] += first - read
+                self.consume(0, first - read)
+                return
+            own = {pmt.symbol_to_string(t.key): t.value for t in tags if t.offset == first}
+            self._length = pmt.to_long(own.pop("packet_len"))
+            if self._length < 1:
+                raise ValueError(f"expected packets of symbols, got packet_len {self._length}")
+            self._known = own
+        part = symbols[: self._length - self._have].copy()
+        self._symbols.append(part)
+        self._have += part.size
+        if self._have < self._length:
+            self.consume(0, part.size)
+            return
+        self.consume(0, part.size - 1)
+        self._queue(np.concatenate(self._symbols), self._known)
+        self._symbols, self._have, self._length = [], 0, 0
+
     def process(self, input_items, output_items) -> int:
         out, done = output_items[0], 0
+        if input_items and not self._waiting:
+            self._take(input_items[0])
         while self._waiting and done < len(out):
             samples, tags = self._waiting[0]
             if self._sent == 0:
@@ -85,6 +147,8 @@ class burst_transmitter(PythonBlock, gr.sync_block):
             if self._sent == samples.size:
                 self._waiting.popleft()
                 self._sent = 0
+                if input_items:
+                    self.consume(0, 1)
         return gr.WORK_DONE if done == 0 and self._ends and not self._waiting else done
 
 
