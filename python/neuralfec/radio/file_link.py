@@ -252,7 +252,7 @@ class Receiver:
 
     Attributes
     ----------
-    counts : frames, damaged, written, repeated, filler, rescued, foreign_bursts
+    counts : bursts, frames, damaged, written, repeated, filler, rescued, foreign_bursts
     lost : ranges (first, last) of frame numbers that did not come, up to the last that did
     asked : how often the sender asked for a report
     heard : when the last burst came, by time.monotonic()
@@ -359,7 +359,7 @@ class Receiver:
             # What was right stays.
             messages = np.where(valid[:, None], messages, again)
             valid, numbers, data = self.framing.frames.parse(messages)
-        self.counts.update(frames=len(valid), damaged=int(np.count_nonzero(~valid)))
+        self.counts.update(bursts=1, frames=len(valid), damaged=int(np.count_nonzero(~valid)))
         numbers, data = (
             numbers[valid].tolist(),
             [d for d, ok in zip(data, valid, strict=True) if ok],

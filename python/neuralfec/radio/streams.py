@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -26,15 +27,16 @@ _IIO_BUFFER = 1 << 14
 
 
 class recording_source(PythonBlock, gr.sync_block):
-    """Gives the samples of a recording, and ends with it."""
+    """Gives the samples of a recording so many times, and ends with it."""
 
-    def __init__(self, recording: Source) -> None:
+    def __init__(self, recording: Source, times: int = 1) -> None:
         super().__init__("recording_source", None, [np.complex64])
-        self._recording = recording
+        self._recording, self._times = recording, times
 
     def start(self) -> bool:
         """Begin with the first sample."""
-        self._pieces = self._recording.pieces()
+        recordings = (self._recording.pieces() for _ in range(self._times))
+        self._pieces = itertools.chain.from_iterable(recordings)
         self._left = np.empty(0, np.complex64)
         return super().start()
 
@@ -197,6 +199,30 @@ class Running:
         """Stop it, and wait until it has; a front end that hangs is left behind."""
         self._graph.stop()
         self._waiter.join(5)
+
+
+def receive(
+    radio: FrontEnd,
+    push: Callable[[np.ndarray], None],
+    gap: Callable[[], None],
+    done: Callable[[], bool],
+) -> None:
+    """Hand samples of a front end to a function until its end, or until all is done.
+
+    OSError where it is not there, RuntimeError where it fails.
+    """
+    graph, tap = gr.top_block(), sample_tap(push, gap)
+    source = radio.source()
+    # What comes while the function works waits here.
+    source.set_min_output_buffer(0, 1 << 18)
+    graph.connect(source, tap)
+    running = Running(graph, [tap], radio, lambda: tap.counts["samples"])
+    try:
+        while not (running.over() or done()):
+            time.sleep(0.02)
+    finally:
+        running.stop()
+    running.over()
 
 
 class burst_scheduler(PythonBlock, gr.basic_block):
