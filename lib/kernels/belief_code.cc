@@ -70,8 +70,9 @@ HWY_NOINLINE void apply(const tiled_layer& m,
                 chunk,
                 lanes,
                 m.in,
-                [&](std::size_t r, std::size_t) { return hn::Set(d, bias[row + r]); },
-                [&](std::size_t r, std::size_t v, V sum) {
+                [&](std::size_t r, std::size_t)
+                    NEURALFEC_LAMBDA { return hn::Set(d, bias[row + r]); },
+                [&](std::size_t r, std::size_t v, V sum) NEURALFEC_LAMBDA {
                     hn::Store(Relu ? hn::Max(sum, hn::Zero(d)) : sum,
                               d,
                               y + (row + r) * chunk + t + v * lanes);

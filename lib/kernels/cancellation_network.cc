@@ -109,7 +109,11 @@ V feature_gradient(V llr, V of_linear, V of_tent)
  * Matrices are applied to columns of lanes: x is [columns][in] rows of one vector.
  */
 
-//! y = W x + b, for all columns; with relu, its positive part. No bias: b = nullptr.
+/*!
+ * y = f(W x + b) for all columns. No bias: b = nullptr. f(sum, at) is what is stored at
+ * y + at.
+ */
+template <typename F>
 HWY_NOINLINE void apply(const float* w,
                         const float* b,
                         const float* x,
@@ -117,15 +121,14 @@ HWY_NOINLINE void apply(const float* w,
                         std::size_t columns,
                         std::size_t in,
                         std::size_t out,
-                        bool relu)
+                        const F& f)
 {
     const std::size_t lanes = hn::Lanes(d);
-    const V zero = hn::Zero(d);
-    auto finish = [&](V v) { return relu ? hn::Max(v, zero) : v; };
-    auto columns_of = [&](auto vectors, std::size_t c) {
-        constexpr std::size_t count = decltype(vectors)::value;
-        for (std::size_t o = 0; o < out; o += 4)
-            multiply_dense<4, count>(
+    // Rows o, ... of columns c, ...; one column alone is bound by the time that a sum
+    // takes, and has more rows at once.
+    auto tile =
+        [&](auto rows, auto vectors, std::size_t o, std::size_t c) NEURALFEC_LAMBDA {
+            multiply_dense<decltype(rows)::value, decltype(vectors)::value>(
                 d,
                 w + o * in,
                 in,
@@ -134,16 +137,27 @@ HWY_NOINLINE void apply(const float* w,
                 lanes,
                 in * lanes,
                 in,
-                [&](std::size_t r, std::size_t) { return b ? constant(b[o + r]) : zero; },
-                [&](std::size_t r, std::size_t v, V sum) {
-                    store(finish(sum), y + ((c + v) * out + o + r) * lanes);
+                [&](std::size_t r, std::size_t)
+                    NEURALFEC_LAMBDA { return b ? constant(b[o + r]) : hn::Zero(d); },
+                [&](std::size_t r, std::size_t v, V sum) NEURALFEC_LAMBDA {
+                    const std::size_t at = ((c + v) * out + o + r) * lanes;
+                    store(f(sum, at), y + at);
                 });
-    };
+        };
+    constexpr std::integral_constant<std::size_t, 1> one{};
+    constexpr std::integral_constant<std::size_t, 4> four{};
+    constexpr std::integral_constant<std::size_t, 8> eight{};
     std::size_t c = 0;
     for (; c + 4 <= columns; c += 4)
-        columns_of(std::integral_constant<std::size_t, 4>(), c);
-    for (; c < columns; c++)
-        columns_of(std::integral_constant<std::size_t, 1>(), c);
+        for (std::size_t o = 0; o < out; o += 4)
+            tile(four, four, o, c);
+    for (; c < columns; c++) {
+        std::size_t o = 0;
+        for (; o + 8 <= out; o += 8)
+            tile(eight, one, o, c);
+        for (; o < out; o += 4)
+            tile(four, one, o, c);
+    }
 }
 
 //! dw += dy x^T and db += dy, summed over columns and lanes.
@@ -220,15 +234,15 @@ struct node_state {
 class runner : public shape::workspace
 {
 public:
-    runner(const shape& net, std::size_t groups, std::size_t kept_passes)
+    runner(const shape& net, std::size_t kept_passes)
         : d_net(net),
-          d_groups(groups),
           d_lanes(hn::Lanes(d)),
           d_width(1 + net.features()),
           d_training(kept_passes > 0),
-          d_syndrome(rows(groups * net.n())),
-          d_message(rows(groups * net.n()))
+          d_syndrome(rows(most_groups * net.n())),
+          d_message(rows(most_groups * net.n()))
     {
+        constexpr std::size_t groups = most_groups;
         const std::size_t nodes = 2 * net.n() / leaf;
         d_passes.resize(std::max<std::size_t>(kept_passes, 1));
         for (auto& states : d_passes) {
@@ -283,9 +297,13 @@ public:
                     d_transposed[l.weight + i * l.out + o] = d_w[l.weight + o * l.in + i];
     }
 
-    //! The frames of one run; frames beyond them are decoded as zeros.
+    //! The most frames of one run.
+    std::size_t most_frames() const { return most_groups * d_lanes; }
+
+    //! The frames of one run, at most most_frames().
     void set_input(const float* reliabilities, const uint8_t* u, std::size_t frames)
     {
+        d_groups = (frames + d_lanes - 1) / d_lanes;
         const std::size_t n = d_net.n();
         for (auto& states : d_passes) {
             float* in = states[1].in.get();
@@ -381,7 +399,9 @@ public:
 private:
     const shape& d_net;
     const float* d_w = nullptr;
-    const std::size_t d_groups, d_lanes, d_width;
+    static constexpr std::size_t most_groups = 4;
+    std::size_t d_groups = most_groups;
+    const std::size_t d_lanes, d_width;
     const bool d_training;
     buffer d_syndrome, d_message;
     std::vector<std::vector<node_state>> d_passes;
@@ -449,7 +469,8 @@ private:
               columns,
               first.in,
               first.out,
-              true);
+              [](V sum, std::size_t)
+                  NEURALFEC_LAMBDA { return hn::Max(sum, hn::Zero(d)); });
         apply(d_w + second.weight,
               d_w + second.bias,
               u.hidden.get(),
@@ -457,7 +478,7 @@ private:
               columns,
               second.in,
               second.out,
-              false);
+              [](V sum, std::size_t) NEURALFEC_LAMBDA { return sum; });
     }
 
     //! From the gradient of y in d_y to that of x in d_dx.
@@ -474,6 +495,7 @@ private:
                         second.out,
                         d_gradient + second.weight,
                         d_gradient + second.bias);
+        const float* hidden = u.hidden.get();
         apply(d_transposed.data() + second.weight,
               nullptr,
               d_y.get(),
@@ -481,11 +503,9 @@ private:
               columns,
               second.out,
               second.in,
-              false);
-        for (std::size_t i = 0; i < columns * first.out * d_lanes; i += d_lanes)
-            store(hn::IfThenElseZero(hn::Gt(load(u.hidden.get() + i), hn::Zero(d)),
-                                     load(d_dh.get() + i)),
-                  d_dh.get() + i);
+              [&](V sum, std::size_t at) NEURALFEC_LAMBDA {
+                  return hn::IfThenElseZero(hn::Gt(load(hidden + at), hn::Zero(d)), sum);
+              });
         weight_gradient(d_dh.get(),
                         u.x.get(),
                         columns,
@@ -500,7 +520,7 @@ private:
               columns,
               first.out,
               first.in,
-              false);
+              [](V sum, std::size_t) NEURALFEC_LAMBDA { return sum; });
     }
 
     //! LLRs times signs as network inputs, then feature rows times signs.
@@ -1074,6 +1094,21 @@ private:
            d_dpx = rows(16);
 };
 
+//! The runner that a workspace keeps, made where it has none of this kind.
+runner& runner_in(std::unique_ptr<shape::workspace>& workspace,
+                  const shape& net,
+                  std::size_t kept_passes)
+{
+    // Of another target, the workspace is another type.
+    if (auto* kept = dynamic_cast<runner*>(workspace.get());
+        kept && kept->kept_passes() == kept_passes)
+        return *kept;
+    auto made = std::make_unique<runner>(net, kept_passes);
+    runner& run = *made;
+    workspace = std::move(made);
+    return run;
+}
+
 } // namespace
 
 void EstimateFlips(const cancellation_network& net,
@@ -1083,17 +1118,14 @@ void EstimateFlips(const cancellation_network& net,
                    std::size_t frames,
                    std::size_t passes,
                    float* message,
-                   float* codeword)
+                   float* codeword,
+                   std::unique_ptr<shape::workspace>& workspace)
 {
-    const std::size_t lanes = hn::Lanes(d), n = net.n(), k = net.k();
-    const std::size_t groups = std::min<std::size_t>(4, (frames + lanes - 1) / lanes);
-    if (frames == 0)
-        return;
-    runner run(net, groups, 0);
+    const std::size_t n = net.n(), k = net.k();
+    runner& run = runner_in(workspace, net, 0);
     run.set_parameters(parameters);
-    const std::size_t step = groups * lanes;
-    for (std::size_t f = 0; f < frames; f += step) {
-        const std::size_t now = std::min(step, frames - f);
+    for (std::size_t f = 0; f < frames; f += run.most_frames()) {
+        const std::size_t now = std::min(run.most_frames(), frames - f);
         run.set_input(reliabilities + f * n, u + f * n, now);
         for (std::size_t pass = 0; pass < passes; pass++)
             run.run(pass);
@@ -1118,16 +1150,12 @@ double FlipGradient(const cancellation_network& net,
                     float* gradient,
                     std::unique_ptr<shape::workspace>& workspace)
 {
-    const std::size_t n = net.n(), groups = 4, step = groups * hn::Lanes(d);
+    const std::size_t n = net.n();
     double loss = 0;
-    // Of another target, the workspace is another type.
-    if (auto* kept = dynamic_cast<runner*>(workspace.get());
-        !kept || kept->kept_passes() != passes)
-        workspace = std::make_unique<runner>(net, groups, passes);
-    runner& run = static_cast<runner&>(*workspace);
+    runner& run = runner_in(workspace, net, passes);
     run.set_parameters(parameters);
-    for (std::size_t f = 0; f < frames; f += step) {
-        const std::size_t now = std::min(step, frames - f);
+    for (std::size_t f = 0; f < frames; f += run.most_frames()) {
+        const std::size_t now = std::min(run.most_frames(), frames - f);
         run.set_input(reliabilities + f * n, u + f * n, now);
         for (std::size_t pass = 0; pass < passes; pass++) {
             const float weight = (pass + 1 == passes ? 1.0f : early_weight) / frames;
@@ -1240,6 +1268,7 @@ void cancellation_network::estimate(span<const float> parameters,
     if (message.size() != frames * k() || codeword.size() != frames * d_n)
         throw std::invalid_argument("cancellation_network: expected room for " +
                                     std::to_string(frames) + " frames");
+    const auto workspace = d_workspaces.take();
     HWY_DYNAMIC_DISPATCH(EstimateFlips)
     (*this,
      parameters.data(),
@@ -1248,7 +1277,8 @@ void cancellation_network::estimate(span<const float> parameters,
      frames,
      passes,
      message.data(),
-     codeword.data());
+     codeword.data(),
+     *workspace);
 }
 
 double cancellation_network::gradient(span<const float> parameters,

@@ -66,7 +66,7 @@ public:
     std::size_t levels() const { return d_levels; }
     std::size_t features() const { return d_features; }
     std::size_t parameters() const { return d_parameters; }
-    //! Memory that gradient() keeps from one call to the next.
+    //! Memory that is kept from one call to the next.
     struct workspace {
         virtual ~workspace() = default;
     };
@@ -127,7 +127,7 @@ private:
     std::size_t d_parameters = 0;
     std::vector<layer> d_layers;
     std::vector<uint8_t> d_masks;
-    // Empty until a gradient is asked for.
+    // Empty until the first call, which knows what it needs.
     mutable workspace_pool<std::unique_ptr<workspace>> d_workspaces{
         [] { return nullptr; }};
 };

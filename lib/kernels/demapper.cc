@@ -22,6 +22,9 @@
 #define NEURALFEC_DEMAPPER_TABLES
 namespace gr::neuralfec {
 
+// Received values beyond it are taken one by one, in double precision.
+constexpr float most_outside = 1e6f;
+
 // Points (re, im) or the levels of one rail (re only), in the order of their labels,
 // which are made of the bits that stand at these positions of the symbol's label.
 struct label_set {
@@ -48,8 +51,10 @@ struct demapper_tables {
     std::vector<label_set> sets; // one of points, or two of rails
     bool folds = false, fine = false;
     gray_rail rails[2];
-    // Received values above this, so many largest coordinates, are far outside.
-    float outside = 0;
+    // Received values above it lose what the metrics are made of, or are far outside,
+    // where metrics are linear.
+    float limit = most_outside;
+    bool linear_outside = false;
 };
 
 struct demapper_input {
@@ -350,16 +355,30 @@ HWY_INLINE void interleave(const float* rows, std::size_t bits, float* out)
 #endif
 }
 
-// The likelihoods' log2 as rows: -gain |c - x|^2 for each point or level x. Far outside
-// the constellation, where these lose the difference of points, gain (2 c x - |x|^2) is
-// as good, the same to all of them apart.
-HWY_INLINE void metrics_of(const label_set& set_,
-                           std::size_t rail,
-                           V re,
-                           V im,
-                           V gain,
-                           float outside_from,
-                           float* rows)
+// Far outside the constellation -gain |c - x|^2 loses the difference of points, and
+// gain (2 c x - |x|^2) is as good, the same to all of them apart.
+HWY_NOINLINE void outside_metrics(const label_set& set_,
+                                  V re,
+                                  V im,
+                                  V gain,
+                                  float outside_from,
+                                  float* rows)
+{
+    const auto outside = hn::Gt(hn::Max(hn::Abs(re), hn::Abs(im)), set(outside_from));
+    const V twice_re = hn::Add(re, re), twice_im = hn::Add(im, im);
+    for (std::size_t j = 0; j < set_.re.size(); j++) {
+        const V x = hn::Mul(set(set_.re[j]), hn::Sub(twice_re, set(set_.re[j])));
+        const V y = hn::Mul(set(set_.im[j]), hn::Sub(twice_im, set(set_.im[j])));
+        const V linear = hn::Mul(hn::Add(x, y), gain);
+        hn::Store(hn::IfThenElse(outside, linear, hn::Load(d, rows + j * lanes)),
+                  d,
+                  rows + j * lanes);
+    }
+}
+
+// The likelihoods' log2 as rows: -gain |c - x|^2 for each point or level x.
+HWY_INLINE void
+metrics_of(const label_set& set_, std::size_t rail, V re, V im, V gain, float* rows)
 {
     const V c = rail ? im : re;
     const V negative = hn::Neg(gain);
@@ -371,20 +390,6 @@ HWY_INLINE void metrics_of(const label_set& set_,
             square = hn::MulAdd(y, y, square);
         }
         hn::Store(hn::Mul(square, negative), d, rows + j * lanes);
-    }
-    if (set_.im.empty())
-        return;
-    const auto outside = hn::Gt(hn::Max(hn::Abs(re), hn::Abs(im)), set(outside_from));
-    if (HWY_LIKELY(hn::AllFalse(d, outside)))
-        return;
-    const V twice_re = hn::Add(re, re), twice_im = hn::Add(im, im);
-    for (std::size_t j = 0; j < set_.re.size(); j++) {
-        const V x = hn::Mul(set(set_.re[j]), hn::Sub(twice_re, set(set_.re[j])));
-        const V y = hn::Mul(set(set_.im[j]), hn::Sub(twice_im, set(set_.im[j])));
-        const V linear = hn::Mul(hn::Add(x, y), gain);
-        hn::Store(hn::IfThenElse(outside, linear, hn::Load(d, rows + j * lanes)),
-                  d,
-                  rows + j * lanes);
     }
 }
 
@@ -414,8 +419,9 @@ rail_coordinates(const demapper_tables& t, V h_re, V h_im, V inverse, V& re, V& 
     im = hn::Load(d, y[1]);
 }
 
-// Any constellation, any number of interferers.
-template <bool exact>
+// Any constellation, any number of interferers; `outside`: received values may be far
+// outside of one set of points.
+template <bool exact, bool outside = false>
 HWY_INLINE void demap_sets(const demapper_tables& t,
                            V re,
                            V im,
@@ -443,10 +449,9 @@ HWY_INLINE void demap_sets(const demapper_tables& t,
             c_im = hn::NegMulAdd(gain_im[i], p_re, hn::NegMulAdd(gain_re[i], p_im, c_im));
         }
         for (std::size_t s = 0; s < t.sets.size(); s++) {
-            // The received value is another for each hypothesis, and its square counts.
-            const float outside =
-                t.interferers == 0 ? t.outside : std::numeric_limits<float>::max();
-            metrics_of(t.sets[s], s, c_re, c_im, gain, outside, scratch);
+            metrics_of(t.sets[s], s, c_re, c_im, gain, scratch);
+            if constexpr (outside)
+                outside_metrics(t.sets[s], c_re, c_im, gain, t.limit, scratch);
             const std::size_t n = t.sets[s].re.size();
             sum_classes<exact>(
                 scratch, t.sets[s].positions.size(), scratch + n * lanes, part[s]);
@@ -475,6 +480,15 @@ HWY_INLINE void demap_sets(const demapper_tables& t,
             llr = hn::Add(llr, log_coarse(d, hn::Div(sums[b][1].sum, sums[b][0].sum)));
         hn::Store(llr, d, rows + b * lanes);
     }
+}
+
+// For symbols that are met rarely: by itself, so that it does not slow down the others.
+template <bool exact>
+HWY_NOINLINE void
+demap_outside(const demapper_tables& t, V re, V im, V gain, float* scratch, float* rows)
+{
+    const V none[2] = {};
+    demap_sets<exact, true>(t, re, im, gain, none, none, scratch, rows);
 }
 
 // One vector of symbols. Returns a bit for each symbol that is out of the range in which
@@ -516,9 +530,7 @@ HWY_INLINE uint32_t demap_vector(const demapper_tables& t,
         im = hn::Mul(inverse, hn::MulSub(h_re, im, hn::Mul(h_im, re)));
         re = hn::Mul(inverse, turned);
     }
-    // Where distances have to keep their squares, to other hypotheses or another rail.
-    const bool squares = !t.folds && (t.interferers != 0 || t.sets.size() != 1);
-    const V limit = set(squares ? 4 * t.outside : 1e6f);
+    const V limit = set(t.limit);
     for (std::size_t n = 0; n < t.interferers; n++) {
         V g_re, g_im;
         load(in.interferers[n], g_re, g_im);
@@ -549,10 +561,16 @@ HWY_INLINE uint32_t demap_vector(const demapper_tables& t,
                           scratch,
                           rows);
     }
-    safe = hn::And(safe, hn::And(hn::Lt(hn::Abs(re), limit), hn::Lt(hn::Abs(im), limit)));
     safe = hn::And(safe, hn::Lt(gain, set(1e12f)));
-    if (HWY_LIKELY(hn::AllTrue(d, safe)))
+    const V size = hn::Max(hn::Abs(re), hn::Abs(im));
+    auto inside = hn::Lt(size, limit);
+    if (HWY_LIKELY(hn::AllTrue(d, hn::And(safe, inside))))
         return 0;
+    if (t.linear_outside) {
+        demap_outside<exact>(t, re, im, hn::Mul(gain, set(log2e)), scratch, rows);
+        inside = hn::Lt(size, set(most_outside));
+    }
+    safe = hn::And(safe, inside);
     uint8_t bits[8] = {};
     hn::StoreMaskBits(d, hn::Not(safe), bits);
     return bits[0] | bits[1] << 8;
@@ -830,6 +848,7 @@ demapper::demapper(span<const complex> points,
     t->interferer_points.assign(interferer_points.begin(), interferer_points.end());
     t->points.resize(order);
     std::vector<bool> seen(order);
+    float largest = 0;
     for (std::size_t i = 0; i < order; i++) {
         if (labels[i] >= order || seen[labels[i]])
             throw std::invalid_argument("demapper: expected each of the labels 0 .. " +
@@ -837,9 +856,8 @@ demapper::demapper(span<const complex> points,
                                         text(labels[i]) + " for point " + text(i));
         seen[labels[i]] = true;
         t->points[labels[i]] = points[i];
-        const float coordinate =
-            std::max(std::fabs(points[i].real()), std::fabs(points[i].imag()));
-        t->outside = std::max(t->outside, 16 * coordinate);
+        largest =
+            std::max({largest, std::fabs(points[i].real()), std::fabs(points[i].imag())});
     }
     t->sets = find_rails(t->points, t->bits_per_symbol);
     if (!t->sets.empty()) {
@@ -856,6 +874,11 @@ demapper::demapper(span<const complex> points,
         std::iota(all.positions.begin(), all.positions.end(), 0);
         t->sets.push_back(std::move(all));
     }
+    t->linear_outside = interferers == 0 && t->sets.size() == 1;
+    // Elsewhere distances have to keep their squares, to other hypotheses or another
+    // rail.
+    if (!t->folds)
+        t->limit = (t->linear_outside ? 16 : 64) * largest;
     d_tables = std::move(t);
 }
 

@@ -6,6 +6,7 @@
 #include "kernels/dense.h"
 
 #include <hwy/highway.h>
+#include <utility>
 
 #if defined(NEURALFEC_DENSE_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef NEURALFEC_DENSE_INL_H
@@ -13,6 +14,11 @@
 #else
 #define NEURALFEC_DENSE_INL_H
 #endif
+
+// A lambda that is called for each sum of a tile, and must not become a function for
+// that.
+#undef NEURALFEC_LAMBDA
+#define NEURALFEC_LAMBDA HWY_ATTR __attribute__((always_inline))
 
 HWY_BEFORE_NAMESPACE();
 namespace gr::neuralfec::HWY_NAMESPACE {
@@ -24,6 +30,16 @@ constexpr std::size_t dense_rows = 8;
 constexpr std::size_t dense_rows = 4;
 #endif
 static_assert(dense_tile_rows % dense_rows == 0);
+
+/*!
+ * f(r, v) for all rows and vectors of a tile. Where a loop sets the sums of a tile,
+ * compilers put them in memory first.
+ */
+template <std::size_t Rows, std::size_t Vectors, typename F, std::size_t... I>
+HWY_INLINE void each_sum(const F& f, std::index_sequence<I...>)
+{
+    (f(I / Vectors, I % Vectors), ...);
+}
 
 /*!
  * sum[r][v] = begin(r, v) + sum_i W[r][i] x[i][v], handed to finish(r, v, sum). Sums stay
@@ -53,9 +69,9 @@ HWY_INLINE void multiply_dense(D d,
 {
     namespace hn = hwy::HWY_NAMESPACE;
     hn::Vec<D> sum[Rows][Vectors];
-    for (std::size_t r = 0; r < Rows; r++)
-        for (std::size_t v = 0; v < Vectors; v++)
-            sum[r][v] = begin(r, v);
+    each_sum<Rows, Vectors>([&](std::size_t r, std::size_t v)
+                                NEURALFEC_LAMBDA { sum[r][v] = begin(r, v); },
+                            std::make_index_sequence<Rows * Vectors>());
     for (std::size_t i = 0; i < in; i++) {
         hn::Vec<D> operand[Vectors];
         for (std::size_t v = 0; v < Vectors; v++)
@@ -67,9 +83,9 @@ HWY_INLINE void multiply_dense(D d,
                                   : hn::Add(sum[r][v], hn::Mul(weight, operand[v]));
         }
     }
-    for (std::size_t r = 0; r < Rows; r++)
-        for (std::size_t v = 0; v < Vectors; v++)
-            finish(r, v, sum[r][v]);
+    each_sum<Rows, Vectors>([&](std::size_t r, std::size_t v)
+                                NEURALFEC_LAMBDA { finish(r, v, sum[r][v]); },
+                            std::make_index_sequence<Rows * Vectors>());
 }
 
 } // namespace gr::neuralfec::HWY_NAMESPACE

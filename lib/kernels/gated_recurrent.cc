@@ -98,13 +98,12 @@ HWY_NOINLINE void apply(const tiled_layer& layer,
             row,
             lanes,
             in,
-            [&](std::size_t i, std::size_t v) {
+            [&](std::size_t i, std::size_t v) NEURALFEC_LAMBDA {
                 return Onto ? hn::Load(d, out + i * row + v * lanes)
                             : hn::Set(d, bias[i]);
             },
-            [&](std::size_t i, std::size_t v, V sum) {
-                hn::Store(sum, d, out + i * row + v * lanes);
-            });
+            [&](std::size_t i, std::size_t v, V sum)
+                NEURALFEC_LAMBDA { hn::Store(sum, d, out + i * row + v * lanes); });
     }
 }
 

@@ -76,8 +76,8 @@ HWY_INLINE void apply_tile(const float* HWY_RESTRICT weights,
         stride,
         lanes,
         in,
-        [&](std::size_t r, std::size_t) { return hn::Set(d, bias[r]); },
-        [&](std::size_t r, std::size_t v, V sum) {
+        [&](std::size_t r, std::size_t) NEURALFEC_LAMBDA { return hn::Set(d, bias[r]); },
+        [&](std::size_t r, std::size_t v, V sum) NEURALFEC_LAMBDA {
             float* out = y + r * stride + v * lanes;
             V result = activate<Act>(d, sum);
             if constexpr (Add)

@@ -131,8 +131,9 @@ void dense(const rows& in,
             max_block,
             lanes,
             inputs,
-            [&](std::size_t r, std::size_t) { return hn::Set(d, weights[r]); },
-            [&](std::size_t r, std::size_t v, V sum) {
+            [&](std::size_t r, std::size_t)
+                NEURALFEC_LAMBDA { return hn::Set(d, weights[r]); },
+            [&](std::size_t r, std::size_t v, V sum) NEURALFEC_LAMBDA {
                 hn::Store(Rectify ? hn::Max(sum, hn::Zero(d)) : sum,
                           d,
                           out.at[o + r] + v * lanes);

@@ -266,6 +266,25 @@ private:
     }
 };
 
+// LLRs to reckon with, as known_llr has them; returns how many were NaN.
+std::size_t known_llrs(const float* llrs, std::size_t n, float* known)
+{
+    namespace hn = hwy::HWY_NAMESPACE;
+    const hn::ScalableTag<float> d;
+    const auto most = hn::Set(d, certain_llr);
+    std::size_t not_a_number = 0, i = 0;
+    for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
+        const auto llr = hn::LoadU(d, llrs + i);
+        const auto bad = hn::IsNaN(llr);
+        not_a_number += hn::CountTrue(d, bad);
+        hn::StoreU(
+            hn::IfThenZeroElse(bad, hn::Clamp(llr, hn::Neg(most), most)), d, known + i);
+    }
+    not_a_number += count_nan(llrs + i, llrs + n);
+    std::transform(llrs + i, llrs + n, known + i, known_llr);
+    return not_a_number;
+}
+
 template <std::size_t W>
 std::size_t decode_words(const gf2_map& generator,
                          const gf2_map& pseudo_inverse,
@@ -282,11 +301,9 @@ std::size_t decode_words(const gf2_map& generator,
     std::vector<uint8_t> codeword(n);
     std::size_t not_a_number = 0;
     for (std::size_t f = 0; f < frames; f++) {
-        not_a_number += count_nan(llrs + f * n, llrs + (f + 1) * n);
-        std::transform(llrs + f * n, llrs + (f + 1) * n, channel.begin(), known_llr);
+        not_a_number += known_llrs(llrs + f * n, n, channel.data());
         if (improved)
-            std::transform(
-                improved + f * n, improved + (f + 1) * n, ordering.begin(), known_llr);
+            known_llrs(improved + f * n, n, ordering.data());
         decoder.decode(channel.data(),
                        improved ? ordering.data() : channel.data(),
                        reach,

@@ -108,8 +108,9 @@ void multiply(const float* matrix,
             group,
             lanes,
             columns,
-            [&](std::size_t r, std::size_t) { return hn::Set(d, bias[row + r]); },
-            [&](std::size_t r, std::size_t v, V sum) {
+            [&](std::size_t r, std::size_t)
+                NEURALFEC_LAMBDA { return hn::Set(d, bias[row + r]); },
+            [&](std::size_t r, std::size_t v, V sum) NEURALFEC_LAMBDA {
                 hn::Store(sum, d, out + (row + r) * group + v * lanes);
             });
 }

@@ -49,9 +49,8 @@ class OrderedStatistics(Remade):
 
         stats: ``frames``, ``bad_samples``. ValueError for another shape.
         """
-        messages, bad_samples = self._kernel.decode(
-            frames(llrs, self.n), None if improved is None else frames(improved, self.n), reach
-        )
+        more = () if improved is None else (frames(improved, self.n), reach)
+        messages, bad_samples = self._kernel.decode(frames(llrs, self.n), *more)
         return messages, {"frames": len(messages), "bad_samples": bad_samples}
 
 

@@ -48,7 +48,7 @@ class PolarDecoder(Remade):
         ValueError for another shape.
         """
         messages, holds, bad_samples = self._kernel.decode(frames(llrs, self.n))
-        return Decoded(messages, holds.astype(bool), bad_samples)
+        return Decoded(messages, holds.view(bool), bad_samples)
 
     def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int]]:
         """Decode LLRs (F, n) to messages uint8 (F, k), as `run` does.
@@ -56,11 +56,11 @@ class PolarDecoder(Remade):
         Counts: ``frames``; ``bad_samples``; for a code with a CRC ``crc_holds``, the frames whose
         check bits hold. ValueError for another shape.
         """
-        decoded = self.run(llrs)
-        stats = {"frames": len(decoded.messages), "bad_samples": decoded.bad_samples}
+        messages, holds, bad_samples = self._kernel.decode(frames(llrs, self.n))
+        stats = {"frames": len(messages), "bad_samples": bad_samples}
         if self._has_check:
-            stats["crc_holds"] = int(decoded.crc_holds.sum())
-        return decoded.messages, stats
+            stats["crc_holds"] = int(holds.sum())
+        return messages, stats
 
 
 def sc(argument: str, code: Any) -> PolarDecoder:

@@ -12,6 +12,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace gr::neuralfec {
 
@@ -49,7 +50,8 @@ std::size_t frames_of(const array<T>& a, std::size_t length, const char* what)
  * LLRs were NaN.
  */
 template <typename Out, typename Kernel, typename Decode>
-py::tuple decode_frames(const Kernel& kernel, const array<float>& llrs, Decode decode)
+std::pair<array<Out>, std::size_t>
+decode_frames(const Kernel& kernel, const array<float>& llrs, Decode decode)
 {
     array<Out> decided({frames_of(llrs, kernel.n(), "LLRs"), kernel.k()});
     const auto in = view(llrs);
@@ -59,11 +61,12 @@ py::tuple decode_frames(const Kernel& kernel, const array<float>& llrs, Decode d
         py::gil_scoped_release release;
         not_a_number = decode(in, out);
     }
-    return py::make_tuple(decided, not_a_number);
+    return {decided, not_a_number};
 }
 
 template <typename Kernel, typename Out>
-py::tuple decode_frames(const Kernel& kernel, const array<float>& llrs)
+std::pair<array<Out>, std::size_t> decode_frames(const Kernel& kernel,
+                                                 const array<float>& llrs)
 {
     return decode_frames<Out>(kernel, llrs, [&](span<const float> in, span<Out> out) {
         return kernel.decode(in, out);

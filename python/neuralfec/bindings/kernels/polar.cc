@@ -29,11 +29,12 @@ void bind_polar(py::module& m)
             [](const successive_cancellation& decoder, const array<float>& llrs) {
                 array<uint8_t> verdicts(frames_of(llrs, decoder.n(), "LLRs"));
                 const auto holds = mutable_view(verdicts);
-                const py::tuple decoded = decode_frames<uint8_t>(
+                auto [messages, not_a_number] = decode_frames<uint8_t>(
                     decoder, llrs, [&](span<const float> in, span<uint8_t> out) {
                         return decoder.decode(in, out, holds);
                     });
-                return py::make_tuple(decoded[0], verdicts, decoded[1]);
+                return py::make_tuple(
+                    std::move(messages), std::move(verdicts), not_a_number);
             },
             py::arg("llrs"),
             "Messages uint8 (F, k) of LLRs float32 (F, n); uint8 (F,), 1 where the check "
