@@ -137,6 +137,7 @@ CASES = {
 
 # Blocks that are held by other tests: files, PDUs, and definitions, which are no blocks.
 ELSEWHERE = {
+    "burst_meter": "tests/radio",
     "burst_receiver": "tests/radio",
     "burst_transmitter": "tests/radio",
     "radio_sink": "tests/radio",

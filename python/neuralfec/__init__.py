@@ -27,6 +27,7 @@ _BLOCKS = {
     "ber_sink": "qt_blocks",
     "bicm_receiver": "blocks",
     "bicm_transmitter": "blocks",
+    "burst_meter": "radio.blocks",
     "burst_receiver": "neuralfec_python",
     "burst_transmitter": "radio.blocks",
     "channel": "neuralfec_python",

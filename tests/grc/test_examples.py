@@ -18,6 +18,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.grc"))
 CLEAR = {
     "bicm_link": {"snr_db": 35.0},
     "llr_quantization": {"snr_db": 35.0},
+    "radio_link": {"power_db": 0.0},
     "sequence_decoding": {"snr_db": 10.0},
     "syndrome_decoding": {"eb_n0_db": 12.0},
 }

@@ -223,3 +223,28 @@ def test_pdus_beyond_the_limit_are_dropped_and_counted():
     for _ in range(10):
         transmitter.handle_pdu(pdu)
     assert transmitter.stats() == {"bursts": 3, "dropped_pdus": 7}
+
+
+def test_the_meter_gives_a_value_a_burst():
+    _, samples = recording(np.random.default_rng(9))
+    expected = BurstReceiver().push(samples)
+    graph = gr.top_block()
+    receiver, meter = neuralfec.burst_receiver(), neuralfec.burst_meter()
+    sinks = [blocks.vector_sink_f() for _ in range(3)]
+    graph.connect(blocks.vector_source_c(samples.tolist()), receiver)
+    graph.msg_connect(receiver, "pdus", meter, "pdus")
+    for port, sink in enumerate(sinks):
+        graph.connect((meter, port), sink)
+    graph.start()
+    deadline = time.monotonic() + 20
+    while len(sinks[2].data()) < len(expected) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    graph.stop()
+    graph.wait()
+    assert meter.error is None
+    snr, evm, cfo = (np.array(sink.data()) for sink in sinks)
+    np.testing.assert_allclose(snr, [10 * np.log10(b.snr) for b in expected], rtol=1e-6)
+    np.testing.assert_allclose(evm, [20 * np.log10(b.evm) for b in expected], rtol=1e-6)
+    np.testing.assert_allclose(cfo, [b.cfo for b in expected], rtol=1e-6)
+    with pytest.raises(ValueError, match="PDUs of a burst receiver"):
+        meter.handle_pdu(pmt.PMT_NIL)

@@ -152,6 +152,34 @@ class burst_transmitter(PythonBlock, gr.basic_block):
         return gr.WORK_DONE if done == 0 and self._ends and not self._waiting else done
 
 
+class burst_meter(PythonBlock, gr.sync_block):
+    """Gives the figures of bursts as streams, one value a burst: for plots and numbers in a window.
+
+    Input: PDUs of a `burst_receiver` on the port "pdus". Outputs: float; SNR in dB, EVM in dB, and
+    carrier offset in subcarrier spacings. It holds the newest 1000 bursts that nobody took yet.
+    """
+
+    _KEYS = tuple(pmt.intern(key) for key in ("snr_db", "evm_db", "cfo"))
+
+    def __init__(self):
+        super().__init__("burst_meter", None, [np.float32] * 3)
+        self._values: deque[list[float]] = deque(maxlen=1000)
+        self.message_port("pdus", self.handle_pdu)
+
+    def handle_pdu(self, message: Any) -> None:
+        meta = pmt.car(message) if pmt.is_pair(message) else pmt.PMT_NIL
+        if not (pmt.is_dict(meta) and all(pmt.dict_has_key(meta, key) for key in self._KEYS)):
+            raise ValueError("expected PDUs of a burst receiver, with snr_db, evm_db and cfo")
+        self._values.append([pmt.to_double(pmt.dict_ref(meta, k, pmt.PMT_NIL)) for k in self._KEYS])
+
+    def process(self, input_items, output_items) -> int:
+        size = min(len(self._values), len(output_items[0]))
+        for index in range(size):
+            for out, value in zip(output_items, self._values.popleft(), strict=True):
+                out[index] = value
+        return size
+
+
 class impairments(PythonBlock, gr.sync_block):
     """Impairs samples: clipping, static taps, carrier offset, gain, noise, IQ image, DC, converter.
 
