@@ -4,9 +4,10 @@
 
 Each burst goes through a channel of its own: Rayleigh taps of unit energy, carrier within +-10
 subcarrier spacings, clock within +-40 ppm, phase noise of -43 dB, an IQ image of -30 dB and DC of
--20 dB. "found" counts bursts that are not found or whose header is wrong; "genie" and "burst"
-count codewords, with all known and as received; "false" counts millions of samples of noise,
-tones, DC and foreign OFDM in which a burst is delivered. Counts add up from run to run.
+-20 dB. "found" counts bursts that are not found or whose header is wrong, "whole" those refused
+as torn without being so, "torn" those that lost samples and are delivered nevertheless; "genie" and
+"burst" count codewords, with all known and as received; "false" counts millions of samples of
+noise, tones, DC and foreign OFDM in which a burst is delivered. Counts add up from run to run.
 """
 
 if __name__ == "__main__":
@@ -31,12 +32,18 @@ def parser() -> app.Parser:
         "neuralfec curves burst --snr 9 --errors 20 --blocks 200 --picture burst.png",
     )
     made.add_argument(
-        "--count", default="errors", choices=["errors", "found", "false"], help="what is counted"
+        "--count",
+        default="errors",
+        choices=["errors", "found", "torn", "false"],
+        help="what is counted",
     )
     made.add_argument("--snr", default="7:9:0.5", help="Es/N0 in dB: a list or FROM:TO[:STEP]")
     made.add_argument("--format", default="burst-128", choices=list(PRESETS), help="of the bursts")
     made.add_argument("--symbols", type=int, default=100, help="payload symbols a burst")
     made.add_argument("--taps", type=int, default=10, help="of the channel, 1 for a flat one")
+    made.add_argument(
+        "--fading", action="store_true", help="the taps' energy is 1 in the mean only, not a burst"
+    )
     made.add_argument("--constellation", default="qam16", help=", ".join([*NAMES, "file:PATH"]))
     made.add_argument("--code", default="wifi-648", help=", ".join(codes.specs()))
     made.add_argument("--decoder", default="bp:50", help=", ".join(decoders.specs()))
@@ -53,12 +60,14 @@ def run(args: argparse.Namespace) -> None:
         name: getattr(args, name)
         for name in ("format", "symbols", "constellation", "code", "decoder", "taps")
     }
+    if args.fading:
+        setting["fading"] = True
     if args.count == "false":
         setting = {"format": args.format}
         link: BurstLink | NothingLink = NothingLink(**setting)
     else:
-        schemes = ("found",) if args.count == "found" else ("genie", "burst")
-        link = BurstLink(schemes=schemes, **setting)
+        schemes = {"found": ("found", "whole"), "torn": ("torn",), "errors": ("genie", "burst")}
+        link = BurstLink(schemes=schemes[args.count], **setting)
     results = simulate(
         args,
         link,

@@ -34,24 +34,24 @@ def kernels(name):
     format = PRESETS[name]
     rng = np.random.default_rng(1)
     noise = complex_normal(rng, (1 << 21,))
-    receiver = _kernels.BurstReceiver(format.kernel, 0.21, 2.8)
+    receiver = _kernels.BurstReceiver(format.kernel, format.threshold, 1e-3)
     yield "search", rate(noise.size, lambda: receiver.push(noise), time.thread_time)
     x = rng.choice([1, -1, 1j, -1j], SYMBOLS * format.data)
     burst = np.concatenate([np.zeros(100), format.build(x), np.zeros(1000)])
     samples = (burst + complex_normal(rng, burst.shape, 0.03)).astype(np.complex64)
-    _, found = _kernels.BurstSearch(format.kernel, 0.21).search(samples)
+    _, found = _kernels.BurstSearch(format.kernel, format.threshold).search(samples)
     window = samples[found["window"] :]
     demodulator = _kernels.BurstDemodulator(format.kernel)
     times = 200
 
     def demodulate():
         for _ in range(times):
-            demodulator.demodulate(window, found["cfo"], SYMBOLS)
+            demodulator.demodulate(window, found["cfo"], SYMBOLS, 0)
 
     def with_header():
         for _ in range(times):
             demodulator.header(window, found["cfo"])
-            demodulator.demodulate(window, found["cfo"], SYMBOLS)
+            demodulator.demodulate(window, found["cfo"], SYMBOLS, 0)
 
     length = times * format.length(SYMBOLS)
     yield "demodulate", rate(length, demodulate, time.thread_time)

@@ -24,15 +24,15 @@ class burst_receiver_impl : public burst_receiver_block
 public:
     burst_receiver_impl(const burst_format& format,
                         double threshold,
-                        double residual_limit)
+                        double false_refusals)
         : gr::block("burst_receiver",
                     gr::io_signature::make(1, 1, sizeof(gr_complex)),
                     gr::io_signature::make(0, 2, sizeof(gr_complex))),
           d_format(format),
           d_threshold(threshold),
-          d_residual_limit(residual_limit)
+          d_false_refusals(false_refusals)
     {
-        d_receiver.emplace(d_format, d_threshold, d_residual_limit);
+        d_receiver.emplace(d_format, d_threshold, d_false_refusals);
         message_port_register_out(pdus_port);
         set_tag_propagation_policy(TPP_DONT);
     }
@@ -46,7 +46,7 @@ public:
     {
         // A graph that is started again has another recording.
         const std::lock_guard<std::mutex> lock(d_mutex);
-        d_receiver.emplace(d_format, d_threshold, d_residual_limit);
+        d_receiver.emplace(d_format, d_threshold, d_false_refusals);
         d_waiting.clear();
         d_sent = 0;
         d_any = false;
@@ -113,7 +113,7 @@ public:
 
 private:
     const burst_format d_format;
-    const double d_threshold, d_residual_limit;
+    const double d_threshold, d_false_refusals;
     mutable std::mutex d_mutex;
     std::optional<burst_receiver> d_receiver;
     std::deque<received_burst> d_waiting;
@@ -165,7 +165,7 @@ private:
         add("cfo", pmt::from_double(burst.cfo));
         add("clock_offset", pmt::from_double(burst.clock_offset));
         add("noise_var", pmt::from_double(burst.noise_var));
-        add("residual_ratio", pmt::from_double(burst.residual_ratio));
+        add("whole", pmt::from_double(burst.whole));
         add("h", pmt::init_c32vector(burst.h.size(), burst.h));
         message_port_pub(pdus_port,
                          pmt::cons(meta, pmt::init_c32vector(burst.y.size(), burst.y)));
@@ -176,10 +176,10 @@ private:
 
 burst_receiver_block::sptr burst_receiver_block::make(const burst_format& format,
                                                       double threshold,
-                                                      double residual_limit)
+                                                      double false_refusals)
 {
     return gnuradio::make_block_sptr<burst_receiver_impl>(
-        format, threshold, residual_limit);
+        format, threshold, false_refusals);
 }
 
 } // namespace gr::neuralfec

@@ -44,13 +44,10 @@ struct burst_estimate {
     double evm = 0;
     //! Mean energy a used subcarrier.
     double power = 0;
-    //! Largest residual of a few symbols together, by the quieter ones'.
-    double residual_ratio = 0;
-    //! Least agreement of a few symbols' pilots together with the training symbols'
-    //! channel, 1 where that has not changed.
-    double coherence = 0;
-    //! Mean residual energy of each symbol's pilots (header, payload) by the noise
-    //! variance.
+    //! Bound on the chance that a burst without a gap looks as torn as this one in the
+    //! one of five tests where it does most, at most 1.
+    double whole = 1;
+    //! Mean residual energy of each payload symbol's pilots by the noise variance.
     std::vector<float> residual;
     //! The channel of each used subcarrier, at the samples' scale.
     std::vector<std::complex<float>> channel;
@@ -58,7 +55,8 @@ struct burst_estimate {
 
 /*!
  * Estimates of carrier offset, clock offset, common phases, channel and noise of a burst
- * from its training symbols and all of its pilots together, and its payload with them.
+ * from its training symbols, its header, its tail and all of its pilots together, and its
+ * payload with them.
  *
  * With symbol m's window at T_m samples behind the first, used subcarrier k and its value
  * X, all in the FFT's scale 1 / sqrt N,
@@ -66,7 +64,7 @@ struct burst_estimate {
  *     Y_mk = H_k X_mk exp(j (a T_m + b k T_m + c_m)) + W_mk .
  *
  * a and b are the maximum-likelihood ones by Gauss-Newton steps over twice as many
- * symbols each time, c_m is the pilots' common phase, shrunk to what exceeds its noise, H
+ * symbols each time, c_m is a row's common phase, shrunk to what exceeds its noise, H
  * the minimum mean square error estimate of an impulse response as long as the cyclic
  * prefix and 8 samples, W's variance N0 that of all residuals by their degrees of
  * freedom. The noise of the payload is N0 + var(H_k); y and h are scaled so that it is
@@ -98,19 +96,19 @@ public:
     /*!
      * Demodulates a burst.
      *
-     * \param samples from the candidate's window on, at least reach(symbols)
+     * \param samples from the candidate's window on, at least reach(header.symbols)
      * \param cfo carrier offset in spacings to within 0.1
-     * \param symbols payload symbols
+     * \param header the burst's, whose symbols are pilots, too
      * \param offsets what is taken off before all else
-     * \param known empty, or a payload value each, 0 where it is not known: decoded
+     * \param payload empty, or a payload value each, 0 where it is not known: decoded
      * codewords as further pilots
      * \throws std::invalid_argument if sizes are not so
      */
     burst_estimate demodulate(span<const complex> samples,
                               double cfo,
-                              std::size_t symbols,
+                              const burst_header& header,
                               const front_end_offsets& offsets = {},
-                              span<const complex> known = {}) const;
+                              span<const complex> payload = {}) const;
 
 private:
     struct rows;
@@ -120,21 +118,29 @@ private:
     std::vector<uint8_t> d_identity_word;
     std::size_t d_taps;
     //! exp(-2 pi j k (l - margin) / N) of used subcarrier k and tap l, real and
-    //! imaginary.
-    std::vector<float> d_turn_re, d_turn_im;
+    //! imaginary, and exp(-2 pi j k l / N).
+    std::vector<float> d_turn_re, d_turn_im, d_lag_re, d_lag_im;
 
-    burst_estimate run(span<const complex> samples,
-                       double cfo,
-                       std::size_t first_symbol,
-                       std::size_t all_symbols,
-                       const front_end_offsets& offsets,
-                       span<const complex> known) const;
+    //! Fills w of a burst whose rows are known as a whole but for zeros, or by their
+    //! pilots where a pointer is null.
+    void estimate(rows& w,
+                  span<const complex> samples,
+                  double cfo,
+                  const std::vector<const complex*>& known,
+                  const front_end_offsets& offsets) const;
     void channel(rows& w,
                  const float* re,
                  const float* im,
                  const float* n,
                  bool factorize,
                  bool last) const;
+    //! `first` is the payload's first row; changes the channel of w.
+    double whole_chance(rows& w, std::size_t first) const;
+    //! Data values of symbols from .. to - 1, and the figures of all.
+    burst_estimate values(rows& w, std::size_t from, std::size_t to) const;
+    //! A symbol's used subcarriers by its data values.
+    std::vector<complex> whole_row(std::size_t symbol, const complex* payload) const;
+    std::vector<complex> header_values(const burst_header& header) const;
     std::size_t pilot(std::size_t symbol, std::size_t p) const
     {
         return symbol * d_format.pilot_step % d_format.pilot_distance() +
@@ -157,9 +163,10 @@ struct received_burst : burst_estimate {
 /*!
  * Receives bursts from a stream of samples in pieces of any size; the result does not
  * depend on the pieces. DC and IQ image are averaged over bursts and taken off as far as
- * the average is significant. Bursts with a gap inside are torn, and so are those of
- * which a few symbols' residuals exceed the others' by residual_limit, or whose channel
- * does not stay: they are counted and not handed on.
+ * the average is significant. Bursts with a gap inside are torn, and so are those whose
+ * delay or phase jumps, of which some symbols disagree with the channel or have other
+ * energies or larger residuals than whole ones would have by chance once in 1 /
+ * false_refusals bursts: they are counted and not handed on.
  */
 class burst_receiver
 {
@@ -169,10 +176,10 @@ public:
     /*!
      * \param format the burst's layout
      * \param threshold of the search's metric
-     * \param residual_limit above 1
+     * \param false_refusals at most this share of whole bursts is refused as torn
      * \throws std::invalid_argument if they are not so
      */
-    burst_receiver(const burst_format& format, double threshold, double residual_limit);
+    burst_receiver(const burst_format& format, double threshold, double false_refusals);
 
     const burst_format& format() const { return d_demodulator.format(); }
 
@@ -197,7 +204,7 @@ private:
 
     const burst_search d_search;
     const burst_demodulator d_demodulator;
-    const double d_residual_limit;
+    const double d_false_refusals;
     std::vector<complex> d_samples;
     //! Stream position of d_samples[0], and what of d_samples is searched.
     uint64_t d_position = 0;

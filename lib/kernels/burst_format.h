@@ -14,15 +14,16 @@ namespace gr::neuralfec {
 /*!
  * The layout of an OFDM burst, in samples of its own rate:
  *
- *     short part | training prefix, training symbol twice | header | payload
+ *     short part | training prefix, training symbol twice | header | payload | tail
  *
- * The short part repeats short_period samples with signs, whose neighbours' products sum
- * to about 0, so that a tone is no preamble. Header and payload are symbols of
- * cyclic_prefix + fft_length samples. In symbol s (the first of the header is 0) the used
- * subcarriers i = (s pilot_step mod D) + p D, with D = used / pilots, carry pilots
- * pilot_values[(s pilots + p) mod size]; the others carry data, each times
- * scrambling[(s (used - pilots) + j) mod size]. In D symbols the pilots visit every used
- * subcarrier.
+ * The tail is the training symbol again, as header and payload with a cyclic prefix: what
+ * is missing anywhere before it shows there. The short part repeats short_period samples
+ * with signs, whose neighbours' products sum to about 0, so that a tone is no preamble.
+ * Header and payload are symbols of cyclic_prefix + fft_length samples. In symbol s (the
+ * first of the header is 0) the used subcarriers i = (s pilot_step mod D) + p D, with D =
+ * used / pilots, carry pilots pilot_values[(s pilots + p) mod size]; the others carry
+ * data, each times scrambling[(s (used - pilots) + j) mod size]. In D symbols the pilots
+ * visit every used subcarrier.
  *
  * The header is a polar code of 256 bits, QPSK, whose 80 message bits are identity (16),
  * payload symbols (12), the user's (36) and a CRC-16 of these; code
@@ -47,6 +48,7 @@ struct burst_format {
     //! A value of unit magnitude for each used subcarrier.
     std::vector<complex> training;
     std::size_t header_symbols = 0;
+    static constexpr std::size_t tail_symbols = 1;
     //! Which of the header's 256 code bits each place carries, two a data symbol.
     std::vector<uint32_t> header_order;
     //! Information set of the header's polar code: 64 bits and 16 of the CRC.
@@ -68,7 +70,8 @@ struct burst_format {
     //! Samples of a burst with so many payload symbols.
     std::size_t length(std::size_t symbols) const
     {
-        return preamble_length() + (header_symbols + symbols) * symbol_length();
+        return preamble_length() +
+               (header_symbols + symbols + tail_symbols) * symbol_length();
     }
 
     //! \throws std::invalid_argument if the numbers do not fit each other

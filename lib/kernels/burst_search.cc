@@ -132,6 +132,8 @@ namespace {
 constexpr std::size_t block = 2048;
 // Lanes beyond the last sample.
 constexpr std::size_t slack = 160;
+// Of ten candidates in noise one passes, of bursts all.
+constexpr double noise_deviations = 4;
 
 std::vector<float> sign_products(const burst_format& f)
 {
@@ -233,6 +235,12 @@ burst_search::burst_search(const burst_format& format, double threshold)
         throw std::invalid_argument(
             "burst_search: expected a threshold within 0 and 1, got " +
             std::to_string(threshold));
+    // Of noise in N samples: mean and standard deviation of the energy's share in a
+    // window of a prefix, of which the largest of some hundreds is looked at.
+    const double share = double(format.cyclic_prefix) / double(format.fft_length);
+    const double deviation =
+        std::sqrt(share * (1 - share) / double(format.fft_length + 1));
+    d_least_concentration = share + noise_deviations * deviation;
 }
 
 std::vector<float> burst_search::metric(span<const complex> samples) const
@@ -258,10 +266,11 @@ burst_search::outcome burst_search::search(span<const complex> samples) const
     const std::size_t positions = samples.size() - reach + 1;
     metrics of(d_format, d_threshold);
     candidate best;
-    for (std::size_t i = 0; i < positions; i += block) {
+    std::size_t i = 0;
+    while (i < positions) {
         const std::size_t count = std::min(block, positions - i);
         const float* values = of.at(samples, i, count);
-        std::size_t n = 0;
+        std::size_t n = 0, next = i + count;
         while (n < count) {
             if (best.metric == 0) {
                 // Nothing passes most of the time: eight at once.
@@ -279,12 +288,24 @@ burst_search::outcome burst_search::search(span<const complex> samples) const
                 best.preamble = i + n;
             } else if (best.metric > 0 && i + n >= best.preamble + reach) {
                 acquire(samples.data(), samples.size(), best);
-                result.found = best;
-                result.searched = best.preamble + d_format.short_period;
-                return result;
+                const std::size_t behind = best.preamble + d_format.short_period;
+                if (best.concentration >= d_least_concentration) {
+                    result.found = best;
+                    result.searched = behind;
+                    return result;
+                }
+                // Noise has no impulse response; it may hide a preamble.
+                best = {};
+                if (behind < i) {
+                    next = behind;
+                    break;
+                }
+                n = behind - i;
+                continue;
             }
             n++;
         }
+        i = next;
     }
     result.searched = best.metric > 0 ? best.preamble : positions;
     return result;

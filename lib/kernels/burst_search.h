@@ -58,7 +58,8 @@ public:
      */
     burst_search(const burst_format& format, double threshold);
 
-    //! The first candidate in the samples that is complete, or how far there is none.
+    //! The first candidate in the samples that is complete and has an impulse response,
+    //! or how far there is none.
     outcome search(span<const complex> samples) const;
 
     //! The metric at each of size - preamble_length + 1 samples; for figures and tests.
@@ -67,6 +68,7 @@ public:
 private:
     const burst_format d_format;
     const float d_threshold;
+    double d_least_concentration = 0;
     const fft d_forward, d_backward;
 
     void acquire(const complex* samples, std::size_t size, candidate& c) const;

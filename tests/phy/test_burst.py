@@ -100,17 +100,59 @@ def test_dc_and_image_are_learnt_over_bursts():
     assert np.mean(noise[4:]) < -28.5
 
 
-@pytest.mark.parametrize("drop", [1, 3, 200])
-def test_dropped_samples_tear_a_burst(drop):
+# What happens to samples from a place in the payload on.
+TEARS = {
+    "1 lost": lambda samples, at: np.delete(samples, at),
+    "2 lost": lambda samples, at: np.delete(samples, np.arange(at, at + 2)),
+    "5 lost": lambda samples, at: np.delete(samples, np.arange(at, at + 5)),
+    "a symbol lost": lambda samples, at: np.delete(samples, np.arange(at, at + 144)),
+    "200 lost": lambda samples, at: np.delete(samples, np.arange(at, at + 200)),
+    "1 twice": lambda samples, at: np.insert(samples, at, samples[at]),
+    "300 zeros": lambda samples, at: np.where(
+        (np.arange(samples.size) - at) // 300 == 0, np.complex64(0), samples
+    ),
+}
+
+
+@pytest.mark.parametrize("tear", TEARS)
+@pytest.mark.parametrize("snr_db", [0, 3, 10, 25])
+@pytest.mark.parametrize("length", [4, 50])
+def test_a_torn_burst_is_refused_and_counted(tear, snr_db, length):
+    """Wherever the tear is: 12 places from the payload's first sample to its last."""
     format = burst_format("burst-128")
-    rng = np.random.default_rng(drop)
+    rng = np.random.default_rng([snr_db, length])
     receiver = BurstReceiver(format)
-    for _ in range(10):
-        samples = over(rng, format, format.build(symbols(rng, format, 50)), 10)
-        at = SILENCE + format.length(int(rng.integers(5, 40)))
-        assert not receiver.push(np.delete(samples, np.arange(at, at + drop)))
+    payload = length * format.symbol_length
+    for place in np.linspace(0, payload - 1, 12):
+        samples = over(
+            rng, format, format.build(symbols(rng, format, length)), snr_db,
+            cfo=rng.uniform(-10, 10) / 128, clock_offset=rng.uniform(-4e-5, 4e-5),
+        )  # fmt: skip
+        at = SILENCE + format.length(0) - format.symbol_length + int(place)
+        assert not receiver.push(TEARS[tear](samples, at))
     stats = receiver.stats()
-    assert stats["torn_by_residual"] == 10 and stats["bursts"] == 0
+    assert stats["torn_by_residual"] == stats["headers"] >= 11 and stats["bursts"] == 0
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(("snr_db", "phase_noise"), [(0, -95), (15, -85), (35, -80)])
+def test_whole_bursts_are_not_refused(name, snr_db, phase_noise):
+    """The bound on how often they look torn is one: seldom smaller than it says."""
+    format = PRESETS[name]
+    rng = np.random.default_rng(snr_db)
+    receiver = BurstReceiver(format, false_refusals=1e-200)
+    chances = []
+    for _ in range(60):
+        sent = complex_normal(rng, (int(rng.integers(1, 40)) * format.data,))
+        samples = Impairments(
+            clip_db=7, taps="rayleigh:10", phase_noise_dbc=phase_noise, noise_var=0,
+            cfo=rng.uniform(-10, 10) / format.fft_length, clock_offset=rng.uniform(-4e-5, 4e-5),
+        ).apply(np.pad(format.build(sent), SILENCE), rng)  # fmt: skip
+        samples = samples + complex_normal(rng, samples.shape, format.noise_var(snr_db))
+        chances += [burst.whole for burst in receiver.push(samples)]
+    # Five tests: at most 3 are expected below 1e-2; 13 are five deviations more.
+    assert len(chances) >= 58 and min(chances) > 1e-6
+    assert np.sum(np.array(chances) < 1e-2) < 13
 
 
 def test_the_burst_behind_a_torn_one_comes():
@@ -194,7 +236,7 @@ def test_wrong_arguments():
         lambda: format.build(np.ones(10), user=2**36),
         lambda: format.build(np.ones(4096 * format.data)),
         lambda: BurstReceiver(threshold=0),
-        lambda: BurstReceiver(residual_limit=1),
+        lambda: BurstReceiver(false_refusals=1),
         lambda: BurstReceiver().push(np.zeros((2, 2))),
     ):
         with pytest.raises(ValueError, match="expected"):

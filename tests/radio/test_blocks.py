@@ -171,7 +171,7 @@ def test_wrong_arguments():
     for make in (
         lambda: neuralfec.burst_receiver("burst-1"),
         lambda: neuralfec.burst_receiver(threshold=2),
-        lambda: neuralfec.burst_receiver(residual_limit=0),
+        lambda: neuralfec.burst_receiver(false_refusals=0),
         lambda: neuralfec.burst_transmitter(amplitude=0),
         lambda: neuralfec.burst_transmitter(silence=-1),
         lambda: neuralfec.burst_transmitter(input="bits"),

@@ -23,7 +23,7 @@ struct burst_format;
  *
  * On the message port "pdus" each burst is a PDU of y whose dictionary has start and
  * length (in samples of the stream), symbols, user (36 bits of the header), snr_db,
- * evm_db, cfo (subcarrier spacings), clock_offset, noise_var, residual_ratio and h.
+ * evm_db, cfo (subcarrier spacings), clock_offset, noise_var, whole and h.
  *
  * A stream tag "rx_time" behind the first sample tells a gap, as radios do after an
  * overflow: a burst with one inside is torn, counted and not handed on. DC and IQ image
@@ -38,10 +38,10 @@ public:
     /*!
      * \param format the bursts' layout
      * \param threshold of the search's metric, within 0 and 1
-     * \param residual_limit largest residual of a few symbols by the others', above 1
+     * \param false_refusals at most this share of whole bursts is refused as torn
      * \throws std::invalid_argument where the arguments are not so
      */
-    static sptr make(const burst_format& format, double threshold, double residual_limit);
+    static sptr make(const burst_format& format, double threshold, double false_refusals);
 
     //! samples, candidates, headers, bursts, gaps, torn_by_gap, torn_by_residual
     virtual std::map<std::string, uint64_t> stats() const = 0;

@@ -123,6 +123,8 @@ build(const burst_format& f, const std::vector<complex>& payload, uint64_t user)
         x.insert(x.end(), body.end() - f.cyclic_prefix, body.end());
         x.insert(x.end(), body.begin(), body.end());
     }
+    x.insert(x.end(), training.end() - f.cyclic_prefix, training.end());
+    x.insert(x.end(), training.begin(), training.end());
     return x;
 }
 
@@ -176,7 +178,7 @@ int main()
     wrong.pilots = 5;
     CHECK_THROWS(wrong.check());
     CHECK_THROWS(burst_search(f, 1.5));
-    CHECK_THROWS(burst_receiver(f, 0.3, 0.5));
+    CHECK_THROWS(burst_receiver(f, 0.3, 0));
 
     stream s;
     const auto first = payload(f, 12, s.rng), second = payload(f, 30, s.rng);
@@ -188,7 +190,7 @@ int main()
     s.noise(2000, 0.05f);
 
     // One call, and pieces of any size, give the same.
-    burst_receiver whole(f, 0.3, 3);
+    burst_receiver whole(f, 0.3, 1e-3);
     const auto bursts = receive(whole, s.samples, s.samples.size());
     CHECK(bursts.size() == 2);
     CHECK(bursts[0].header.user == 0x123456789 && bursts[0].header.symbols == 12);
@@ -199,7 +201,7 @@ int main()
           std::fabs(bursts[1].cfo + 7.3) < 0.005);
     CHECK(std::fabs(bursts[0].clock_offset) < 3e-5);
     for (std::size_t piece : {1000ul, 333ul, 4097ul}) {
-        burst_receiver r(f, 0.3, 3);
+        burst_receiver r(f, 0.3, 1e-3);
         const auto again = receive(r, s.samples, piece);
         CHECK(again.size() == 2);
         for (std::size_t b = 0; b < 2; b++)
@@ -217,10 +219,10 @@ int main()
     // A burst that lost a sample in the middle is torn, one with a gap as well.
     auto torn = s.samples;
     torn.erase(torn.begin() + long(at) + 2000);
-    burst_receiver r(f, 0.3, 3);
+    burst_receiver r(f, 0.3, 1e-3);
     CHECK(receive(r, torn, 1000).size() == 1);
     CHECK(r.stats().at("torn_by_residual") == 1);
-    burst_receiver g(f, 0.3, 3);
+    burst_receiver g(f, 0.3, 1e-3);
     std::vector<received_burst> out;
     g.push(span<const complex>(s.samples.data(), at + 2000), out);
     g.gap(10);
@@ -237,25 +239,26 @@ int main()
     nothing.samples.resize(nothing.samples.size() + 20000, complex(0.5f, 0.5f));
     nothing.samples.resize(nothing.samples.size() + 20000, complex(0));
     nothing.samples.resize(nothing.samples.size() + 5000, complex(std::nanf(""), 0));
-    burst_receiver n(f, 0.3, 3);
+    burst_receiver n(f, 0.3, 1e-3);
     CHECK(receive(n, nothing.samples, 5000).empty());
     CHECK(n.stats().at("candidates") < 20);
 
     // Another identity is not ours.
     auto other = f;
     other.identity = 0x1234;
-    burst_receiver foreign(other, 0.3, 3);
+    burst_receiver foreign(other, 0.3, 1e-3);
     CHECK(receive(foreign, s.samples, 5000).empty());
 
     // Known payload, a second pass: less error of the channel.
     const burst_demodulator d(f);
     const auto rest = span<const complex>(s.samples.data() + bursts[0].window,
                                           s.samples.size() - bursts[0].window);
-    const auto once = d.demodulate(rest, 7.3, 12);
-    const auto twice = d.demodulate(rest, 7.3, 12, {}, span<const complex>(first));
+    const auto& header = bursts[0].header;
+    const auto once = d.demodulate(rest, 7.3, header);
+    const auto twice = d.demodulate(rest, 7.3, header, {}, span<const complex>(first));
     CHECK(twice.noise_var < once.noise_var * 1.3 &&
           twice.noise_var > 0.5f * once.noise_var);
-    CHECK_THROWS(d.demodulate(rest, 7.3, 12, {}, span<const complex>(second)));
-    CHECK_THROWS(d.demodulate(span<const complex>(s.samples.data(), 100), 0, 12));
+    CHECK_THROWS(d.demodulate(rest, 7.3, header, {}, span<const complex>(second)));
+    CHECK_THROWS(d.demodulate(span<const complex>(s.samples.data(), 100), 0, header));
     return 0;
 }

@@ -25,6 +25,10 @@ from ..phy.impairments import Impairments, multipath, rayleigh_taps
 from ..simulation import count_errors
 
 _SILENCE = 600
+_OF_BURSTS = ("found", "whole", "torn")
+# Samples lost.
+_TEARS = (1, 2, 5, 16, 144, 200)
+_ZEROS = 300
 
 
 # Of a block of `NothingLink`.
@@ -99,12 +103,16 @@ class BurstLink:
     Parameters
     ----------
     schemes : of "found" (a block is a burst, an error one that is not found or whose header is
-        wrong), "genie" (symbols, channel and noise variance known, no impairments) and "burst"
-        (blocks are codewords; those of a burst that is not found are wrong)
+        wrong), "whole" (an error is a burst refused as torn), "torn" (a block is a burst that lost
+        1, 2, 5, 16, 144 or 200 samples of its payload, or has zeros in place of 300, in turn; an
+        error one that is delivered), "genie" (symbols, channel and noise variance known, no
+        impairments) and "burst" (blocks are codewords; those of a burst that is not found are
+        wrong)
     format : preset's name
     symbols : payload symbols a burst
     code, decoder, constellation : of the payload
     taps : of the channel, 1 dB apart; 1 is a flat one
+    fading : whether the taps' energy fades, too, and is 1 only in the mean
     image_db, dc_db : of the receiver's front end by the signal, -inf for none
     """
 
@@ -115,14 +123,17 @@ class BurstLink:
     decoder: str = "bp:50"
     constellation: str = "qam16"
     taps: int = 10
+    fading: bool = False
     image_db: float = -30.0
     dc_db: float = -20.0
 
     def __post_init__(self) -> None:
         burst_format(self.format)
-        unknown = set(self.schemes) - {"found", "genie", "burst"}
+        unknown = set(self.schemes) - {*_OF_BURSTS, "genie", "burst"}
         if unknown or not self.schemes:
-            raise ValueError(f"expected schemes of found, genie, burst, got {self.schemes}")
+            raise ValueError(
+                f"expected schemes of {', '.join(_OF_BURSTS)}, genie, burst, got {self.schemes}"
+            )
         self._parts  # noqa: B018  (refuses what does not fit)
 
     def parameters(self) -> dict[str, Any]:
@@ -165,7 +176,12 @@ class BurstLink:
         return decode.decode(straight.reshape(words, code.n))[0]
 
     def _receive(
-        self, rng: np.random.Generator, x: np.ndarray, taps: np.ndarray, snr_db: float
+        self,
+        rng: np.random.Generator,
+        x: np.ndarray,
+        taps: np.ndarray,
+        snr_db: float,
+        tear: int | None = None,
     ) -> Burst | None:
         format = burst_format(self.format)
         number = int(rng.integers(2**36))
@@ -180,6 +196,14 @@ class BurstLink:
         image = 10 ** (self.image_db / 20) * np.exp(1j)
         dc = 10 ** (self.dc_db / 20) * np.exp(2j)
         samples = samples + image * samples.conj() + dc
+        if tear is not None:
+            payload = self.symbols * format.symbol_length
+            first = _SILENCE + format.length(0) - format.symbol_length
+            at = first + int(rng.integers(max(1, payload - _ZEROS)))
+            if tear < len(_TEARS):
+                samples = np.delete(samples, np.arange(at, at + _TEARS[tear]))
+            else:
+                samples[at : at + _ZEROS] = 0
         found = [burst for burst in self._receiver.push(samples) if burst.user == number]
         return found[0] if found and found[0].y.size == x.size else None
 
@@ -190,7 +214,7 @@ class BurstLink:
         format = burst_format(self.format)
         code, _, _, bits = self._parts
         words = bits // code.n
-        bursts = blocks if "found" in self.schemes else -(-blocks // words)
+        bursts = blocks if set(_OF_BURSTS) & set(self.schemes) else -(-blocks // words)
         counts: dict[str, dict[str, float]] = {scheme: {} for scheme in self.schemes}
 
         def add(scheme: str, more: dict[str, float]) -> None:
@@ -200,7 +224,7 @@ class BurstLink:
         for number in range(bursts):
             messages, x = self._sent(rng)
             counted = min(words, blocks - number * words)
-            taps = rayleigh_taps(rng, self.taps)
+            taps = rayleigh_taps(rng, self.taps, unit_energy=not self.fading)
             if "genie" in self.schemes:
                 gains = np.fft.fft(taps, format.fft_length)[format.subcarriers % format.fft_length]
                 h = np.concatenate(
@@ -214,11 +238,21 @@ class BurstLink:
                 decoded = self._decode(y, h, noise_var)
                 add("genie", count_errors(messages[:counted], {"": decoded[:counted]})[""])
             burst = None
-            if {"found", "burst"} & set(self.schemes):
+
+            def one(scheme: str, wrong: bool) -> None:
+                add(scheme, {"blocks": 1, "block_errors": wrong, "bits": 1, "bit_errors": wrong})
+
+            if {"found", "whole", "burst"} & set(self.schemes):
+                refused = self._receiver.stats()["torn_by_residual"]
                 burst = self._receive(rng, x, taps, snr_db)
-            if "found" in self.schemes:
-                add("found", {"blocks": 1, "block_errors": burst is None, "bits": 1,
-                              "bit_errors": burst is None})  # fmt: skip
+                refused = self._receiver.stats()["torn_by_residual"] - refused
+                if "found" in self.schemes:
+                    one("found", burst is None)
+                if "whole" in self.schemes:
+                    one("whole", refused > 0)
+            if "torn" in self.schemes:
+                tear = number % (len(_TEARS) + 1)
+                one("torn", self._receive(rng, x, taps, snr_db, tear) is not None)
             if "burst" in self.schemes:
                 decoded = 1 - messages
                 if burst is not None:

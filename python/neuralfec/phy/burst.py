@@ -3,7 +3,7 @@
 
 A burst is an OFDM frame that stands alone::
 
-    short part | training prefix | training symbol twice | header | payload
+    short part | training prefix | training symbol twice | header | payload | tail
 
 `BurstFormat` holds every number of it, `BurstFormat.build` makes one, and `BurstReceiver`
 finds and demodulates them in a stream of samples of any front end, at any sample rate. Offsets
@@ -41,8 +41,9 @@ _HEADER_SET = np.array(
 )
 _CRC_POLYNOMIAL = 0x1021
 USER_BITS = 36
-_DETECTION = 0.21
-_RESIDUAL_LIMIT = 2.8
+# Of noise's own metric, where it passes ten or twenty times in a million samples.
+_DETECTION = 2.2
+_FALSE_REFUSALS = 1e-3
 # Ends of the products of neighbouring signs: the Barker sequence of 11.
 _BARKER_11 = (1, 1, 1, -1, -1, -1, 1, -1, -1, 1, -1)
 
@@ -71,6 +72,7 @@ class BurstFormat:
     pilot_step : by how many used subcarriers they move from symbol to symbol
     short_period : samples of a period of the short part, which has 12 of them
     training_prefix : samples before the two training symbols, a multiple of 32
+    header_repeats : how often each of the header's 256 code bits is sent at least
     max_symbols : payload symbols of the longest burst, at most 4095
     max_cfo : largest carrier offset that a receiver looks for, in subcarrier spacings
 
@@ -84,6 +86,7 @@ class BurstFormat:
     pilot_step: int = 5
     short_period: int = 16
     training_prefix: int = 32
+    header_repeats: int = 4
     max_symbols: int = 4095
     max_cfo: float = 11.0
 
@@ -107,8 +110,8 @@ class BurstFormat:
 
     @property
     def header_symbols(self) -> int:
-        """Symbols of the header: each of its bits is sent twice or more."""
-        return -(-2 * HEADER_BITS // (2 * self.data))
+        """Symbols of the header."""
+        return -(-self.header_repeats * HEADER_BITS // (2 * self.data))
 
     @property
     def identity(self) -> int:
@@ -123,7 +126,14 @@ class BurstFormat:
 
     def length(self, symbols: int) -> int:
         """Samples of a burst with so many payload symbols."""
-        return self.preamble_length + (self.header_symbols + symbols) * self.symbol_length
+        return self.preamble_length + (self.header_symbols + symbols + 1) * self.symbol_length
+
+    @property
+    def threshold(self) -> float:
+        """Metric of the search that noise exceeds ten or twenty times in a million samples."""
+        short = len(self._short) - self.short_period
+        training = self.training_prefix + self.fft_length
+        return _DETECTION * float(np.sqrt(short) + np.sqrt(training)) / (short + training)
 
     def noise_var(self, snr_db: float, power: float = 1.0) -> float:
         """Variance of complex noise on samples of that mean power for an Es/N0 a used subcarrier.
@@ -202,7 +212,8 @@ class BurstFormat:
         payload[: symbols.size] = symbols
         values = np.concatenate([_header(self, count, user), payload])
         values = (values * np.resize(_scrambling(), values.size)).reshape(total, self.data)
-        grid = np.empty((total, self.used), complex)
+        grid = np.empty((total + 1, self.used), complex)
+        grid[total] = self._training
         pilots = np.resize(_pilot_values(), total * self.pilots).reshape(total, self.pilots)
         for s in range(total):
             at = self.pilot_positions(s)
@@ -330,9 +341,8 @@ class Burst:
     snr : mean Es/N0 a used subcarrier
     evm : rms residual of pilots by the channel's
     power : mean energy a used subcarrier, at the samples' scale
-    residual_ratio : largest residual of 32 pilots in a row by the quieter ones'
-    coherence : least agreement of 64 pilots in a row with the training symbols' channel
-    residual : float32, that of each symbol's pilots by N0, header first
+    whole : bound on the chance that a burst without a gap looks as torn as this one, at most 1
+    residual : float32 (symbols,), that of each symbol's pilots by N0
     channel : complex64 (used,), the gain of each used subcarrier
     metric : of the search
     """
@@ -350,8 +360,7 @@ class Burst:
     snr: float
     evm: float
     power: float
-    residual_ratio: float
-    coherence: float
+    whole: float
     residual: NDArray[np.float32]
     channel: Complex
     metric: float
@@ -361,16 +370,17 @@ class BurstReceiver:
     """Receives bursts from a stream of samples, piece by piece.
 
     The pieces may have any size; bursts come when their last sample does. DC and IQ image are
-    averaged over bursts. Bursts with a gap inside (`gap`) are torn, and so are those whose residual
-    in a few symbols exceeds that of the quieter ones by `residual_limit`, or whose channel does not
-    stay; they are counted and not handed on.
+    averaged over bursts. Bursts with a gap inside (`gap`) are torn, and so are those whose delay
+    or phase jumps from one symbol to the next, or of which some symbols disagree with the channel
+    or are noisier, by more than chance has in `false_refusals` of whole bursts; they are counted
+    and not handed on.
 
     Parameters
     ----------
     format : a `BurstFormat` or a preset's name
-    threshold : of the search's metric, within 0 and 1; lower finds weaker bursts at the cost
-        of more false candidates, which the header's CRC and identity turn down
-    residual_limit : above 1
+    threshold : of the search's metric, within 0 and 1, None for the format's own; lower finds
+        weaker bursts at the cost of time spent on candidates that are none
+    false_refusals : within 0 and 1
 
     ValueError for other values.
     """
@@ -378,11 +388,15 @@ class BurstReceiver:
     def __init__(
         self,
         format: str | BurstFormat = "burst-128",
-        threshold: float = _DETECTION,
-        residual_limit: float = _RESIDUAL_LIMIT,
+        threshold: float | None = None,
+        false_refusals: float = _FALSE_REFUSALS,
     ) -> None:
         self.format = burst_format(format)
-        self._kernel = _kernels.BurstReceiver(self.format.kernel, threshold, residual_limit)
+        self._kernel = _kernels.BurstReceiver(
+            self.format.kernel,
+            self.format.threshold if threshold is None else threshold,
+            false_refusals,
+        )
 
     def push(self, samples: ArrayLike) -> list[Burst]:
         """Take complex samples (n,); the bursts that they complete."""
@@ -428,5 +442,6 @@ def refine(
         np.asarray(samples, np.complex64),
         burst.cfo,
         burst.symbols,
+        burst.user,
         known=np.asarray(known, np.complex64),
     )

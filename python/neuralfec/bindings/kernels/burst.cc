@@ -28,8 +28,7 @@ py::dict as_dict(const burst_estimate& e)
     d["snr"] = e.snr;
     d["evm"] = e.evm;
     d["power"] = e.power;
-    d["residual_ratio"] = e.residual_ratio;
-    d["coherence"] = e.coherence;
+    d["whole"] = e.whole;
     d["residual"] = array<float>(e.residual.size(), e.residual.data());
     d["channel"] = copy(e.channel);
     return d;
@@ -158,32 +157,37 @@ void bind_burst(py::module& m)
                const array<complex>& samples,
                double cfo,
                std::size_t symbols,
+               uint64_t user,
                std::complex<double> dc,
                std::complex<double> image,
                const array<complex>& known) {
                 const auto in = view(samples);
                 const auto pilots = view(known);
+                burst_header header;
+                header.symbols = symbols;
+                header.user = user;
                 burst_estimate e;
                 {
                     py::gil_scoped_release release;
-                    e = self.demodulate(in, cfo, symbols, offsets_of(dc, image), pilots);
+                    e = self.demodulate(in, cfo, header, offsets_of(dc, image), pilots);
                 }
                 return as_dict(e);
             },
             py::arg("samples"),
             py::arg("cfo"),
             py::arg("symbols"),
+            py::arg("user"),
             py::arg("dc") = 0,
             py::arg("image") = 0,
             py::arg("known") = array<complex>(0),
             "A burst's symbols and estimates, a dict; samples from its first training\n"
-            "window on.");
+            "window on. symbols and user are the header's.");
 
     py::class_<burst_receiver>(m, "BurstReceiver")
         .def(py::init<const burst_format&, double, double>(),
              py::arg("format"),
              py::arg("threshold"),
-             py::arg("residual_limit"))
+             py::arg("false_refusals"))
         .def(
             "push",
             [](burst_receiver& self, const array<complex>& samples) {
