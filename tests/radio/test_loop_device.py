@@ -299,3 +299,60 @@ def test_any_soapy_program_opens_it(name):
         env=environment, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert "driver=neuralfec-loop" in done.stdout and "Timestamps: YES" in done.stdout
+
+
+def test_fading_is_new_for_each_burst_and_has_unit_energy(name):
+    rng = np.random.default_rng(5)
+    bursts = [0.05 * (rng.normal(size=3000) + 1j * rng.normal(size=3000)) for _ in range(6)]
+    times = 0.05 * np.arange(6)
+    received, *_ = through(name, bursts, times, seconds=0.6, fading=4, seed=2)
+    on = np.flatnonzero(np.abs(received) > 0)
+    starts = on[np.flatnonzero(np.diff(on, prepend=-100) > 50)]
+    assert len(starts) == 6
+    taps = []
+    for start, burst in zip(starts, bursts, strict=True):
+        shifted = [np.concatenate([np.zeros(k), burst, np.zeros(3 - k)]) for k in range(4)]
+        found = received[start : start + 3003]
+        solution, *_ = np.linalg.lstsq(np.array(shifted).T, found, rcond=None)
+        assert np.abs(np.array(shifted).T @ solution - found).max() < 1e-5
+        taps.append(solution)
+    taps = np.array(taps)
+    np.testing.assert_allclose(np.sum(np.abs(taps) ** 2, 1), 1, atol=1e-4)
+    correlation = np.abs(taps @ taps.conj().T) - np.eye(6)
+    assert correlation.max() < 0.999 and taps[:, 0].std() > 0.1
+
+
+def test_a_device_may_not_hear_itself(name):
+    received, *_ = through(name, [np.full(2000, 0.2)], seconds=0.2, own=0)
+    assert not received.any()
+
+
+@pytest.mark.parametrize("kind", ["fc32", "sc16"])
+def test_gnu_radios_own_soapy_source_receives_from_it(name, kind):
+    soapy = pytest.importorskip("gnuradio.soapy")
+    # Opening one of ours has loaded the plug-in.
+    sink = neuralfec.soapy_sink(device(name, seed=2), 2e5)
+    source = soapy.source(device(name), kind, 1, "", "", [""], [""])
+    source.set_sample_rate(0, 2e5)
+    top = gr.top_block()
+    kept = blocks.vector_sink_c()
+    if kind == "sc16":
+        convert = blocks.interleaved_short_to_complex(True, False, 32767)
+        top.connect(source, convert, kept)
+    else:
+        top.connect(source, kept)
+    top.start()
+    time.sleep(0.3)
+    burst = [tag(0, "packet_len", pmt.from_long(2000))]
+    sender = gr.top_block()
+    sender.connect(blocks.vector_source_c([0.25 - 0.5j] * 2000, False, 1, burst), sink)
+    sender.run()
+    deadline = time.monotonic() + 20
+    while np.count_nonzero(np.abs(kept.data()) > 0.2) < 2000 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    top.stop()
+    top.wait()
+    on = np.array(kept.data())
+    on = on[np.abs(on) > 0.2]
+    assert on.size == 2000
+    np.testing.assert_allclose(on, 0.25 - 0.5j, atol=1e-4)
