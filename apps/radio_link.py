@@ -168,7 +168,9 @@ class Link:
         else:
             # Whatever is to be heard comes after the listener is there.
             graphs = [self._listener(station)] if hears else []
-            self._go(station, graphs + [self._transmitter(station)] * sends)
+            if sends:
+                graphs.append(self._transmitter(station))
+            self._go(station, graphs)
             self.radio.close(keep=True)
 
     def _listener(self, station: file_link.Station) -> Callable[[], Running]:

@@ -64,8 +64,10 @@ def test_a_file_comes_through(through, program, tmp_path, monkeypatch):
     assert np.abs(sent).max() < 1
     through(rng, sent).astype(np.complex64).tofile("rx.c64")
     words = ["--role", "rx", "--front-end", "file:rx.c64", "--out", "out.bin", "--json", "j.json"]
+    recorded = Path("rx.c64").read_bytes()
     assert program.main([*words, "--picture", "p.png"]) == 0
     assert Path("out.bin").read_bytes() == Path("file.bin").read_bytes()
+    assert Path("rx.c64").read_bytes() == recorded
     record = json.loads(Path("j.json").read_text())
     assert record["missing_frames"] == [] and record["counts"]["damaged"] == 0
     if through is rotated:

@@ -72,6 +72,8 @@ def test_a_recording_tells_of_its_bursts(code, air):
         assert Path("o").read_bytes() == Path("file.bin").read_bytes()
         record = json.loads(Path("j").read_text())
         counts.append([record["counts"], record["bursts"], record["receiver"]])
+    # What was read is still there.
+    assert Path("r.sigmf-data").read_bytes() == Path("air.c64").read_bytes() != b""
     assert counts[0] == counts[1]
 
 

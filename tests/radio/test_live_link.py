@@ -171,6 +171,16 @@ def test_a_receiver_without_a_sender(loop):
 
 
 @needs_soapy
+def test_a_receiver_takes_no_transmitter(loop):
+    """Both are taken, and one may still listen."""
+    device = f"driver=neuralfec-loop,name={loop.removeprefix('loop:')}"
+    taken = [neuralfec.soapy_sink(f"{device},seed={seed}") for seed in (2, 3)]
+    words = ["--role", "rx", "--front-end", loop, "--out", "o", "--patience", "0.5"]
+    fails(start(*words), 1, "no burst in")
+    del taken
+
+
+@needs_soapy
 @pytest.mark.parametrize("role", ["rx", "tx"])
 def test_unplugged_in_mid_run(role, loop):
     Path("file.bin").write_bytes(bytes(1_000_000))
