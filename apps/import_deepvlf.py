@@ -94,7 +94,11 @@ def prepare(module, arguments: argparse.Namespace) -> tuple[Setting, dict]:
     )
     rng = np.random.default_rng(arguments.seed)
     code = DeepvlfCode.of(module)
-    estimate_statistics(code, setting, arguments.blocks, rng, sent_only=False)
+    with app.Progress(code.parameters.rounds, "rounds") as progress:
+        estimate_statistics(
+            code, setting, arguments.blocks, rng, sent_only=False, after_round=progress.update
+        )
+    print("The code is measured now.", file=sys.stderr)
     module.set_statistics(code.statistics())
     measured = evaluation.evaluate(code, setting, min(arguments.blocks, 8192), rng)
     digest = hashlib.sha256(Path(arguments.checkpoint).read_bytes()).hexdigest()

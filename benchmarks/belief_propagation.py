@@ -62,7 +62,10 @@ def compare(
     few = max(64, args.frames // 8)
     bp = BeliefPropagation(code, iterations)
     min_sum = BeliefPropagation(code, iterations, rule="min-sum")
-    theirs = fec.ldpc_decoder.make(str(path), sigma, iterations)
+    try:
+        theirs = fec.ldpc_decoder.make(str(path), sigma, iterations)
+    except TypeError:  # GNU Radio 3.10.9 and later take no sigma
+        theirs = fec.ldpc_decoder.make(str(path), max_iterations=iterations)
 
     def ours(codewords: int) -> fec.extended_decoder:
         decoder = neuralfec.generic_ldpc_decoder(code, iterations=iterations, codewords=codewords)

@@ -54,7 +54,7 @@ def in_graph(make: Callable, values: np.ndarray, item: int, out_item: int, runs:
             block = make()
             top = gr.top_block()
             source = blocks.file_source(values.itemsize * item, file.name)
-            sink = blocks.null_sink(block.output_signature().sizeof_stream_items()[0])
+            sink = blocks.null_sink(block.output_signature().sizeof_stream_item(0))
             top.connect(source, block, sink)
             top.run()
             bits = block.nitems_written(0) * out_item

@@ -53,7 +53,7 @@ def test_a_bit_without_checks(tmp_path):
 def test_reads_gnu_radios_files_as_gnu_radio_does(tmp_path):
     for path in GNU_RADIO_FILES:
         code = codes.code(f"alist:{path}")
-        theirs = fec.ldpc_decoder.make(str(path), 0.5, 1)
+        theirs = fec.ldpc_decoder.make(str(path), max_iterations=1)
         assert fec.get_decoder_input_size(theirs) == code.n
         assert fec.get_decoder_output_size(theirs) == code.k
         alist.write(tmp_path / "again.alist", code.parity_check)

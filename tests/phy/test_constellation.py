@@ -35,7 +35,8 @@ def test_nearest_neighbours_differ_in_one_bit(name):
 def test_qam_labels_as_documented(order):
     c = constellation(f"qam{order}")
     side = int(order**0.5)
-    scale = np.sqrt(2 * (order - 1) / 3)
+    # A float64 scalar would make the points complex128 under NumPy 2.
+    scale = np.float32(np.sqrt(2 * (order - 1) / 3))
     level = np.rint((c.points_by_label * scale).view(np.float32).reshape(-1, 2) + side - 1) / 2
     gray = level.astype(int) ^ (level.astype(int) >> 1)
     assert np.array_equal(gray[:, 0] * side + gray[:, 1], np.arange(order))

@@ -75,7 +75,8 @@ def test_nan_is_counted(llrs256):
 def test_bad_arguments():
     with pytest.raises(ValueError, match="frames of at least 1 symbol"):
         neuralfec.llr_quantizer(MODEL, 0)
-    with pytest.raises(ValueError, match="no model"):
+    # Those of other systems are not named.
+    with pytest.raises(ValueError, match=r"no model .*are: (quantization/[^ ]*,? ?)+$"):
         neuralfec.llr_quantizer("qam256-17bit")
     with pytest.raises(ValueError, match="multiple of 8 LLRs"):
         neuralfec.llr_store(MODEL, 644)

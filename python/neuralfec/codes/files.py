@@ -136,8 +136,12 @@ def _read_matlab(path: str) -> Found:
 
     try:
         variables = scipy.io.loadmat(path)
-    # scipy's words for a file of version 7.3 (HDF5) are a NotImplementedError.
-    except (ValueError, TypeError, IndexError, NotImplementedError) as error:
+    # scipy's words for a file of version 7.3 (HDF5) are a NotImplementedError. MatReadError, for
+    # one that is cut short, is no ValueError from scipy 1.11 on.
+    except (
+        *(ValueError, TypeError, IndexError, NotImplementedError),
+        scipy.io.matlab.MatReadError,
+    ) as error:
         raise ValueError(f"{path}: expected a MATLAB file up to version 7.2: {error}") from error
     return _of_variables(path, variables)
 

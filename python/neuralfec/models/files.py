@@ -38,9 +38,15 @@ def shipped() -> list[str]:
 
 
 def path(name: str) -> Path:
-    """Return the file of a shipped model; ValueError, with those there are, for another name."""
+    """Return the file of a shipped model.
+
+    ValueError for another name, with those of its system, or with all where it names no system.
+    """
     if name not in shipped():
-        there = ", ".join(shipped()) or "none"
+        # A program of one system names that system's models, without the others'.
+        system = name.rpartition("/")[0] + "/"
+        of_system = [other for other in shipped() if other.startswith(system)]
+        there = ", ".join(of_system or shipped()) or "none"
         raise ValueError(f"no model {name!r} is shipped; there are: {there}")
     return _SHIPPED / f"{name}.pt"
 

@@ -2,6 +2,7 @@
 """Estimates the statistics of DeepVLF's power normalisation (eq. 6, 14)."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,7 +12,12 @@ from .code import DeepvlfCode
 
 
 def estimate_statistics(
-    code: DeepvlfCode, setting: Setting, blocks: int, rng: np.random.Generator, sent_only: bool
+    code: DeepvlfCode,
+    setting: Setting,
+    blocks: int,
+    rng: np.random.Generator,
+    sent_only: bool,
+    after_round: Callable[[int], None] | None = None,
 ) -> None:
     """Set the statistics of the power normalisation in `code`, for each round and position.
 
@@ -19,6 +25,7 @@ def estimate_statistics(
     symbols that they give go on to the next. Below 32 thousand blocks the estimates are so
     rough that the code gets longer. sent_only: over the symbols that are sent, which is
     eq. 6; else over all groups, the decoded ones too, as the published networks were made.
+    after_round: called with the number of rounds done, after each.
     """
     if blocks < 2:
         raise ValueError(f"expected at least 2 blocks to estimate from, got {blocks}")
@@ -51,3 +58,5 @@ def estimate_statistics(
                 code.deviation[round, q] = code.deviation[round - 1, q]
         if population.active.size:
             population.transmit(encoder.normalise(population.active, outputs[population.active]))
+        if after_round:
+            after_round(round + 1)
