@@ -423,7 +423,11 @@ class BurstReceiver:
 
 
 def refine(
-    samples: ArrayLike, burst: Burst, format: str | BurstFormat, known: ArrayLike
+    samples: ArrayLike,
+    burst: Burst,
+    format: str | BurstFormat,
+    known: ArrayLike,
+    offsets: tuple[complex, complex] = (0, 0),
 ) -> dict[str, Any]:
     """Demodulate a burst again with payload values that are known, decoded codewords' symbols.
 
@@ -431,6 +435,7 @@ def refine(
     ----------
     samples : complex (n,), the stream from `burst.window` on, to the burst's end
     known : complex (symbols data,), 0 where a value is not known
+    offsets : DC and image of the front end, as `BurstReceiver.offsets` tells
 
     Returns
     -------
@@ -443,5 +448,6 @@ def refine(
         burst.cfo,
         burst.symbols,
         burst.user,
+        *offsets,
         known=np.asarray(known, np.complex64),
     )

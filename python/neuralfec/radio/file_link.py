@@ -393,7 +393,7 @@ class Receiver:
         whole = right[: right.size // bits * bits].reshape(-1, bits).all(1)
         known[: whole.size][whole] = symbols[: whole.size][whole]
         window = self._held[burst.window - self._held_from :]
-        figures = refine(window, burst, framing.format, known)
+        figures = refine(window, burst, framing.format, known, self.receiver.offsets())
         return self._decode(figures["y"], figures["h"], figures["noise_var"])
 
     def _write(self, number: int, parts: list[bytes]) -> None:
