@@ -317,13 +317,13 @@ constexpr std::size_t lanes = 16;
 constexpr std::size_t summed = 4096;
 // What front ends and channels do themselves, 24 dB below, tears nothing; nor does what
 // takes less than a tenth of the pilots' agreement, moves by a fifth of a sample, turns
-// by half a radian, adds half of the noise or changes the energy by 2 dB.
+// by half a radian, adds half of the noise or changes the energy by 3 dB.
 constexpr double own_errors = 0.004;
 constexpr double least_loss = 0.1;
 constexpr double least_step = 0.2;
 constexpr double least_excess = 1.5;
 constexpr double least_turn = 0.45;
-constexpr double least_change = 1.6;
+constexpr double least_change = 2;
 // Of a pulse of interference, by the signal: residuals of phase noise go up to that.
 constexpr double least_pulse = 0.03;
 constexpr double tests_of_wholeness = 5;
@@ -984,26 +984,34 @@ double burst_demodulator::whole_chance(rows& w, std::size_t first) const
                                          noise);
         }
 
-    // Rows with less energy than a channel's and noise's, which zeros in a gap have, or
-    // with more: values of Gaussian payload, the most spread.
+    // Rows with less energy than the payload's median, which zeros in a gap have, or with
+    // more: values of Gaussian payload, the most spread.
     double squares = 0;
     for (std::size_t i = 0; i < w.used; i++) {
         const double level = norm({w.h_re[i], w.h_im[i]}) + w.noise;
         squares += level * level;
     }
-    const double level = power + w.noise;
-    const double freedom = double(w.used) * double(w.used) * level * level / squares;
-    for (std::size_t m = first; m < count; m++) {
-        double energy = 0;
+    const double freedom =
+        double(w.used) * double(w.used) * (power + w.noise) * (power + w.noise) / squares;
+    std::vector<double> energies;
+    for (std::size_t m = first; m + d_format.tail_symbols < count; m++) {
+        double sum = 0;
         for (const auto* part : {&w.re, &w.im}) {
             float sums[5];
             HWY_DYNAMIC_DISPATCH(moments)(part->data() + m * w.used, w.used / 2, sums);
-            energy += double(sums[2]) + sums[3];
+            sum += double(sums[2]) + sums[3];
         }
-        const double x = energy / (double(w.used) * level);
+        energies.push_back(sum);
+    }
+    std::vector<double> ordered(energies);
+    const auto middle = ordered.begin() + static_cast<long>(ordered.size() / 2);
+    std::nth_element(ordered.begin(), middle, ordered.end());
+    const double median = std::max(*middle, 1e-30);
+    for (const double sum : energies) {
+        const double x = sum / median;
         if (x < 1 / least_change || x > least_change)
             least = std::min(least,
-                             std::log(double(tested)) -
+                             std::log(double(energies.size())) -
                                  freedom * (x - 1 - std::log(std::max(x, 1e-9))));
     }
 

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A belief-driven feedback code on bursts of samples: both ends, driven by samples.
+
+The initiator sends bursts of one round of many blocks; the responder answers each with the levels
+that it quantized what it heard to, over a strong link. Blocks that are over make room for the next
+ones in order, so that bursts stay full. Both ends hold the same beliefs, so which symbols a burst
+has follows from what went before: 16 bits of a round's number and 10 of the SNR are all the control
+there is.
+
+Forward: two reals x make a complex value (x1 + j x2) / sqrt 2, so that the code's 1 / sigma^2 is a
+subcarrier's Es/N0; the values go through a random permutation and, symbol by symbol, a unitary
+Fourier transform, that a fade takes a little from each and not all from some. The receiver
+equalises by minimum mean square error and takes the bias off; then all values of a burst have one
+SNR, 1 / mean(1 / (1 + |h|^2 / N0)) - 1. That, in steps of 0.02 dB rounded down, is what both ends
+update their beliefs by.
+
+Back: the levels and a CRC-32 over an LDPC code. An answer that does not come in time makes the
+initiator send the same burst again; a responder that has taken the round sends the same answer.
+Messages carry a CRC-32 a super-block, and super-blocks that fail it are not handed on.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import _kernels
+from ..codes import code as make_code
+from ..decoders import decoder as make_decoder
+from ..feedback.belief.digital import DigitalBeliefCode
+from ..phy.burst import Burst, BurstFormat, BurstReceiver, burst_format
+from ..phy.constellation import constellation as make_constellation
+from ..phy.constellation import modulate
+from ..phy.demapping import demap
+from .recordings import Complex
+
+_CRC_BYTES = 4
+_ROUND_BITS, _TOLD_BITS = 16, 10
+_FORWARD, _ANSWER = 0, 1
+# Told SNRs, dB: rounded down, so that half of a step is lost.
+_STEP, _LOWEST = 0.02, -8.0
+_SILENCE = 2
+
+
+def spread(format: BurstFormat, values: np.ndarray) -> Complex:
+    """Map reals, float32 (n,), to payload values of whole symbols."""
+    pairs = -(-values.size // 2)
+    symbols = -(-pairs // format.data)
+    whole = np.ones(2 * symbols * format.data, np.float32)
+    whole[: values.size] = values
+    mixed = np.empty_like(whole)
+    mixed[_kernels.random_permutation(whole.size, 1)] = whole
+    grid = (mixed[::2] + 1j * mixed[1::2]).reshape(symbols, format.data) / np.sqrt(2)
+    return (np.fft.fft(grid) / np.sqrt(format.data)).astype(np.complex64).reshape(-1)
+
+
+def despread(burst: Burst, format: BurstFormat, count: int) -> tuple[np.ndarray, float]:
+    """Take the reals of a burst, float32 (count,), and their SNR 1 / sigma^2."""
+    y, h = burst.y.reshape(-1, format.data), burst.h.reshape(-1, format.data)
+    energy = np.abs(h) ** 2
+    share = energy / (energy + burst.noise_var)
+    bias = share.mean(1, keepdims=True)
+    equal = h.conj() * y / (energy + burst.noise_var) / bias
+    grid = np.fft.ifft(equal) * np.sqrt(2 * format.data)
+    mixed = np.stack([grid.real, grid.imag], -1).reshape(-1).astype(np.float32)
+    mean = float(bias.mean())
+    return mixed[_kernels.random_permutation(mixed.size, 1)][:count], mean / (1 - mean)
+
+
+class FeedbackFraming:
+    """What both ends share.
+
+    Parameters
+    ----------
+    code : with digital feedback
+    blocks : of a super-block, and of a burst in its first round
+    format : a `BurstFormat` or a preset's name
+    answer_code, answer_constellation : of the way back
+
+    ValueError for sizes that are no burst.
+    """
+
+    def __init__(
+        self,
+        code: DigitalBeliefCode,
+        blocks: int = 2100,
+        format: str | BurstFormat = "burst-128",
+        answer_code: str = "wifi-648",
+        answer_constellation: str = "qam256",
+    ) -> None:
+        self.code, self.blocks, self.format = code, blocks, burst_format(format)
+        self.answer_code = make_code(answer_code)
+        self.answer_constellation = make_constellation(answer_constellation)
+        p = code.parameters
+        if p.message_bits % 8:
+            raise ValueError(f"expected messages of whole bytes, got {p.message_bits} bits")
+        self.block_bytes = p.message_bits // 8
+        self.capacity = blocks * self.block_bytes - _CRC_BYTES
+        most = -(-blocks * p.groups // (2 * self.format.data))
+        if blocks < 1 or self.capacity < 1 or most > self.format.max_symbols:
+            raise ValueError(f"expected blocks that make a burst, got {blocks}")
+
+    def samples(self, payload: Complex, user: int) -> Complex:
+        """Make a burst with silence around it."""
+        silence = np.zeros(_SILENCE * self.format.symbol_length, np.complex64)
+        return np.concatenate([silence, self.format.build(payload, user), silence])
+
+    def answer(self, levels: np.ndarray) -> Complex:
+        """Payload values of an answer."""
+        bits = self.code.parameters.feedback_bits
+        unpacked = (levels[:, None] >> np.arange(bits) & 1).astype(np.uint8).reshape(-1)
+        packed = np.packbits(unpacked).tobytes()
+        text = packed + zlib.crc32(packed).to_bytes(_CRC_BYTES, "little")
+        message = np.unpackbits(np.frombuffer(text, np.uint8))
+        k, n = self.answer_code.k, self.answer_code.n
+        words = np.zeros((-(-message.size // k), k), np.uint8)
+        words.reshape(-1)[: message.size] = message
+        coded = self.answer_code.encode(words).reshape(-1)
+        mixed = np.empty_like(coded)
+        mixed[_kernels.random_permutation(words.shape[0] * n, 1)] = coded
+        missing = -mixed.size % self.answer_constellation.bits_per_symbol
+        whole = np.concatenate([mixed, np.zeros(missing, np.uint8)])
+        return modulate(whole, self.answer_constellation)
+
+    def levels(self, burst: Burst, count: int, decoder: Any) -> np.ndarray | None:
+        """Levels of an answer, uint8 (count,); None where its CRC fails."""
+        bits = self.code.parameters.feedback_bits
+        size = -(-count * bits // 8) + _CRC_BYTES
+        words = -(-size * 8 // self.answer_code.k)
+        llrs = demap(burst.y, self.answer_constellation, burst.noise_var, burst.h).reshape(-1)
+        length = words * self.answer_code.n
+        if llrs.size < length:
+            return None
+        straight = llrs[:length][_kernels.random_permutation(length, 1)]
+        message = decoder.decode(straight.reshape(words, -1))[0].reshape(-1)[: size * 8]
+        text = np.packbits(message).tobytes()
+        if zlib.crc32(text[:-_CRC_BYTES]) != int.from_bytes(text[-_CRC_BYTES:], "little"):
+            return None
+        unpacked = np.unpackbits(np.frombuffer(text[:-_CRC_BYTES], np.uint8))[: count * bits]
+        weights = 1 << np.arange(bits)
+        return (unpacked.reshape(count, bits) @ weights).astype(np.uint8)
+
+    def variance(self, told: int) -> float:
+        """Noise variance of an update for a told number of the SNR; the quantizer's counts in."""
+        step = self.code.parameters.feedback_step
+        return 10 ** (-(_LOWEST + _STEP * told) / 10) + step * step / 12
+
+
+class _End:
+    """Blocks in the order of their numbers on a table of places.
+
+    Attributes
+    ----------
+    receiver : of the bursts that come to this end
+    counts : of what happened
+    round : rounds that are over
+    """
+
+    def __init__(self, framing: FeedbackFraming) -> None:
+        self.framing = framing
+        self.receiver = BurstReceiver(framing.format)
+        self.counts: Counter[str] = Counter()
+        self.energy = 0.0
+        self.round = 0
+        self._number = np.full(framing.blocks, -1, np.int64)
+        self._next = 0
+
+    def _fill(self, limit: int) -> np.ndarray:
+        """Places that get new blocks."""
+        free = np.flatnonzero(self._number < 0)[: max(0, limit - self._next)]
+        self._number[free] = self._next + np.arange(free.size)
+        self._next += free.size
+        return free
+
+    def _bursts(self, samples: ArrayLike, kind: int) -> list[Burst]:
+        """Bursts of a kind in samples."""
+        bursts = self.receiver.push(samples)
+        return [b for b in bursts if b.user >> (_ROUND_BITS + _TOLD_BITS) == kind]
+
+
+class Initiator(_End):
+    """Sends super-blocks of bytes over the weak link.
+
+    Parameters
+    ----------
+    framing : shared with the responder
+    data : bytes, made up with zeros to whole super-blocks; ValueError for none
+
+    Attributes
+    ----------
+    counts : bursts, reals that they carried (repeats not counted), damaged_answers, old_answers
+    energy : of these reals
+    messages : uint8 (blocks, K)
+    """
+
+    def __init__(self, framing: FeedbackFraming, data: bytes) -> None:
+        super().__init__(framing)
+        if not data:
+            raise ValueError("expected data, got none")
+        body = []
+        for at in range(0, len(data), framing.capacity):
+            text = data[at : at + framing.capacity].ljust(framing.capacity, b"\0")
+            body.append(text + zlib.crc32(text).to_bytes(_CRC_BYTES, "little"))
+        whole = np.frombuffer(b"".join(body), np.uint8).reshape(-1, framing.block_bytes)
+        self.messages = np.unpackbits(whole, axis=1)
+        self._encoder = framing.code.encoder(framing.blocks)
+        self._decoder = make_decoder("bp:50", framing.answer_code)
+        self._burst: Complex | None = None
+        self._advance()
+
+    @property
+    def over(self) -> bool:
+        """Whether all blocks are."""
+        return self._burst is None
+
+    def samples(self) -> Complex:
+        """Make the burst of this round, the same until its answer comes."""
+        if self._burst is None:
+            raise ValueError("expected a link that is not over")
+        self.counts["bursts"] += 1
+        return self._burst
+
+    def push(self, samples: ArrayLike) -> bool:
+        """Take samples of the way back; whether the round's answer was in them."""
+        for burst in self._bursts(samples, _ANSWER):
+            told = burst.user & (1 << _TOLD_BITS) - 1
+            if burst.user >> _TOLD_BITS & (1 << _ROUND_BITS) - 1 != self.round % (1 << _ROUND_BITS):
+                self.counts["old_answers"] += 1
+                continue
+            sent = self._encoder.sent[self._active]
+            levels = self.framing.levels(burst, int(sent.sum()), self._decoder)
+            if levels is None:
+                self.counts["damaged_answers"] += 1
+                continue
+            every = np.zeros(sent.shape, np.uint8)
+            every[sent] = levels
+            variance = self.framing.variance(told)
+            self._encoder.observe(self._active, every, None, variance)
+            p = self.framing.code.parameters
+            over = self._encoder.decoded[self._active].all(1)
+            over |= self._encoder.rounds[self._active] >= p.rounds
+            self._number[self._active[over]] = -1
+            self.round += 1
+            self._advance()
+            return True
+        return False
+
+    def _advance(self) -> None:
+        new = self._fill(len(self.messages))
+        if new.size:
+            self._encoder.start(new, self.messages[self._number[new]])
+        self._active = np.flatnonzero(self._number >= 0)
+        self._burst = None
+        if self._active.size == 0:
+            return
+        x = self._encoder.encode(self._active)
+        values = x[self._encoder.sent[self._active]]
+        self.counts["reals"] += values.size
+        self.energy += float(np.square(values, dtype=np.float64).sum())
+        user = self.round % (1 << _ROUND_BITS) << _TOLD_BITS
+        self._burst = self.framing.samples(spread(self.framing.format, values), user)
+
+
+class Responder(_End):
+    """Receives super-blocks and answers each burst.
+
+    Parameters
+    ----------
+    framing : shared with the initiator
+    super_blocks : how many there are; both ends must know when no block comes any more
+
+    Attributes
+    ----------
+    counts : blocks, right_super_blocks, refused_super_blocks, repeated_bursts, old_bursts
+    bodies : bytes of each super-block that was right, None for one that was not, in order
+    error_estimate : sum over the blocks of the chance of an error by the receiver's posterior
+    snr : of each burst, 1 / sigma^2
+    messages : uint8 (blocks, K), decided
+    """
+
+    def __init__(self, framing: FeedbackFraming, super_blocks: int) -> None:
+        super().__init__(framing)
+        if super_blocks < 1:
+            raise ValueError(f"expected at least 1 super-block, got {super_blocks}")
+        self._limit = super_blocks * framing.blocks
+        self._decoder = framing.code.decoder(framing.blocks)
+        bits = framing.code.parameters.message_bits
+        self.messages = np.zeros((self._limit, bits), np.uint8)
+        self.error_estimate = 0.0
+        self.bodies: list[bytes | None] = []
+        self._done = np.zeros(self._limit, bool)
+        self._answer: Complex | None = None
+        self.snr: list[float] = []
+        self._prepare()
+
+    def push(self, samples: ArrayLike) -> list[Complex]:
+        """Take samples of the weak link; the bursts to answer with."""
+        answers = []
+        for burst in self._bursts(samples, _FORWARD):
+            number = burst.user >> _TOLD_BITS & (1 << _ROUND_BITS) - 1
+            if number == self.round % (1 << _ROUND_BITS) and self._active.size:
+                self._take(burst)
+            elif number == (self.round - 1) % (1 << _ROUND_BITS) and self._answer is not None:
+                self.counts["repeated_bursts"] += 1
+            else:
+                self.counts["old_bursts"] += 1
+                continue
+            if self._answer is not None:
+                answers.append(self._answer)
+        return answers
+
+    def _prepare(self) -> None:
+        new = self._fill(self._limit)
+        if new.size:
+            self._decoder.start(new)
+        self._active = np.flatnonzero(self._number >= 0)
+
+    def _take(self, burst: Burst) -> None:
+        framing, active = self.framing, self._active
+        code = framing.code
+        # Which symbols come follows from the beliefs.
+        sent = ~self._decoder.decoded[active]
+        values, snr = despread(burst, framing.format, int(sent.sum()))
+        told = int((10 * np.log10(max(snr, 1e-3)) - _LOWEST) // _STEP)
+        told = min(max(told, 0), (1 << _TOLD_BITS) - 1)
+        self.snr.append(snr)
+        y = np.zeros(sent.shape, np.float32)
+        y[sent] = values
+        self._decoder.decode(active, y, None, framing.variance(told))
+        levels = self._decoder.feedback(active, y)[sent]
+        number = self.round % (1 << _ROUND_BITS)
+        user = (_ANSWER << _ROUND_BITS | number) << _TOLD_BITS
+        self._answer = framing.samples(framing.answer(levels), user | told)
+        over = active[self._decoder.over(active)]
+        numbers = self._number[over]
+        self.messages[numbers] = code.bits(self._decoder.decisions(over))
+        odds = self._decoder.odds[over].astype(np.float64)
+        self.error_estimate += float(-np.expm1(-np.log1p(odds).sum(1)).sum())
+        self.counts["blocks"] += over.size
+        self._done[numbers] = True
+        self._number[over] = -1
+        self.round += 1
+        self._deliver()
+        self._prepare()
+
+    def _deliver(self) -> None:
+        blocks = self.framing.blocks
+        while len(self.bodies) * blocks < self._limit:
+            at = len(self.bodies) * blocks
+            if not self._done[at : at + blocks].all():
+                return
+            text = np.packbits(self.messages[at : at + blocks], axis=1).tobytes()
+            right = zlib.crc32(text[:-_CRC_BYTES]) == int.from_bytes(text[-_CRC_BYTES:], "little")
+            self.counts["right_super_blocks" if right else "refused_super_blocks"] += 1
+            self.bodies.append(text[:-_CRC_BYTES] if right else None)
