@@ -249,6 +249,7 @@ class BurstLink:
             messages, x = self._sent(rng)
             counted = min(words, blocks - number * words)
             taps = rayleigh_taps(rng, self.taps, unit_energy=not self.fading)
+            decided: dict[str, np.ndarray] = {}
             if "genie" in self.schemes:
                 gains = np.fft.fft(taps, format.fft_length)[format.subcarriers % format.fft_length]
                 h = np.concatenate(
@@ -259,8 +260,7 @@ class BurstLink:
                 ).astype(np.complex64)
                 noise_var = 10 ** (-snr_db / 10)
                 y = h * x + complex_normal(rng, h.shape, noise_var)
-                decoded = self._decode(y, h, noise_var)
-                add("genie", count_errors(messages[:counted], {"": decoded[:counted]})[""])
+                decided["genie"] = self._decode(y, h, noise_var)[:counted]
             burst = None
 
             def one(scheme: str, wrong: bool) -> None:
@@ -282,9 +282,12 @@ class BurstLink:
                 if burst is not None:
                     decoded = self._decode(burst.y, burst.h, burst.noise_var)
                 if "burst" in self.schemes:
-                    add("burst", count_errors(messages[:counted], {"": decoded[:counted]})[""])
+                    decided["burst"] = decoded[:counted]
                 if "second" in self.schemes:
                     if burst is not None:
                         decoded = self._second(burst, messages, x, decoded)
-                    add("second", count_errors(messages[:counted], {"": decoded[:counted]})[""])
+                    decided["second"] = decoded[:counted]
+            if decided:
+                for scheme, more in count_errors(messages[:counted], decided).items():
+                    add(scheme, more)
         return counts
