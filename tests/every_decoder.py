@@ -16,7 +16,6 @@ VARIANTS = [
     ("viterbi", "conv:171,133:200:tail-biting"),
     ("viterbi", "conv:171,133@110110:300:none"),
     ("viterbi:int8", "conv:171,133:200:zero"),
-    ("viterbi:float", "conv:7,5:60:zero"),
     ("bcjr", "conv:7,5:60:tail-biting"),
     ("bcjr:max-log", "conv:171,133:200:zero"),
     ("bcjr-burst:3", "conv:171,133@110110:300:none"),

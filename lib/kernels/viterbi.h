@@ -19,9 +19,9 @@
 namespace gr::neuralfec {
 
 //! How path metrics are held. LLRs become integers that cannot overflow the metrics.
-enum class viterbi_metric { int8, int16, float64 };
+enum class viterbi_metric { int8, int16 };
 
-//! "int8", "int16" or "float". \throws std::invalid_argument for another name
+//! "int8" or "int16". \throws std::invalid_argument for another name
 viterbi_metric viterbi_metric_from_name(const std::string& name);
 
 /*!
@@ -33,9 +33,8 @@ viterbi_metric viterbi_metric_from_name(const std::string& name);
  * the code, so comparisons modulo 2^b are exact (Hekstra, "An alternative to metric
  * rescaling in Viterbi decoders", 1989); there is no renormalisation, and a decoder is as
  * good after any number of bits. An LLR L becomes the nearest integer to L * scale, held
- * to +-limit(), which an infinite one becomes. The decision is that of float metrics
- * wherever these integers are the
- * LLRs times a constant.
+ * to +-limit(), which an infinite one becomes. The decision is exact wherever these
+ * integers are the LLRs times a constant.
  */
 class viterbi_frame_kernel
 {
@@ -54,7 +53,7 @@ public:
     const convolutional_frame& frame() const;
     std::size_t n() const { return frame().received; }
     std::size_t k() const { return frame().message_bits; }
-    //! The largest magnitude that an LLR has as an integer; 0 for float metrics.
+    //! The largest magnitude that an LLR has as an integer.
     int limit() const;
 
     /*!

@@ -42,8 +42,6 @@ def test_viterbi_and_bcjr_are_exhaustive_search(generators, termination):
         words = the_code.encode(decided)
         return (words * llrs).sum(axis=1)
 
-    exact = metric(convolutional.ViterbiDecoder(the_code, "float").decode(llrs)[0])
-    np.testing.assert_allclose(exact, best, rtol=1e-5)
     # 11 bits of an LLR can err by half a level for each of n.
     close = metric(convolutional.ViterbiDecoder(the_code).decode(llrs)[0])
     assert (best - close).max() < 0.05 * np.abs(llrs).mean()
@@ -218,8 +216,6 @@ def test_nothing_known():
         assert stats == {"frames": 3, "bad_samples": 3}
         again, stats = one.decode(erased)
         assert np.array_equal(decided, again) and stats["bad_samples"] == 0
-    one = convolutional.viterbi("float", the_code)
-    assert one.decode(llrs)[1]["bad_samples"] == 3
 
 
 def test_refuses():

@@ -27,7 +27,7 @@ public:
 
     /*!
      * \param code the code and its frames
-     * \param metric "int16", "int8" (coarser, faster) or "float" (slow, for reference)
+     * \param metric "int16" or "int8" (coarser, faster)
      * \throws std::invalid_argument for anything else
      */
     static sptr make(const convolutional_code& code, const std::string& metric = "int16");

@@ -22,7 +22,7 @@ class ViterbiDecoder(Remade):
     """Maximum likelihood: the message whose codeword c has the largest sum of c_i L_i.
 
     metric: "int16", with LLRs of 11 bits; "int8", coarser (see docs/sequence-decoding.md) and
-    faster; "float", a plain implementation for reference. The LLRs' scale does not matter.
+    faster. The LLRs' scale does not matter.
     """
 
     def __init__(self, code: ConvolutionalCode, metric: str = "int16") -> None:
@@ -70,7 +70,7 @@ def check_code(code: Any) -> None:
 
 
 def viterbi(argument: str, code: Any) -> ViterbiDecoder:
-    """Spec ``viterbi`` or ``viterbi:int8``, ``viterbi:float``."""
+    """Spec ``viterbi`` or ``viterbi:int8``."""
     return ViterbiDecoder(code, argument or "int16")
 
 

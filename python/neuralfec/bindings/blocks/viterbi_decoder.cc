@@ -34,7 +34,7 @@ void bind_viterbi_decoder(py::module& m)
         "n LLRs, log P(b=1) - log P(b=0), of any scale in; k message bits out.\n\n"
         "code: a codes.convolutional.ConvolutionalCode, or its spec, for example\n"
         "'conv:7,5:100:zero'.\n"
-        "metric: 'int16', 'int8' (coarser, faster) or 'float' (slow reference).\n"
+        "metric: 'int16' or 'int8' (coarser, faster).\n"
         "ValueError for anything else.",
         py::arg("metric") = "int16");
     viterbi.def(py::init([](const std::vector<int>& generators,
