@@ -30,7 +30,9 @@ def known(llrs: ArrayLike) -> tuple[NDArray[np.float32], int]:
     as large.
     """
     llrs = np.asarray(llrs, dtype=np.float32)
-    if np.all(np.abs(llrs) <= CERTAIN):
+    flat = llrs.ravel()
+    # A finite sum of squares has no NaN and nothing of 1.9e19 and more: one pass, no memory.
+    if np.dot(flat, flat) < np.inf or np.all(np.abs(llrs) <= CERTAIN):
         return llrs, 0
     bad = np.isnan(llrs)
     return np.clip(np.where(bad, np.float32(0), llrs), -CERTAIN, CERTAIN), int(bad.sum())
