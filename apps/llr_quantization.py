@@ -36,6 +36,7 @@ OURS = (
     "qam256-18bit",
     "qam256-18bit/fast",
 )
+PAPER = ("qam256-paper-15bit", "qam256-paper-16bit", "qam256-paper-18bit")
 SCALAR = ("qam256-scalar-16bit", "qam256-scalar-24bit")
 # Figure: the name of its result, the link and the SNRs in dB.
 CURVES = {
@@ -56,8 +57,8 @@ CURVES = {
     ),
     "published": (
         "llr-quantization-rayleigh-ldpc-published",
-        StorageLink(schemes=("exact", "qam256-float", "qam256-paper-15bit")),
-        "18.5:19.5:0.5",
+        StorageLink(schemes=("exact", "qam256-float", *PAPER)),
+        "18.5:19.25:0.25",
     ),
     "interference": (
         "llr-quantization-interference",

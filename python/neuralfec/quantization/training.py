@@ -124,7 +124,7 @@ def train(arguments: argparse.Namespace) -> None:
     arguments.order, arguments.kind = int(name["order"]), name["kind"]
     arguments.bits = int(name["bits"] or 0)
     of_cells = arguments.kind is None and bool(arguments.bits)
-    arguments.batch = arguments.batch or (4096 if of_cells else 65536)
+    arguments.batch = arguments.batch or (4096 if of_cells else 1024)
     snr_db = arguments.snr_db or SNR_DB[arguments.order]
     if arguments.kind == "interference" and not arguments.snr_db:
         snr_db = tuple(snr + _INTERFERENCE_DB for snr in snr_db)
