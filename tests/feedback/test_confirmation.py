@@ -23,6 +23,7 @@ from gnuradio.neuralfec.feedback.session import (
 )
 from gnuradio.neuralfec.feedback.setting import Setting
 from gnuradio.neuralfec.simulation import clopper_pearson
+from scipy.stats import poisson
 
 MODEL = "feedback/belief-4bit-1dB"
 
@@ -134,6 +135,26 @@ def test_counted_errors_lie_where_the_posterior_puts_them(theta):
     assert result["block_errors"] > 20
     assert low < result["block_error_rate_by_posterior"] < high
     assert result["reopened_blocks"] > 100
+
+
+def test_a_block_that_was_refused_remembers_why():
+    """Errors among blocks that were opened again: none more than the posterior tells."""
+    p, _ = belief_model.parameters(MODEL)
+    settings = Confirmation(4.0, step=0.1, early=4)
+    code = DigitalBeliefCode(p.at(5.0), models.parameters(MODEL), 1.5, settings)
+    rng = np.random.default_rng(5)
+    wrong = expected = 0.0
+    for _ in range(20):
+        blocks = evaluation.Population(code, setting_of(code, 5.0), 8000, rng)
+        while blocks.active.size:
+            blocks.step()
+        ledger, every = blocks.decoder.ledger, np.arange(8000)
+        again = ledger.accepted & (ledger.opened > 0)
+        right = (code.bits(blocks.decoder.decisions(every)) == blocks.messages).all(1)
+        wrong += int((again & ~right).sum())
+        expected += ledger.error[again].sum()
+    assert expected > 40
+    assert wrong < poisson.ppf(0.999, expected)
 
 
 def test_confirmation_makes_errors_erasures():

@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 
 # What a place of a round carries beside the number of a group.
 CONFIRM, NOTHING = -1, -2
+# Refusals of a block that are kept in mind.
+REMEMBERED = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +118,11 @@ class Ledger:
         self.opened = np.zeros(capacity, np.int64)
         self.accepted = np.zeros(capacity, bool)
         self.error = np.zeros(capacity)
-        # Decisions that were refused, and the factor on their odds.
-        self._refused = np.full((capacity, groups), 255, np.uint8)
-        self._refused_by = np.ones(capacity)
+        # Of the last refusals: the decisions, of which groups, and how much likelier the refusal
+        # is where one of them is wrong; 1 where nothing was refused.
+        self._refused = np.zeros((REMEMBERED, capacity, groups), np.uint8)
+        self._doubted = np.zeros((REMEMBERED, capacity, groups), bool)
+        self._doubt = np.ones((REMEMBERED, capacity))
         # The odds before the confirm symbols of this round, and what these speak of.
         self._before = np.zeros(capacity)
         self._spoken_of = np.zeros((capacity, groups), bool)
@@ -142,7 +146,7 @@ class Ledger:
         self.opened[slots] = 0
         self.accepted[slots] = False
         self.error[slots] = 0
-        self._refused_by[slots] = 1
+        self._doubt[:, slots] = 1
 
     def plan(
         self,
@@ -155,7 +159,7 @@ class Ledger:
         """Say what each place of the next round carries.
 
         left : (n,) rounds left, the next one included; decided, odds : (n, Q) of the groups;
-        decisions : called with slots, gives their decided patterns
+        decisions : called with slots, gives the likeliest pattern of each group
         """
         s, groups = self.settings, decided.shape[1]
         numbers = np.arange(groups, dtype=np.int8)
@@ -174,16 +178,12 @@ class Ledger:
         # The odds against all that is decided by now.
         fresh = decided & ~self.covered[slots]
         before = _joined(self.against[slots], _odds_against(odds, fresh))
-        again = np.nonzero((self._refused_by[slots] != 1) & (undecided == 0))[0]
-        if again.size:
-            same = (decisions(slots[again]) == self._refused[slots[again]]).all(1)
-            same &= ~self.covered[slots[again]].any(1)
-            before[again[same]] *= self._refused_by[slots[again[same]]]
+        in_all = before * self._remembered(slots, decided, odds, decisions)
         last = left == 1
         count = np.full(len(slots), s.most)
         for n in range(s.most - 1, 0, -1):
             enough = np.where(last, self._enough[1][n - 1], self._enough[0][n - 1])
-            count = np.where(before < enough, n, count)
+            count = np.where(in_all < enough, n, count)
         count = np.where(last, count, np.minimum(count, 2))
         asks = decided.any(1)
         asks &= last | ((undecided <= s.early) & (fresh.any(1) | (undecided == 0)))
@@ -232,16 +232,20 @@ class Ledger:
         slots, left, odds = slots[rows], left[rows], odds[rows]
         covered = self.covered[slots]
         against = _joined(self.against[slots], _odds_against(odds, ~covered))
+        against *= self._remembered(slots, np.ones_like(covered), odds, table.decisions)
         accepted = against < self._limit
         self.accepted[slots] = accepted
         self.error[slots] = np.where(accepted, against / (1 + against), 0)
         refused = ~accepted & self._spoken_of[slots].any(1) & (left > 1)
-        refused &= self.against[slots] > self._reopen
         slots, odds, covered = slots[refused], odds[refused], covered[refused]
         if slots.size == 0:
             return
-        self._refused[slots] = table.decisions(slots)
-        self._refused_by[slots] = self.against[slots] / np.maximum(self._before[slots], 1e-300)
+        against = self.against[slots] * self._remembered(slots, covered, odds, table.decisions)
+        refused = against > self._reopen
+        slots, odds, covered = slots[refused], odds[refused], covered[refused]
+        if slots.size == 0:
+            return
+        self._remember(slots, covered, odds, table.decisions(slots))
         self.opened[slots] += 1
         theta = self.settings.step * self.opened[slots]
         limit = np.exp(-(self.threshold + theta)).astype(np.float32)[:, None]
@@ -252,3 +256,51 @@ class Ledger:
         decided[slots] = decided[slots] & ~uncertain
         self.covered[slots] = False
         self.against[slots] = 0
+
+    def _remember(
+        self,
+        slots: NDArray,
+        covered: NDArray[np.bool_],
+        odds: NDArray[np.float32],
+        decisions: NDArray[np.uint8],
+    ) -> None:
+        """Note what the confirm symbols told against decisions that are now refused, (n, Q)."""
+        own = _odds_against(odds, covered)
+        number = self.opened[slots] % REMEMBERED
+        self._doubt[number, slots] = np.maximum(self.against[slots] / np.maximum(own, 1e-300), 1)
+        self._doubted[number, slots] = covered
+        self._refused[number, slots] = decisions
+
+    def _remembered(
+        self,
+        slots: NDArray,
+        decided: NDArray[np.bool_],
+        odds: NDArray[np.float32],
+        decisions: Any,
+    ) -> NDArray[np.float64]:
+        """Return the factor on the odds against the decided groups from earlier refusals, (n,).
+
+        A refusal is f times likelier where a decision that it was about is wrong. If the
+        decided groups stand by these decisions, and the others do with probability P, the
+        factor is f / (P + (1 - P) f); it is taken as 1, which is too high, if they do not.
+        """
+        factor = np.ones(len(slots))
+        rows = np.nonzero(self.opened[slots])[0]
+        if rows.size == 0:
+            return factor
+        slots, decided, odds = slots[rows], decided[rows], odds[rows].astype(np.float64)
+        now = decisions(slots)
+        product = np.ones(len(rows))
+        for refused, doubted, doubt in zip(
+            self._refused[:, slots], self._doubted[:, slots], self._doubt[:, slots], strict=True
+        ):
+            same = now == refused
+            stand = np.where(doubted & ~decided, np.where(same, 1, odds) / (1 + odds), 1)
+            probability = stand[:, 0].copy()
+            for q in range(1, stand.shape[1]):
+                probability *= stand[:, q]
+            changed = (doubted & decided & ~same).any(1)
+            told = doubt / (probability + (1 - probability) * doubt)
+            product *= np.where(changed, 1, told)
+        factor[rows] = product
+        return factor
