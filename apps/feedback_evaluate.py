@@ -53,6 +53,11 @@ def parser() -> app.Parser:
     )
     made.add_argument("--blocks", type=int, default=20000, help="how many to send")
     made.add_argument("--batch", type=int, default=2048, help="blocks at once")
+    made.add_argument(
+        "--apart",
+        action="store_true",
+        help="run the two ends apart and check that they agree; the counts are the same",
+    )
     made.add_argument("--seed", type=int, default=0, help="of messages and noise")
     made.add_argument("--json", type=app.OutputFile, help="write all figures here")
     app.add_quiet(made)
@@ -76,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     total: dict = {}
 
     def simulate(size: int) -> dict:
-        counts = evaluation.simulate(code, setting, size, rng)
+        counts = evaluation.simulate(code, setting, size, rng, apart=args.apart)
         for name, value in counts.items():
             total[name] = total.get(name, 0) + value
         wrong = f"{total['block_errors']} of {total['blocks']} wrong"

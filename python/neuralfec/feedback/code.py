@@ -169,6 +169,10 @@ class Code(abc.ABC):
     def decoder(self, capacity: int) -> Decoder:
         """Make a receiver for `capacity` blocks."""
 
+    def pair(self, capacity: int) -> tuple[Encoder, Decoder]:
+        """Make both ends for a simulation, which may share what they would hold alike."""
+        return self.encoder(capacity), self.decoder(capacity)
+
     def check(self, setting: Setting) -> None:
         """Raise ValueError for a setting that the code was not made for."""
         trained = self.parameters.termination

@@ -23,6 +23,11 @@ _SUMS = ("_squared", "_energy", "_estimate")
 class Population:
     """Take blocks through their rounds together over simulated channels.
 
+    Parameters
+    ----------
+    code, setting, blocks, rng : as of `simulate`
+    apart : whether the ends share nothing, as they would at two places; `Code.pair` if not
+
     Attributes
     ----------
     active : slots of the blocks that are not over
@@ -33,11 +38,20 @@ class Population:
     feedback_symbols, feedback_energy : of analog feedback, for the groups that go on
     """
 
-    def __init__(self, code: Code, setting: Setting, blocks: int, rng: np.random.Generator):
+    def __init__(
+        self,
+        code: Code,
+        setting: Setting,
+        blocks: int,
+        rng: np.random.Generator,
+        apart: bool = True,
+    ):
         code.check(setting)
         p = code.parameters
         self.code, self.setting, self.rng = code, setting, rng
-        self.encoder, self.decoder = code.encoder(blocks), code.decoder(blocks)
+        self.encoder, self.decoder = (
+            (code.encoder(blocks), code.decoder(blocks)) if apart else code.pair(blocks)
+        )
         self.messages = rng.integers(0, 2, (blocks, p.message_bits), np.uint8)
         self.active = np.arange(blocks)
         self.encoder.start(self.active, self.messages)
@@ -94,7 +108,9 @@ def capacity(snr_db: float) -> float:
     return 0.5 * math.log2(1 + 10 ** (snr_db / 10))
 
 
-def simulate(code: Code, setting: Setting, blocks: int, rng: np.random.Generator) -> dict:
+def simulate(
+    code: Code, setting: Setting, blocks: int, rng: np.random.Generator, apart: bool = True
+) -> dict:
     """Simulate blocks and count.
 
     Parameters
@@ -102,6 +118,7 @@ def simulate(code: Code, setting: Setting, blocks: int, rng: np.random.Generator
     code, setting : what is simulated; ValueError where they do not fit
     blocks : how many
     rng : of messages and noise
+    apart : False lets the ends share what they hold alike, for the same counts in less time
 
     Returns
     -------
@@ -113,7 +130,7 @@ def simulate(code: Code, setting: Setting, blocks: int, rng: np.random.Generator
     energy_squared and symbols_energy for intervals; feedback_bits of digital feedback; and
     what the code counts besides, see `Code.counts`.
     """
-    population = Population(code, setting, blocks, rng)
+    population = Population(code, setting, blocks, rng, apart)
     while population.active.size:
         population.step()
     return counts(population)
@@ -151,10 +168,15 @@ def counts(population: Population) -> dict:
 
 
 def evaluate(
-    code: Code, setting: Setting, blocks: int, rng: np.random.Generator, batch: int = 2048
+    code: Code,
+    setting: Setting,
+    blocks: int,
+    rng: np.random.Generator,
+    batch: int = 2048,
+    apart: bool = True,
 ) -> dict:
     """Simulate in batches and return the report on the counts, see `report`."""
-    total = sum_batches(lambda size: simulate(code, setting, size, rng), blocks, batch)
+    total = sum_batches(lambda size: simulate(code, setting, size, rng, apart), blocks, batch)
     return report(code, setting, total)
 
 

@@ -99,6 +99,10 @@ class AnalogBeliefCode(DigitalBeliefCode):
     def decoder(self, capacity: int) -> "AnalogDecoder":
         return AnalogDecoder(self, capacity)
 
+    def pair(self, capacity: int) -> tuple["AnalogEncoder", "AnalogDecoder"]:
+        """Make both ends for a simulation, which hear different things."""
+        return self.encoder(capacity), self.decoder(capacity)
+
 
 class AnalogEnd(End):
     """What both ends are."""

@@ -59,7 +59,7 @@ def choose(
             code = DigitalBeliefCode(p, state, theta, found)
             setting = Setting(p.snr_db, threshold=code.threshold)
             rng = np.random.default_rng([seed, number])
-            result = evaluation.evaluate(code, setting, blocks, rng)
+            result = evaluation.evaluate(code, setting, blocks, rng, apart=False)
             if number == 2:
                 break
             estimate = result["block_error_rate_by_posterior"]

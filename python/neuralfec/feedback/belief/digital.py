@@ -141,6 +141,13 @@ class DigitalBeliefCode(feedback.Code):
     def decoder(self, capacity: int) -> "DigitalDecoder":
         return DigitalDecoder(self, capacity)
 
+    def pair(self, capacity: int) -> tuple["DigitalEncoder", "DigitalDecoder"]:
+        """Make both ends for a simulation, with one belief between them."""
+        encoder = self.encoder(capacity)
+        decoder = DigitalDecoder(self, capacity, encoder)
+        encoder.watched = True
+        return encoder, decoder
+
     def table(self, capacity: int) -> Any:
         """Make the beliefs of `capacity` blocks."""
         from ... import _kernels
@@ -165,10 +172,16 @@ class End:
     decoded : (capacity, Q) bool, groups whose log-odds have exceeded the threshold
     odds : (capacity, Q) float32, (1 - p_max) / p_max after the last update
     ledger : of the confirmation, None for a code without
+
+    other : an end whose state is this one's, too: it proposes, and this one updates
     """
 
-    def __init__(self, code: DigitalBeliefCode, capacity: int) -> None:
-        self.code = code
+    def __init__(self, code: DigitalBeliefCode, capacity: int, other: "End | None" = None) -> None:
+        self.code, self.other = code, other
+        if other is not None:
+            self.table, self.rounds, self.ledger = other.table, other.rounds, other.ledger
+            self.decoded, self.odds = other.decoded, other.odds
+            return
         self.table = code.table(capacity)
         self.rounds = np.zeros(capacity, np.int64)
         self.decoded, self.odds = self.table.decided, self.table.odds
@@ -195,6 +208,8 @@ class End:
 
     def _propose(self, slots: NDArray) -> None:
         """Candidates of the next round for the groups not decided."""
+        if self.other is not None:
+            return
         code, limit = self.code, self.code.parameters.rounds
         left = limit - self.rounds[slots]
         if left.size and left.min() < 1:
@@ -252,10 +267,11 @@ class End:
 
 
 class DigitalEncoder(End, feedback.Encoder):
-    """The transmitter."""
+    """The transmitter. watched : whether a receiver that shares its state updates it."""
 
     def __init__(self, code: DigitalBeliefCode, capacity: int) -> None:
         super().__init__(code, capacity)
+        self.watched = False
         self.symbols = np.zeros(self.decoded.shape, np.float32)
         self.sent = np.zeros(self.decoded.shape, bool)
         self.labels = np.zeros(self.decoded.shape, np.uint8)
@@ -298,14 +314,15 @@ class DigitalEncoder(End, feedback.Encoder):
         decoded is what the receiver says and the beliefs say as well; it is not looked at.
         noise_variance : of the round's symbols, as the receiver used it
         """
-        self._update(slots, self.code.values(feedback), noise_variance)
+        if not self.watched:
+            self._update(slots, self.code.values(feedback), noise_variance)
 
 
 class DigitalDecoder(End, feedback.Decoder):
     """The receiver."""
 
-    def __init__(self, code: DigitalBeliefCode, capacity: int) -> None:
-        super().__init__(code, capacity)
+    def __init__(self, code: DigitalBeliefCode, capacity: int, other: End | None = None) -> None:
+        super().__init__(code, capacity, other)
         self.limit = code.parameters.rounds
 
     def start(self, slots: NDArray) -> None:

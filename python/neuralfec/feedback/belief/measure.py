@@ -41,7 +41,7 @@ def measure(
         back, kind = p.feedback_snr_db, AnalogBeliefCode
     code = kind(p, state, threshold)
     setting = Setting(p.snr_db, back, threshold=code.threshold)
-    return evaluation.evaluate(code, setting, blocks, np.random.default_rng(seed))
+    return evaluation.evaluate(code, setting, blocks, np.random.default_rng(seed), apart=False)
 
 
 def unit_powers(
