@@ -139,6 +139,10 @@ class Decoder(abc.ABC):
         """Return which blocks that are over are declared lost, (n,)."""
         return np.zeros(len(slots), bool)
 
+    def replies(self, slots: NDArray) -> NDArray[np.bool_]:
+        """Return which places of the last analog feedback carry a symbol, (n, Q)."""
+        return ~self.decoded[slots]
+
     def belief_samples(self, slots: NDArray) -> NDArray[np.float32]:
         """Return the beliefs that a transmitter is asked by, (n, Q, 2^m) float32."""
         raise NotImplementedError(f"{type(self).__name__} has no beliefs to send back")

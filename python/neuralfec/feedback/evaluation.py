@@ -99,8 +99,10 @@ class Population:
         self.encoder.observe(active, back, decoded)
         self.active = active[~(self.decoder.over(active) | stopped)]
         if self.active.size and feedback.dtype.kind == "f":
-            self.feedback_symbols += int((~decoded).sum())
-            self.feedback_energy += float(np.square(feedback[~decoded], dtype=np.float64).sum())
+            # `active` has become shorter, and the mask of what is stopped is the transmitter's.
+            told = self.decoder.replies(active) & ~stopped[:, None]
+            self.feedback_symbols += int(told.sum())
+            self.feedback_energy += float(np.square(feedback[told], dtype=np.float64).sum())
 
 
 def capacity(snr_db: float) -> float:

@@ -21,13 +21,29 @@ nearest to what it hears, and both update c by it. With so few numbers a wrong o
 20 dB and A = 1 the decision is 5 deviations away), and what y told beyond its number is not
 lost: the receiver has it, and later numbers lean towards what the tracked belief still lacks.
 A group ends when the posterior's log-odds exceed theta; the receiver says so.
+
+With a ``confirmation`` blocks are confirmed as over digital feedback, with what each end has:
+
+* a group is decided only where the tracked belief has the same likeliest class, so that the
+  transmitter knows what it is asked to confirm; the number of that round still goes back;
+* which places carry what is planned by the thresholds in place of the odds, which the receiver
+  keeps to itself: it accepts by the posterior, and the groups that it opens again are those that
+  it no longer calls decided;
+* the places that decided groups have left free on the way back carry check symbols: +1 or -1,
+  bits of a hash of all numbers and decisions so far. A number that was heard wrong makes half
+  of them wrong, and the transmitter then denies the block in every free place until it is
+  erased.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import code as feedback
 from ..setting import Setting
+from .confirmation import Confirmation, Ledger
 from .digital import DigitalBeliefCode, DigitalDecoder, DigitalEncoder, End
 from .parameters import AnalogParameters
 
@@ -44,18 +60,21 @@ def choose(
     posterior, tracked : log-beliefs, candidates : x, all (n, M) of one order of classes;
     variance : rho sigma^2, (n, 1)
     """
-    numbers = np.arange(-p.feedback_levels, p.feedback_levels + 1).astype(posterior.dtype)
-    told = tracked - np.square(candidates) / (2 * variance)
-    slope = candidates * (p.feedback_step / variance)
-    # (n, numbers, M)
-    after = told[:, None] + numbers[:, None] * slope[:, None]
-    belief = np.exp(posterior - posterior.max(1, keepdims=True))
-    belief /= belief.sum(1, keepdims=True)
-    expected = (belief[:, None] * after).sum(2)
-    top = after.max(2)
-    total = top + np.log(np.exp(after - top[:, :, None]).sum(2))
-    cost = total - expected + np.asarray(p.number_price * np.square(numbers), posterior.dtype)
-    return numbers[cost.argmin(1)][:, None]
+    limit, kind = p.feedback_levels, posterior.dtype.type
+    # Classes first: sums over them are then of whole rows.
+    posterior, candidates = posterior.T.copy(), candidates.T.copy()
+    slope = candidates * (kind(p.feedback_step) / variance[:, 0])
+    belief = np.exp(posterior - posterior.max(0))
+    expected = (belief * slope).sum(0) / belief.sum(0)
+    # H = log sum_j exp(after_j) - i E[slope], but for what all numbers share.
+    after = tracked.T - np.square(candidates) / (2 * variance[:, 0]) - limit * slope
+    costs = np.empty((2 * limit + 1, after.shape[1]), kind)
+    for place in range(2 * limit + 1):
+        i, top = place - limit, after.max(0)
+        total = top + np.log(np.exp(after - top).sum(0))
+        costs[place] = total - i * expected + kind(p.number_price * i * i)
+        after += slope
+    return (costs.argmin(0) - limit).astype(kind)[:, None]
 
 
 class AnalogBeliefCode(DigitalBeliefCode):
@@ -66,10 +85,17 @@ class AnalogBeliefCode(DigitalBeliefCode):
 
     _parameters: AnalogParameters
 
-    def __init__(self, parameters: AnalogParameters, state, threshold: float) -> None:
-        super().__init__(parameters, state, threshold)
+    def __init__(
+        self,
+        parameters: AnalogParameters,
+        state: Mapping[str, NDArray[np.float32]],
+        threshold: float,
+        confirmation: Confirmation | None = None,
+    ) -> None:
+        super().__init__(parameters, state, threshold, confirmation)
         self.payload_bytes = 0
-        self.amplitude = np.float32(parameters.amplitude(self.threshold))
+        feedback_gain = confirmation.feedback_gain if confirmation is not None else 1.0
+        self.amplitude = np.float32(parameters.amplitude(self.threshold) * feedback_gain)
 
     @property
     def parameters(self) -> AnalogParameters:
@@ -85,13 +111,22 @@ class AnalogBeliefCode(DigitalBeliefCode):
                 f"got termination {setting.termination!r}"
             )
 
-    def counts(self, encoder, decoder) -> dict:
+    def counts(self, encoder: feedback.Encoder, decoder: feedback.Decoder) -> dict[str, Any]:
         """Count undecided_blocks, as `DigitalBeliefCode.counts`.
 
-        The posterior supposes that each number arrives, so that its error probability is too
-        low an estimate.
+        The posterior supposes that each number arrives, so that without confirmation its error
+        probability is too low an estimate. With it, what the posterior tells is counted as there,
+        and denied_blocks: those in which the transmitter found a wrong number.
         """
-        return {"undecided_blocks": int((~decoder.decoded).any(1).sum())}
+        assert isinstance(encoder, AnalogEncoder) and isinstance(decoder, AnalogDecoder)
+        found: dict[str, Any] = {"undecided_blocks": int((~decoder.decoded).any(1).sum())}
+        if decoder.verdict is not None:
+            estimate = decoder.verdict.error
+            found["error_estimate"] = float(estimate.sum())
+            found["estimate_squared"] = float((estimate**2).sum())
+            found["reopened_blocks"] = int((decoder.verdict.opened > 0).sum())
+            found["denied_blocks"] = int(encoder.denied.sum())
+        return found
 
     def encoder(self, capacity: int) -> "AnalogEncoder":
         return AnalogEncoder(self, capacity)
@@ -104,43 +139,135 @@ class AnalogBeliefCode(DigitalBeliefCode):
         return self.encoder(capacity), self.decoder(capacity)
 
 
+# Of the hash of what went back: FNV-1a and the last steps of MurmurHash3, on 64 bits.
+_SEED, _PRIME, _MIX = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3), 0xFF51AFD7ED558CCD
+
+
 class AnalogEnd(End):
-    """What both ends are."""
-
-    def _track(self, slots: NDArray, numbers: NDArray) -> None:
-        """Update the tracked belief by numbers (n, Q), NaN where none is known."""
-        # The kernel decides by the tracked belief, of which the receiver may know better.
-        decoded = self.decoded[slots]
-        self._update(slots, numbers * np.float32(self.code.parameters.feedback_step))
-        self.decoded[slots] = decoded
-
-
-class AnalogEncoder(AnalogEnd, DigitalEncoder):
-    """The transmitter. numbers : (capacity, Q) int8, i of the last round as it was heard."""
+    """What both ends are. history : (capacity,) uint64, hash of numbers and decisions so far."""
 
     code: AnalogBeliefCode
 
     def __init__(self, code: AnalogBeliefCode, capacity: int) -> None:
         super().__init__(code, capacity)
+        self.history = np.zeros(capacity, np.uint64)
+
+    def _begin(self, slots: NDArray) -> None:
+        super()._begin(slots)
+        self.history[slots] = _SEED
+
+    def _odds_to_plan_by(self, slots: NDArray) -> NDArray[np.float32]:
+        """What the thresholds tell of the odds, which are the receiver's own."""
+        assert self.ledger is not None
+        theta = self.code.threshold + self.ledger.settings.step * self.ledger.opened[slots]
+        odds = np.exp(-theta).astype(np.float32)
+        return np.broadcast_to(odds[:, None], (len(slots), self.decoded.shape[1]))
+
+    def _symbols_of_groups(self, slots: NDArray) -> NDArray[np.float32]:
+        """How many symbols each group sent in the round, (n, Q); 1 for those that sent none."""
+        count = np.ones((len(slots), self.decoded.shape[1]), np.float32)
+        if self.ledger is not None:
+            places = self.ledger.places[slots]
+            row, place = np.nonzero((places >= 0) & (places != np.arange(places.shape[1])))
+            np.add.at(count, (row, places[row, place]), np.float32(1))
+        return count
+
+    def _track(self, slots: NDArray, numbers: NDArray[np.float32]) -> None:
+        """Update the tracked belief by numbers (n, Q), NaN where none is known."""
+        p = self.code.parameters
+        # The kernel decides by the tracked belief, of which the receiver may know better.
+        decoded = self.decoded[slots]
+        variance = np.float32(p.update_variance) / self._symbols_of_groups(slots)
+        values = numbers * np.float32(p.feedback_step)
+        self.code.kernel.update(self.table, slots, values, variance, self.code.threshold)
+        self.decoded[slots] = decoded
+
+    def _note(
+        self, slots: NDArray, numbers: NDArray, before: NDArray[np.bool_], after: NDArray[np.bool_]
+    ) -> None:
+        """Take a round into the hash: numbers of groups not decided before, decisions after."""
+        if self.ledger is None:
+            return
+        told = np.where(before, 0, np.nan_to_num(numbers)).astype(np.int64) + 128
+        history = self.history[slots]
+        for row in (told + 256 * after).astype(np.uint64).T:
+            history = (history ^ row) * _PRIME
+        self.history[slots] = history
+        # What came of the confirm symbols is the receiver's to know.
+        nothing = np.full(before.shape, np.nan, np.float32)
+        self.ledger.learn(slots, nothing, np.ones(len(slots)))
+        self.ledger.reopen(slots[(before & ~after).any(1)])
+
+    def _checks(self, slots: NDArray) -> NDArray[np.float32]:
+        """Check symbols of all places, (n, Q) +1 or -1."""
+        mixed = self.history[slots].copy()
+        for _ in range(2):
+            mixed ^= mixed >> np.uint64(33)
+            mixed *= np.uint64(_MIX)
+        place = np.arange(self.decoded.shape[1], dtype=np.uint64) + np.uint64(16)
+        bits = mixed[:, None] >> place & np.uint64(1)
+        return np.where(bits == 1, np.float32(1), np.float32(-1))
+
+
+class AnalogEncoder(AnalogEnd, DigitalEncoder):
+    """The transmitter.
+
+    Attributes
+    ----------
+    numbers : (capacity, Q) int8, i of the last round as it was heard
+    denied : (capacity,) bool, blocks that it has found a wrong number in
+    """
+
+    def __init__(self, code: AnalogBeliefCode, capacity: int) -> None:
+        super().__init__(code, capacity)
         self.numbers = np.zeros(self.decoded.shape, np.int8)
+        self.denied = np.zeros(capacity, bool)
+
+    def start(self, slots: NDArray, messages: NDArray[np.uint8]) -> None:
+        super().start(slots, messages)
+        self.denied[slots] = False
+
+    def encode(self, slots: NDArray) -> NDArray[np.float32]:
+        """Return the symbols x of the next round, (n, Q) float32; 0 where none is sent."""
+        x = super().encode(slots)
+        if self.denied[slots].any():
+            everywhere = self.denied[slots][:, None] & self.decoded[slots]
+            x = np.where(everywhere, np.float32(self.code.parameters.peak), x)
+            self.symbols[slots] = x
+            self.sent[slots] |= everywhere
+        return x
 
     def observe(
-        self, slots: NDArray, feedback: NDArray, decoded: NDArray, noise_variance=None
+        self,
+        slots: NDArray,
+        feedback: NDArray,
+        decoded: NDArray[np.bool_] | None = None,
+        noise_variance: float | NDArray | None = None,
     ) -> None:
         """Take what came back of the last round, (n, Q) float32, and the groups decoded.
 
-        decoded : (n, Q) bool, of which nothing came. NaN in feedback tells nothing.
+        decoded : (n, Q) bool, of which nothing came, or with confirmation check symbols from the
+        next round on. NaN in feedback tells nothing.
         """
         if noise_variance is not None:
             raise ValueError("the code over analog feedback is told no noise variance")
-        code = self.code
-        self.decoded[slots] |= decoded
+        if decoded is None:
+            raise ValueError("the code over analog feedback is told which groups are decoded")
+        code, before = self.code, self.decoded[slots]
         heard = feedback / code.amplitude
         limit = code.parameters.feedback_levels
         known = ~np.isnan(heard)
         numbers = np.clip(np.rint(np.where(known, heard, 0)), -limit, limit)
-        self.numbers[slots] = np.where(self.decoded[slots], self.numbers[slots], numbers)
+        if self.ledger is None:
+            self.decoded[slots] = before | decoded
+        told = ~self.decoded[slots]
+        self.numbers[slots] = np.where(told, numbers, self.numbers[slots])
         self._track(slots, np.where(known, numbers, np.nan).astype(np.float32))
+        if self.ledger is not None:
+            self.decoded[slots] = decoded
+            self._note(slots, numbers, before, decoded)
+            wrong = before & known & (np.sign(feedback) != self._checks(slots))
+            self.denied[slots] |= wrong.any(1)
 
 
 class AnalogDecoder(AnalogEnd, DigitalDecoder):
@@ -151,26 +278,34 @@ class AnalogDecoder(AnalogEnd, DigitalDecoder):
     posterior : (capacity, Q, M) float32, log-ratios to the likeliest class, by class
     numbers : (capacity, Q) int8, i of the last round
     odds : (capacity, Q) float32, of the posterior
+    verdict : ledger of the posterior's odds and of confirm symbols as they were received, by
+        which blocks are accepted and opened again; `ledger` is what both ends know
     """
-
-    code: AnalogBeliefCode
 
     def __init__(self, code: AnalogBeliefCode, capacity: int) -> None:
         super().__init__(code, capacity)
         shape = (*self.decoded.shape, code.parameters.patterns)
         self.posterior = np.zeros(shape, np.float32)
         self.numbers = np.zeros(self.decoded.shape, np.int8)
+        self._checked = np.zeros(self.decoded.shape, bool)
+        if code.confirmation is not None:
+            # A number that was heard wrong shows in confirm symbols alone.
+            self.verdict = Ledger(
+                code.confirmation, code.parameters, code.threshold, capacity, asks_last=True
+            )
 
     def start(self, slots: NDArray) -> None:
         super().start(slots)
         self.posterior[slots] = 0
+        if self.verdict is not None:
+            self.verdict.start(slots)
 
     def decode(
         self,
         slots: NDArray,
         received: NDArray[np.float32],
         threshold: float | None = None,
-        noise_variance=None,
+        noise_variance: float | NDArray | None = None,
     ) -> NDArray[np.bool_]:
         """Take one round, as `DigitalDecoder.decode`; no noise variance can be told."""
         if noise_variance is not None:
@@ -179,18 +314,28 @@ class AnalogDecoder(AnalogEnd, DigitalDecoder):
         if threshold is not None:
             code.check_threshold(threshold)
         self._propose(slots)
-        block, group = np.nonzero(~self.decoded[slots])
+        before, left = self.decoded[slots], p.rounds - self.rounds[slots]
+        noise = np.full(received.shape, p.noise_variance, np.float32)
+        values = received
+        if self.ledger is not None and self.verdict is not None:
+            odds = self.odds[slots]
+            self.verdict.plan(slots, left + 1, before, odds, self.decisions)
+            self.verdict.follow(self.ledger, slots)
+            values, noise = self._collected(slots, received, noise)
+        block, group = np.nonzero(~before)
         active = slots[block], group
         classes = self.table.classes[active]
         x, tracked = self.table.candidates[active], self.table.log_ratios[active]
-        y = received[block, group][:, None]
-        told = (y - x / 2) * x / np.float32(p.noise_variance)
+        y = values[block, group][:, None]
+        told = (y - x / 2) * x / noise[block, group][:, None]
         posterior = np.take_along_axis(self.posterior[active], classes, 1)
         posterior += np.where(np.isnan(told), np.float32(0), told)
         posterior -= posterior.max(1, keepdims=True)
-        variance = np.full((len(y), 1), p.update_variance, np.float32)
+        several = self._symbols_of_groups(slots)[block, group][:, None]
+        variance = np.float32(p.update_variance) / several
         self.numbers[active] = choose(posterior, tracked, x, variance, p)[:, 0]
-        self._track(slots, self.numbers[slots].astype(np.float32))
+        numbers = self.numbers[slots].astype(np.float32)
+        self._track(slots, numbers)
         by_class = np.empty_like(posterior)
         np.put_along_axis(by_class, classes, posterior, 1)
         self.posterior[active] = by_class
@@ -198,13 +343,36 @@ class AnalogDecoder(AnalogEnd, DigitalDecoder):
         rest = np.sort(posterior, 1)[:, :-1]
         odds = np.exp(rest).sum(1)
         self.odds[active] = odds
-        self.decoded[active] = -np.log(np.maximum(odds, np.float32(1e-38))) > code.threshold
+        certainty = -np.log(np.maximum(odds, np.float32(1e-38)))
+        if self.ledger is None or self.verdict is None:
+            self.decoded[active] = certainty > code.threshold
+            return self.decoded[slots]
+        theta = code.threshold + self.ledger.settings.step * self.ledger.opened[slots]
+        known = self.table.decisions(slots)[block, group] == by_class.argmax(1)
+        self.decoded[active] = (certainty > theta[block]) & known
+        self.verdict.learn(slots, received, np.full(len(slots), p.noise_variance))
+        odds = self.odds[slots]
+        self.verdict.judge(slots, left, odds, self.decoded, self.decisions)
+        self._checked[slots] = before
+        self._note(slots, numbers, before, self.decoded[slots])
         return self.decoded[slots]
 
     def feedback(self, slots: NDArray, received: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return A i of the last round, (n, Q) float32; 0 for groups that are decided."""
-        numbers = np.where(self.decoded[slots], 0, self.numbers[slots])
-        return numbers * self.code.amplitude
+        """Return what goes back of the last round, (n, Q) float32.
+
+        A i; for groups that are decided 0, or with confirmation, from the next round on, a
+        check symbol.
+        """
+        numbers = self.numbers[slots] * self.code.amplitude
+        if self.ledger is None:
+            return np.where(self.decoded[slots], np.float32(0), numbers)
+        return np.where(self._checked[slots], self._checks(slots), numbers)
+
+    def replies(self, slots: NDArray) -> NDArray[np.bool_]:
+        """Return which places of the last feedback carry a symbol, (n, Q): see `feedback`."""
+        if self.ledger is None:
+            return super().replies(slots)
+        return np.ones((len(slots), self.decoded.shape[1]), bool)
 
     def decisions(self, slots: NDArray) -> NDArray:
         """Return the likeliest pattern of each group, (n, Q)."""

@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import evaluation
-from ..setting import Setting
 from .confirmation import Confirmation
-from .digital import DigitalBeliefCode
-from .model import Confirmed
+from .model import Confirmed, make
 from .parameters import BeliefParameters
 
 # Of erasures, what is wished for at most.
@@ -54,10 +52,11 @@ def choose(
     best = None
     for theta in thresholds:
         accept = -math.log(error_target) - 2.6
-        found = dataclasses.replace(base or Confirmation(accept), accept=accept, gain=1.0)
+        found = dataclasses.replace(
+            base or Confirmation(accept), accept=accept, gain=1.0, feedback_gain=1.0
+        )
         for number in range(3):
-            code = DigitalBeliefCode(p, state, theta, found)
-            setting = Setting(p.snr_db, threshold=code.threshold)
+            code, setting = make(p, state, theta, found)
             rng = np.random.default_rng([seed, number])
             result = evaluation.evaluate(code, setting, blocks, rng, apart=False)
             if number == 2:
@@ -66,6 +65,9 @@ def choose(
             accept = found.accept + math.log(max(estimate, 1e-15) / (0.9 * error_target))
             gain = found.gain / math.sqrt(result["mean_power"])
             found = dataclasses.replace(found, accept=round(accept, 3), gain=round(gain, 5))
+            if result["feedback_power"]:
+                back = found.feedback_gain / math.sqrt(result["feedback_power"])
+                found = dataclasses.replace(found, feedback_gain=round(back, 5))
         good = result["erasure_rate"] <= ERASURES
         if good and (best is None or result["rate"] > best[1]["rate"]):
             best = Confirmed(error_target, code.threshold, p.snr_db, found), result

@@ -43,6 +43,7 @@ class Confirmation:
     ----------
     accept : log-odds of a block above which the receiver accepts it
     gain : factor on the network's gain that makes unit power with confirmation
+    feedback_gain : factor on the amplitude of analog feedback that does so on the way back
     reopen : log-odds of the decided groups below which they are opened again
     step : nats that the threshold of an opened block rises by
     early : confirm as soon as no more groups than this are undecided
@@ -61,6 +62,7 @@ class Confirmation:
     margin: float = 0.0
     last_margin: float = 3.0
     repeats: tuple[int, ...] = (3, 2)
+    feedback_gain: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "repeats", tuple(self.repeats))
@@ -70,8 +72,10 @@ class Confirmation:
             )
         if self.most < 1 or self.early < 0 or self.step < 0 or min(self.repeats, default=1) < 1:
             raise ValueError(f"expected counts of at least 1 and no step down, got {self}")
-        if not self.gain > 0:
-            raise ValueError(f"expected a gain above 0, got {self.gain}")
+        if not min(self.gain, self.feedback_gain) > 0:
+            raise ValueError(
+                f"expected gains above 0, got {self.gain} and {self.feedback_gain} for feedback"
+            )
 
 
 def _rounded_exp(exponent: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,6 +100,13 @@ def _joined(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
 class Ledger:
     """What one end knows of the confirmation of its blocks, a row a block.
 
+    Parameters
+    ----------
+    settings, threshold : of the code; parameters : its `BeliefParameters`
+    capacity : blocks
+    asks_last : whether a block is accepted only in a round with confirm symbols, because what
+        its groups are certain of may be wrong in ways that the posterior does not know
+
     Attributes
     ----------
     places : (capacity, Q) int8, what each place of the last round carries: the number of a
@@ -108,8 +119,14 @@ class Ledger:
     """
 
     def __init__(
-        self, settings: Confirmation, parameters: Any, threshold: float, capacity: int
+        self,
+        settings: Confirmation,
+        parameters: Any,
+        threshold: float,
+        capacity: int,
+        asks_last: bool = False,
     ) -> None:
+        self.asks_last = asks_last
         self.settings, self.parameters, self.threshold = settings, parameters, threshold
         groups = parameters.groups
         self.places = np.full((capacity, groups), NOTHING, np.int8)
@@ -219,12 +236,17 @@ class Ledger:
         self.covered[slots] = self._spoken_of[slots]
 
     def judge(
-        self, slots: NDArray, left: NDArray[np.int64], odds: NDArray[np.float32], table: Any
+        self,
+        slots: NDArray,
+        left: NDArray[np.int64],
+        odds: NDArray[np.float32],
+        decided: NDArray[np.bool_],
+        decisions: Any,
     ) -> None:
         """Accept blocks, and open those again that are refused.
 
         left : rounds left after this one; odds : (n, Q) of the groups, after their update;
-        table : beliefs of the kernel
+        decided : (capacity, Q) of all blocks, in which groups are opened; decisions : as `plan`
         """
         rows = np.nonzero(self.covered[slots].any(1))[0]
         if rows.size == 0:
@@ -232,30 +254,40 @@ class Ledger:
         slots, left, odds = slots[rows], left[rows], odds[rows]
         covered = self.covered[slots]
         against = _joined(self.against[slots], _odds_against(odds, ~covered))
-        against *= self._remembered(slots, np.ones_like(covered), odds, table.decisions)
+        against *= self._remembered(slots, np.ones_like(covered), odds, decisions)
         accepted = against < self._limit
+        if self.asks_last:
+            accepted &= self._spoken_of[slots].any(1)
         self.accepted[slots] = accepted
         self.error[slots] = np.where(accepted, against / (1 + against), 0)
         refused = ~accepted & self._spoken_of[slots].any(1) & (left > 1)
         slots, odds, covered = slots[refused], odds[refused], covered[refused]
         if slots.size == 0:
             return
-        against = self.against[slots] * self._remembered(slots, covered, odds, table.decisions)
+        against = self.against[slots] * self._remembered(slots, covered, odds, decisions)
         refused = against > self._reopen
         slots, odds, covered = slots[refused], odds[refused], covered[refused]
         if slots.size == 0:
             return
-        self._remember(slots, covered, odds, table.decisions(slots))
-        self.opened[slots] += 1
-        theta = self.settings.step * self.opened[slots]
+        self._remember(slots, covered, odds, decisions(slots))
+        theta = self.settings.step * (self.opened[slots] + 1)
         limit = np.exp(-(self.threshold + theta)).astype(np.float32)[:, None]
         uncertain = covered & (odds >= limit)
         none = ~uncertain.any(1)
         uncertain[none] = covered[none]
-        decided = table.decided
         decided[slots] = decided[slots] & ~uncertain
+        self.reopen(slots)
+
+    def reopen(self, slots: NDArray) -> None:
+        """Note that blocks have been refused, and some of their groups opened again."""
+        self.opened[slots] += 1
         self.covered[slots] = False
         self.against[slots] = 0
+
+    def follow(self, other: "Ledger", slots: NDArray) -> None:
+        """Take from another ledger what the next round carries, which is planned already."""
+        self.places[slots] = other.places[slots]
+        self._spoken_of[slots] = other._spoken_of[slots]
 
     def _remember(
         self,

@@ -219,9 +219,13 @@ class End:
                 self.table, slots[rows], left[rows].astype(np.uint8), threshold, code.gain
             )
         if self.ledger is not None:
-            odds = self.odds[slots]
+            odds = self._odds_to_plan_by(slots)
             self.ledger.plan(slots, left, self.decoded[slots], odds, self.table.decisions)
         self.rounds[slots] += 1
+
+    def _odds_to_plan_by(self, slots: NDArray) -> NDArray[np.float32]:
+        """Odds against the groups, (n, Q), as both ends know them."""
+        return self.odds[slots]
 
     def _update(
         self,
@@ -242,7 +246,8 @@ class End:
             each = np.broadcast_to(np.asarray(told, np.float64).reshape(-1), len(slots))
             self.ledger.learn(slots, values, each)
             left = code.parameters.rounds - self.rounds[slots]
-            self.ledger.judge(slots, left, self.odds[slots], self.table)
+            odds = self.odds[slots]
+            self.ledger.judge(slots, left, odds, self.decoded, self.table.decisions)
 
     def _collected(
         self, slots: NDArray, values: NDArray, variance: NDArray
@@ -319,10 +324,11 @@ class DigitalEncoder(End, feedback.Encoder):
 
 
 class DigitalDecoder(End, feedback.Decoder):
-    """The receiver."""
+    """The receiver. verdict : the ledger by which blocks are accepted."""
 
     def __init__(self, code: DigitalBeliefCode, capacity: int, other: End | None = None) -> None:
         super().__init__(code, capacity, other)
+        self.verdict = self.ledger
         self.limit = code.parameters.rounds
 
     def start(self, slots: NDArray) -> None:
@@ -360,12 +366,12 @@ class DigitalDecoder(End, feedback.Decoder):
 
     def over(self, slots: NDArray) -> NDArray[np.bool_]:
         """Return which blocks need no further round, (n,)."""
-        if self.ledger is None:
+        if self.verdict is None:
             return super().over(slots)
-        return self.ledger.accepted[slots] | (self.rounds[slots] >= self.limit)
+        return self.verdict.accepted[slots] | (self.rounds[slots] >= self.limit)
 
     def erased(self, slots: NDArray) -> NDArray[np.bool_]:
         """Return which blocks that are over could not be confirmed, (n,)."""
-        if self.ledger is None:
+        if self.verdict is None:
             return super().erased(slots)
-        return ~self.ledger.accepted[slots]
+        return ~self.verdict.accepted[slots]

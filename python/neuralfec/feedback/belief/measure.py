@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 
 from ... import models
 from .. import evaluation
-from ..setting import Setting
 from . import model
-from .analog import AnalogBeliefCode
 from .choice import choose
-from .digital import DigitalBeliefCode
 from .network import BeliefNetwork
 from .parameters import AnalogParameters, BeliefParameters
 
@@ -35,12 +32,7 @@ def measure(
     network: BeliefNetwork, p: BeliefParameters, threshold: float, blocks: int, seed: int
 ) -> dict:
     """Return ``evaluation.evaluate`` of a network over the channels that its code is made for."""
-    state = state_of(network)
-    back, kind = None, DigitalBeliefCode
-    if isinstance(p, AnalogParameters):
-        back, kind = p.feedback_snr_db, AnalogBeliefCode
-    code = kind(p, state, threshold)
-    setting = Setting(p.snr_db, back, threshold=code.threshold)
+    code, setting = model.make(p, state_of(network), threshold)
     return evaluation.evaluate(code, setting, blocks, np.random.default_rng(seed), apart=False)
 
 

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from ... import models
 from ..setting import Setting
 from .analog import AnalogBeliefCode
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
 
 SYSTEM = "feedback"
 # Where a card keeps what both ends must agree on, by kind of code.
-KINDS: dict[str, tuple[type[BeliefParameters], type[DigitalBeliefCode]]] = {
-    "belief_code": (BeliefParameters, DigitalBeliefCode),
-    "tracked_code": (AnalogParameters, AnalogBeliefCode),
+KINDS: dict[str, type[BeliefParameters]] = {
+    "belief_code": BeliefParameters,
+    "tracked_code": AnalogParameters,
 }
 
 
@@ -112,7 +114,7 @@ def parameters(file: str | os.PathLike) -> tuple[BeliefParameters, models.Card]:
     if kind is None:
         raise ValueError(f"{file}: {card.name} is a feedback model, but no belief-driven code")
     try:
-        return KINDS[kind][0](**card.parameters[kind]), card
+        return KINDS[kind](**card.parameters[kind]), card
     except TypeError as error:
         raise ValueError(f"{file}: {error}") from error
 
@@ -147,6 +149,21 @@ def confirmed(card: models.Card, error_target: float, snr_db: float) -> Confirme
             + (", ".join(f"{target:g}" for target in known) or "none")
         )
     return min(rows, key=lambda row: (-row.error_target, abs(row.snr_db - snr_db)))
+
+
+def make(
+    p: BeliefParameters,
+    state: Mapping[str, NDArray],
+    threshold: float,
+    confirmation: Confirmation | None = None,
+) -> tuple[DigitalBeliefCode, Setting]:
+    """Return the code of parameters and a network's state, and the setting that it is made for."""
+    kind: type[DigitalBeliefCode] = DigitalBeliefCode
+    back = None
+    if isinstance(p, AnalogParameters):
+        kind, back = AnalogBeliefCode, p.feedback_snr_db
+    code = kind(p, state, threshold, confirmation)
+    return code, Setting(p.snr_db, back, threshold=code.threshold)
 
 
 def load(
@@ -190,15 +207,7 @@ def load(
     for name, shape in sizes.items():
         if state[name].shape != shape:
             raise ValueError(f"{file}: expected {name} of shape {shape}, got {state[name].shape}")
-    back = None
-    if isinstance(p, AnalogParameters):
-        if confirmation is not None:
-            raise ValueError("the code over analog feedback confirms no blocks")
-        code: DigitalBeliefCode = AnalogBeliefCode(p, state, threshold)
-        back = p.feedback_snr_db
-    else:
-        code = DigitalBeliefCode(p, state, threshold, confirmation)
-    setting = Setting(p.snr_db if snr_db is None else snr_db, back, threshold=code.threshold)
-    if not math.isfinite(setting.snr_db):
+    if snr_db is not None and not math.isfinite(snr_db):
         raise ValueError(f"expected a finite snr_db, got {snr_db}")
-    return code, setting, card
+    code, setting = make(p, state, threshold, confirmation)
+    return code, setting if snr_db is None else setting.with_(snr_db=snr_db), card
