@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 import torch
 from feedback import belief_twin
+from gnuradio.neuralfec import models
 from gnuradio.neuralfec.feedback import evaluation, files
+from gnuradio.neuralfec.feedback.belief import model
 from gnuradio.neuralfec.feedback.belief import training as belief_training
 from gnuradio.neuralfec.feedback.belief.analog import AnalogBeliefCode
+from gnuradio.neuralfec.feedback.belief.confirmation import Confirmation
 from gnuradio.neuralfec.feedback.belief.digital import DigitalBeliefCode
 from gnuradio.neuralfec.feedback.belief.model import load_network
 from gnuradio.neuralfec.feedback.belief.parameters import AnalogParameters, BeliefParameters
 from gnuradio.neuralfec.feedback.session import Receiver, SimulatedLink, Transmitter, converse
 from gnuradio.neuralfec.feedback.setting import Setting
+from gnuradio.neuralfec.simulation import clopper_pearson
 from scipy.special import logsumexp, ndtr
 
 SHARED = "feedback/belief-4bit-1dB"
@@ -172,6 +176,74 @@ def test_sessions_carry_it(network):
     spread = 4 * symbols.std() / math.sqrt(len(symbols))
     assert symbols.mean() == pytest.approx(result["symbols"] / result["blocks"], abs=spread)
     assert receiver.counts["feedback_samples"] > 0 and receiver.counts["feedback_bits"] == 0
+
+
+def confirmed(theta=6.0, accept=8.0, **changes):
+    file = "feedback/belief-4bit-1dB-feedback-20dB-confirmed"
+    p, _ = model.parameters(file)
+    return AnalogBeliefCode(p, models.parameters(file), theta, Confirmation(accept, **changes))
+
+
+def test_confirmed_blocks_are_wrong_as_often_as_the_posterior_tells():
+    """At an acceptance so low that errors can be counted."""
+    code = confirmed(3.5, 3.5, most=1, margin=-9.0, last_margin=-9.0)
+    setting = Setting(1.0, 20.0, threshold=code.threshold)
+    result = evaluation.evaluate(code, setting, 12_000, np.random.default_rng(4))
+    low, high = clopper_pearson(result["block_errors"], result["blocks"], 0.999)[1:]
+    assert result["block_errors"] > 20
+    assert low < result["block_error_rate_by_posterior"] < high
+    assert result["reopened_blocks"] > 50
+
+
+def test_numbers_that_were_heard_wrong_make_erasures():
+    """At 17 dB one block in ten has one; without check symbols most of them would be wrong."""
+    code = confirmed()
+    setting = Setting(1.0, 17.0, threshold=code.threshold)
+    blocks = evaluation.Population(code, setting, 4000, np.random.default_rng(6))
+    misheard = np.zeros(4000, bool)
+    while blocks.active.size:
+        active, going = blocks.active, ~blocks.decoder.decoded[blocks.active]
+        blocks.step()
+        told, heard = blocks.decoder.numbers[active], blocks.encoder.numbers[active]
+        # What the last round carried nobody needs.
+        on = np.isin(active, blocks.active)
+        misheard[active] |= on & ((told != heard) & going).any(1)
+    every = np.arange(4000)
+    erased, denied = blocks.decoder.erased(every), blocks.encoder.denied
+    assert misheard.sum() > 200
+    # Before any group is decided no check symbol tells of it; later ones do.
+    assert (denied[misheard]).mean() > 0.95
+    assert erased[misheard].mean() > 0.95
+    wrong = (blocks.decoder.decisions(every) != blocks.encoder.labels).any(1) & ~erased
+    assert wrong.sum() <= 2
+    # A few were heard wrong in their last round alone, which is not counted above.
+    assert denied[~misheard].mean() < 0.01
+
+
+def test_sessions_carry_confirmed_blocks():
+    code = confirmed()
+    setting = Setting(1.0, 20.0, threshold=code.threshold)
+    transmitter, receiver = Transmitter(code, setting), Receiver(code, setting)
+    sent = np.random.default_rng(9).integers(0, 2, (400, 48), np.uint8)
+    transmitter.submit(sent)
+    forward, back = SimulatedLink(1, setting.noise_deviation), SimulatedLink(2, 0.1)
+    converse(transmitter, receiver, forward, back)
+    outcomes = list(transmitter.outcomes)
+    assert sum(outcome.delivered for outcome in outcomes) >= 390
+    assert all(outcome.delivered or outcome.erased for outcome in outcomes)
+    for delivery in receiver.deliveries:
+        if delivery.bits is not None:
+            assert np.array_equal(delivery.bits, sent[delivery.session[1]])
+
+
+def test_the_card_keeps_what_it_promises():
+    code, setting, _ = files.load("feedback/belief-4bit-1dB-feedback-20dB", error_target=1e-5)
+    result = evaluation.evaluate(code, setting, 6000, np.random.default_rng(8))
+    assert result["rate"] > 0.515 and result["block_errors"] <= 1
+    assert result["mean_power"] == pytest.approx(1, abs=0.015)
+    assert result["feedback_power"] == pytest.approx(1, abs=0.015)
+    assert result["block_error_rate_by_posterior"] < 1.3e-5
+    assert result["erasure_rate"] < 6e-3
 
 
 def test_refuses_what_it_does_not_serve(network):

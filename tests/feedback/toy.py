@@ -33,7 +33,7 @@ class ToyCode(feedback.Code):
         return Decoder(self, capacity)
 
 
-class Encoder(feedback.Encoder):
+class Encoder(feedback.AskedEncoder):
     def __init__(self, code, capacity):
         self.code = code
         self.rounds = np.zeros(capacity, int)
@@ -68,7 +68,7 @@ class Encoder(feedback.Encoder):
         return right.all(1) & (beliefs.max(2).min(1) > threshold)
 
 
-class Decoder(feedback.Decoder):
+class Decoder(feedback.AskingDecoder):
     def __init__(self, code, capacity):
         self.code = code
         self.rounds, self.limit = np.zeros(capacity, int), ROUNDS

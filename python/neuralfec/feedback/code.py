@@ -94,14 +94,6 @@ class Encoder(abc.ABC):
         decoded : (n, Q) bool, groups that the receiver has decided after that round
         """
 
-    def agrees(self, slots: NDArray, samples: NDArray, threshold: float) -> NDArray[np.bool_]:
-        """Return whether to stop each block, (n,), by the beliefs that came back.
-
-        samples : (n, Q, 2^m) float32, see `Decoder.belief_samples`. Only codes of which a
-        setting may ask the transmitter have this.
-        """
-        raise NotImplementedError(f"the transmitter of {type(self).__name__} cannot be asked")
-
 
 class Decoder(abc.ABC):
     """The receiver's end. rounds, decoded : as the encoder's."""
@@ -143,9 +135,24 @@ class Decoder(abc.ABC):
         """Return which places of the last analog feedback carry a symbol, (n, Q)."""
         return ~self.decoded[slots]
 
+
+class AskedEncoder(Encoder):
+    """A transmitter that a setting may ask whether to stop."""
+
+    @abc.abstractmethod
+    def agrees(self, slots: NDArray, samples: NDArray, threshold: float) -> NDArray[np.bool_]:
+        """Return whether to stop each block, (n,), by the beliefs that came back.
+
+        samples : (n, Q, 2^m) float32, see `AskingDecoder.belief_samples`
+        """
+
+
+class AskingDecoder(Decoder):
+    """A receiver that can ask the transmitter whether to stop."""
+
+    @abc.abstractmethod
     def belief_samples(self, slots: NDArray) -> NDArray[np.float32]:
-        """Return the beliefs that a transmitter is asked by, (n, Q, 2^m) float32."""
-        raise NotImplementedError(f"{type(self).__name__} has no beliefs to send back")
+        """Return the beliefs that the transmitter is asked by, (n, Q, 2^m) float32."""
 
 
 class Code(abc.ABC):

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..simulation import Estimate, clopper_pearson
 from . import fading
-from .code import Code
+from .code import AskedEncoder, AskingDecoder, Code
 from .setting import Setting
 
 # Counts that only intervals are made of.
@@ -90,6 +90,9 @@ class Population:
         stopped = np.zeros(len(active), bool)
         if setting.asks_transmitter and (not hybrid or round >= p.first_decision):
             self.checks += len(active)
+            # A code's own `check` has refused settings that ask others.
+            assert isinstance(self.encoder, AskedEncoder)
+            assert isinstance(self.decoder, AskingDecoder)
             samples = self.decoder.belief_samples(active)
             samples += rng.standard_normal(samples.shape, np.float32) * np.float32(
                 setting.feedback_deviation

@@ -160,7 +160,7 @@ def _by_round(network: Network, inputs: np.ndarray, rounds: np.ndarray, deep_aft
     return out
 
 
-class DeepvlfEncoder(feedback.Encoder):
+class DeepvlfEncoder(feedback.AskedEncoder):
     """The transmitter.
 
     rounds: (capacity,) rounds encoded so far. decoded: (capacity, Q) bool, groups that the
@@ -272,7 +272,7 @@ class DeepvlfEncoder(feedback.Encoder):
         return beliefs
 
 
-class DeepvlfDecoder(feedback.Decoder):
+class DeepvlfDecoder(feedback.AskingDecoder):
     """The receiver.
 
     rounds: (capacity,) rounds decoded so far. decoded: (capacity, Q) bool. beliefs:

@@ -6,7 +6,7 @@ from collections import Counter, deque
 
 import numpy as np
 
-from ..code import Code
+from ..code import AskingDecoder, Code
 from ..setting import Setting
 from .wire import DONE, ERASED, FAILED, FEEDBACK, FORMAT, STOP, SYMBOLS, Message, Wire, digest
 
@@ -193,6 +193,7 @@ class Receiver:
         else:
             self._feedback[slots, : p.groups] = feedback
             if setting.asks_transmitter:
+                assert isinstance(self._decoder, AskingDecoder)
                 beliefs = self._decoder.belief_samples(slots)
                 self._feedback[slots, p.groups :] = beliefs.reshape(len(slots), -1)
         self._answers[slots] = records

@@ -8,7 +8,7 @@ from collections import Counter, deque
 
 import numpy as np
 
-from ..code import Code
+from ..code import AskedEncoder, Code
 from ..setting import Setting
 from .wire import DONE, ERASED, FAILED, FEEDBACK, FORMAT, STOP, SYMBOLS, Message, Wire, digest
 
@@ -180,6 +180,7 @@ class Transmitter:
         if self.setting.asks_transmitter:
             beliefs = samples[:, p.groups :].reshape(-1, p.groups, p.patterns)
             threshold = self.setting.transmitter_threshold or 0.0
+            assert isinstance(self._encoder, AskedEncoder)
             stop = self._encoder.agrees(slots, beliefs, threshold)
             if self.setting.termination == "hybrid":
                 stop &= self._encoder.rounds[slots] >= p.first_decision
