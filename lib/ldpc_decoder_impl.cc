@@ -52,14 +52,11 @@ sent_decoder make_kernel(const parity_check_code& code,
                          unsigned iterations,
                          const std::string& rule,
                          float scale,
-                         bool parity_stop)
+                         bool parity_stop,
+                         const std::string& schedule)
 {
-    if (rule != "sum-product" && rule != "min-sum")
-        throw std::invalid_argument(
-            "ldpc_decoder: expected the rule sum-product or min-sum, got " + rule);
     belief_propagation::settings s;
-    s.rule = rule == "min-sum" ? belief_propagation::check_rule::min_sum
-                               : belief_propagation::check_rule::sum_product;
+    s.set(rule, schedule);
     s.iterations = iterations;
     s.scale = scale;
     s.parity_stop = parity_stop;
@@ -162,10 +159,11 @@ ldpc_decoder::sptr ldpc_decoder::make(const parity_check_code& code,
                                       unsigned iterations,
                                       const std::string& rule,
                                       float scale,
-                                      bool parity_stop)
+                                      bool parity_stop,
+                                      const std::string& schedule)
 {
     return gnuradio::make_block_sptr<ldpc_decoder_impl>(
-        make_kernel(code, iterations, rule, scale, parity_stop));
+        make_kernel(code, iterations, rule, scale, parity_stop, schedule));
 }
 
 counted_decoder::sptr make_generic_ldpc_decoder(const parity_check_code& code,
@@ -173,10 +171,11 @@ counted_decoder::sptr make_generic_ldpc_decoder(const parity_check_code& code,
                                                 const std::string& rule,
                                                 float scale,
                                                 bool parity_stop,
+                                                const std::string& schedule,
                                                 unsigned codewords)
 {
     return std::make_shared<generic_ldpc_decoder>(
-        make_kernel(code, iterations, rule, scale, parity_stop), codewords);
+        make_kernel(code, iterations, rule, scale, parity_stop, schedule), codewords);
 }
 
 } // namespace gr::neuralfec

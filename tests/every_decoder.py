@@ -23,6 +23,8 @@ VARIANTS = [
     ("rnn", "conv:7,5:60:tail-biting"),
     ("bp:20", "polar-nr:64,32"),
     ("min-sum:20", "wifi-648"),
+    ("min-sum-int8:20", "nr-ldpc:100,1300"),
+    ("min-sum-int8:20", "ccsds:128,64"),
     ("sc:exact", "polar-nr:64,32"),
     ("scl:8", "polar-nr:64,32,crc11"),
     ("scl:4,exact", "polar-nr:128,64"),

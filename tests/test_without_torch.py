@@ -27,6 +27,7 @@ CODES = {
     "bp-layered": "wifi-648",
     "min-sum": "wifi-648",
     "min-sum-layered": "wifi-648",
+    "min-sum-int8": "wifi-648",
     "viterbi": "conv:7,5:60",
     "bcjr": "conv:7,5:60",
     "bcjr-burst": "conv:7,5:60",

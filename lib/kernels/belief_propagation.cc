@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "kernels/belief_propagation.h"
+#include "kernels/belief_propagation_int8.h"
 #include "kernels/llr.h"
 
 #include <algorithm>
@@ -537,6 +538,21 @@ void expect(bool condition, const std::string& expected)
 
 } // namespace
 
+void belief_propagation::settings::set(const std::string& rule_name,
+                                       const std::string& schedule)
+{
+    expect(rule_name == "sum-product" || rule_name == "min-sum" ||
+               rule_name == "min-sum-int8",
+           "the rule sum-product, min-sum or min-sum-int8, got " + rule_name);
+    rule = rule_name == "sum-product" ? check_rule::sum_product
+           : rule_name == "min-sum"   ? check_rule::min_sum
+                                      : check_rule::min_sum_int8;
+    expect(schedule == "auto" || schedule == "flooding" || schedule == "layered",
+           "the schedule flooding, layered or auto, got " + schedule);
+    layered =
+        schedule == "auto" ? rule == check_rule::min_sum_int8 : schedule == "layered";
+}
+
 belief_propagation::belief_propagation(std::size_t n,
                                        span<const uint32_t> checks,
                                        span<const uint32_t> bits,
@@ -551,6 +567,8 @@ belief_propagation::belief_propagation(std::size_t n,
     set_iterations(s.iterations);
     expect(s.scale > 0.0f && s.scale <= 1.0f,
            "a scale above 0 and at most 1, got " + std::to_string(s.scale));
+    expect(s.rule != check_rule::min_sum_int8 || s.layered,
+           "the layered schedule for min-sum in bytes, got flooding");
     for (uint32_t position : positions)
         expect(position < n,
                "positions below " + std::to_string(n) + ", got " +
@@ -603,6 +621,8 @@ std::size_t belief_propagation::decode(span<const float> llrs, const results& ou
     fits(out.iterations.size(), 1, "iterations");
     fits(out.converged.size(), 1, "converged");
     fits(out.posteriors.size(), d_n, "posteriors");
+    if (d_settings.rule == check_rule::min_sum_int8)
+        return decode_int8(d_graph, d_n, d_settings, d_positions, llrs, out);
     return HWY_DYNAMIC_DISPATCH(decode)(d_graph, d_n, d_settings, d_positions, llrs, out);
 }
 

@@ -7,6 +7,7 @@
 #include "kernels/span.h"
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace gr::neuralfec {
@@ -42,17 +43,29 @@ namespace gr::neuralfec {
 class belief_propagation
 {
 public:
-    enum class check_rule { sum_product, min_sum };
+    //! min_sum_int8 is min_sum in bytes, which are many more codewords a vector; each
+    //! frame chooses its own step, and the schedule is always layered.
+    enum class check_rule { sum_product, min_sum, min_sum_int8 };
 
     struct settings {
         check_rule rule = check_rule::sum_product;
         uint32_t iterations = 50;
-        //! Normalisation of min_sum, 0 < scale <= 1.
+        //! Normalisation of min_sum, 0 < scale <= 1; min_sum_int8 rounds it to 128ths.
         float scale = 0.75f;
         //! Updates bits after each check, not after all: about half as many iterations.
         bool layered = false;
         //! Ends a codeword once all checks hold, before the first iteration too.
         bool parity_stop = true;
+
+        /*!
+         * Sets the rule and the schedule by their names.
+         *
+         * \param rule_name "sum-product", "min-sum" or "min-sum-int8"
+         * \param schedule "flooding", "layered", or "auto": flooding, but layered for
+         *        min-sum-int8, which has no other
+         * \throws std::invalid_argument for another name
+         */
+        void set(const std::string& rule_name, const std::string& schedule);
     };
 
     //! Where the results of F codewords go; what is empty is not wanted.
@@ -72,7 +85,8 @@ public:
      * \param checks the check of each one in the parity-check matrix, ascending
      * \param bits the bit of each, ascending within a check
      * \param positions bits to decide: the information set, or all
-     * \throws std::invalid_argument for indices or settings out of range or order
+     * \throws std::invalid_argument for indices or settings out of range or order, and
+     *         for min_sum_int8 that is not layered
      */
     belief_propagation(std::size_t n,
                        span<const uint32_t> checks,

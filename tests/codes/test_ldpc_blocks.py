@@ -7,6 +7,7 @@ import pytest
 from gnuradio import blocks, digital, fec, gr, neuralfec
 from gnuradio.neuralfec import codes
 from gnuradio.neuralfec.codes import alist
+from gnuradio.neuralfec.decoders import decoder as decoder_of
 from gnuradio.neuralfec.decoders.belief_propagation import BeliefPropagation
 from gnuradio.neuralfec.phy.llr import flip_sign
 
@@ -52,6 +53,27 @@ def test_block_decodes_as_the_call_does(frames):
         "iterations": expected.iterations.sum(),
         "bad_samples": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "spec"),
+    [
+        ({"schedule": "layered"}, "bp-layered:12"),
+        ({"rule": "min-sum", "scale": 0.8}, "min-sum:12,0.8"),
+        ({"rule": "min-sum-int8", "scale": 0.8}, "min-sum-int8:12"),
+    ],
+)
+@pytest.mark.parametrize("code", ["wifi-648", "nr-ldpc:64,128"])
+def test_block_has_every_rule_and_schedule(code, options, spec):
+    code = codes.code(code)
+    _, llrs = transmit(code, 50, 0.85, seed=3)
+    block = neuralfec.ldpc_decoder(code, iterations=12, **options)
+    expected, stats = decoder_of(spec, code).decode(llrs)
+    assert np.array_equal(stream(block, llrs, code.n, code.k).reshape(-1, code.k), expected)
+    assert block.stats() == stats
+    definition = neuralfec.generic_ldpc_decoder(code, iterations=12, codewords=5, **options)
+    decoder = fec.extended_decoder(definition, None)
+    assert np.array_equal(stream(decoder, llrs).reshape(-1, code.k), expected)
 
 
 def test_block_is_the_same_whatever_the_chunks():
@@ -196,7 +218,7 @@ def test_wrong_codes_and_settings():
             make(648)
         with pytest.raises(ValueError, match=r"systematic codes.LinearCode, got <PolarCode"):
             make("polar-nr:64,32")
-        with pytest.raises(ValueError, match="rule sum-product or min-sum, got bp"):
+        with pytest.raises(ValueError, match="rule sum-product, min-sum or min-sum-int8, got bp"):
             make(CODE, rule="bp")
         with pytest.raises(ValueError, match="at least 1 iteration"):
             make(CODE, iterations=0)

@@ -77,15 +77,17 @@ int main()
 
     for (const auto& target : simd_targets()) {
         set_simd_target(target);
-        for (auto rule : {bp::check_rule::sum_product, bp::check_rule::min_sum}) {
+        for (auto rule : {"sum-product", "min-sum", "min-sum-int8"}) {
             bp::settings s;
-            s.rule = rule;
+            s.set(rule, "auto");
+            // Bytes have steps, here of an eighth of the median.
+            const float tolerance = s.layered ? 0.5f : 1e-5f;
             s.scale = 1.0f;
             // One check on two bits: each learns what the other knows.
             const edges pair{2, {0, 0}, {0, 1}};
             const decoded sum(pair, s, {3.0f, -1.0f, -2.5f, 1.5f});
-            CHECK(std::abs(sum.posteriors[0] - 2.0f) < 1e-5f);
-            CHECK(std::abs(sum.posteriors[1] - 2.0f) < 1e-5f);
+            CHECK(std::abs(sum.posteriors[0] - 2.0f) < tolerance);
+            CHECK(std::abs(sum.posteriors[1] - 2.0f) < tolerance);
             CHECK((sum.bits == std::vector<uint8_t>{1, 1, 0, 0}));
             CHECK((sum.converged == std::vector<uint8_t>{1, 1}));
             CHECK((sum.iterations == std::vector<uint32_t>{1, 1}));
@@ -102,8 +104,10 @@ int main()
                 CHECK(std::isfinite(posterior));
 
             // A check on one bit says that it is 0, whatever else is heard.
-            const decoded zero({1, {0}, {0}}, s, {3.0f});
-            CHECK(zero.bits[0] == 0 && zero.converged[0]);
+            for (float llr : {3.0f, infinity}) {
+                const decoded zero({1, {0}, {0}}, s, {llr});
+                CHECK(zero.bits[0] == 0 && zero.converged[0]);
+            }
         }
         // No checks: every frame is a codeword at once.
         const decoded free({2, {}, {}}, {}, {1.0f, -1.0f});
@@ -111,17 +115,20 @@ int main()
     }
 
     // The same bits of every result on every target, whole or one frame at a time.
-    for (int code = 0; code < 4; code++) {
+    for (int code = 0; code < 5; code++) {
         const edges e = random_code(60, code == 0 ? 25 : 41, random);
         std::normal_distribution<float> noise(-1.0f, 4.0f);
-        std::vector<float> llrs(e.n * 53);
+        std::vector<float> llrs(e.n * 153);
         for (float& llr : llrs)
             llr = noise(random);
         llrs[7] = nan;
         llrs[100] = 1e30f;
         bp::settings s;
         s.iterations = 12;
-        s.rule = code == 3 ? bp::check_rule::min_sum : bp::check_rule::sum_product;
+        s.set(code == 3   ? "min-sum"
+              : code == 4 ? "min-sum-int8"
+                          : "sum-product",
+              code == 2 ? "layered" : "auto");
         s.parity_stop = code != 1;
         set_simd_target("");
         const decoded expected(e, s, llrs);
@@ -130,7 +137,7 @@ int main()
             CHECK(decoded(e, s, llrs).same(expected));
         }
         set_simd_target("");
-        for (std::size_t f = 0; f < 53; f++) {
+        for (std::size_t f = 0; f < 153; f++) {
             const auto begin = llrs.begin() + f * e.n;
             const decoded one(e, s, {begin, begin + e.n});
             CHECK(std::memcmp(one.posteriors.data(),

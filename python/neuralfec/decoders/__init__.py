@@ -55,6 +55,7 @@ REGISTRY = Registry(
         "min-sum": (".belief_propagation", "min_sum", "[:ITERATIONS[,SCALE]]"),
         "bp-layered": (".belief_propagation", "layered_sum_product", "[:ITERATIONS]"),
         "min-sum-layered": (".belief_propagation", "layered_min_sum", "[:ITERATIONS[,SCALE]]"),
+        "min-sum-int8": (".belief_propagation", "int8_min_sum", "[:ITERATIONS[,SCALE]]"),
         "viterbi": (".convolutional", "viterbi", "[:int8]"),
         "bcjr": (".convolutional", "bcjr", "[:max-log]"),
         "bcjr-burst": (".burst", "bcjr_burst", "[:STATES]"),

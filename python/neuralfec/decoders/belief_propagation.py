@@ -30,11 +30,13 @@ class Decoded(NamedTuple):
 class BeliefPropagation(Remade):
     """Decode by the sum-product or the normalised min-sum rule.
 
-    ``iterations``: the most of a codeword. ``rule``: ``"sum-product"``, exact, or
-    ``"min-sum"``, whose messages are multiplied by ``scale``. ``parity_stop``: a codeword
+    ``iterations``: the most of a codeword. ``rule``: ``"sum-product"``, exact;
+    ``"min-sum"``, whose messages are multiplied by ``scale``; or ``"min-sum-int8"``, the same in
+    bytes, several times as fast, with a step of each frame's own. ``parity_stop``: a codeword
     ends once all checks hold, before the first iteration too. ``schedule``: ``"flooding"``, all
-    checks and then all bits in turn, or ``"layered"``, the bits of each check at once, which
-    takes about half as many iterations.
+    checks and then all bits in turn; ``"layered"``, the bits of each check at once, which
+    takes about half as many iterations; or ``"auto"``, flooding, but layered for min-sum-int8,
+    which has no other.
 
     Messages from check c to bit b, with L = log P(b=1) - log P(b=0):
     -2 atanh prod tanh(-L/2) over the other bits, or
@@ -43,7 +45,8 @@ class BeliefPropagation(Remade):
 
     Results are the same, bit for bit, on every SIMD target and for every size of batch.
 
-    ValueError for a code that is no `LinearCode`, iterations below 1, scale outside (0, 1].
+    ValueError for a code that is no `LinearCode`, iterations below 1, scale outside (0, 1],
+    another rule or schedule, and min-sum-int8 with flooding.
     """
 
     def __init__(
@@ -54,14 +57,12 @@ class BeliefPropagation(Remade):
         rule: str = "sum-product",
         scale: float = 0.75,
         parity_stop: bool = True,
-        schedule: str = "flooding",
+        schedule: str = "auto",
     ) -> None:
         from .. import _kernels
 
         if not isinstance(code, LinearCode):
             raise ValueError(f"expected a binary linear block code, got {code!r}")
-        if schedule not in ("flooding", "layered"):
-            raise ValueError(f"expected the schedule flooding or layered, got {schedule!r}")
         if iterations < 1:
             raise ValueError(f"expected at least 1 iteration, got {iterations}")
         self.n, self.k = code.n, code.k
@@ -75,7 +76,7 @@ class BeliefPropagation(Remade):
             iterations,
             scale,
             parity_stop,
-            schedule == "layered",
+            schedule,
         )
 
     def run(self, llrs: ArrayLike, *, posteriors: bool = False) -> Decoded:
@@ -109,7 +110,10 @@ class BeliefPropagation(Remade):
 def sum_product(argument: str, code: Any, schedule: str = "flooding") -> BeliefPropagation:
     """Make the decoder of the spec ``bp`` or ``bp:ITERATIONS``."""
     if not _is_count(argument or "50"):
-        raise ValueError(f"expected bp:ITERATIONS, a number of at least 1, got bp:{argument}")
+        name = "bp-layered" if schedule == "layered" else "bp"
+        raise ValueError(
+            f"expected {name}:ITERATIONS, a number of at least 1, got {name}:{argument}"
+        )
     return BeliefPropagation(code, int(argument or 50), schedule=schedule)
 
 
@@ -118,24 +122,35 @@ def layered_sum_product(argument: str, code: Any) -> BeliefPropagation:
     return sum_product(argument, code, "layered")
 
 
-def min_sum(argument: str, code: Any, schedule: str = "flooding") -> BeliefPropagation:
+def min_sum(argument: str, code: Any) -> BeliefPropagation:
     """Make the decoder of the spec ``min-sum[:ITERATIONS[,SCALE]]``."""
-    iterations, _, scale = (argument or "50").partition(",")
-    try:
-        factor = float(scale or 0.75)
-    except ValueError:
-        factor = float("nan")
-    if not (_is_count(iterations) and 0 < factor <= 1):
-        raise ValueError(
-            "expected min-sum:ITERATIONS,SCALE, a number of at least 1 and one above 0 and at "
-            f"most 1, got min-sum:{argument}"
-        )
-    return BeliefPropagation(code, int(iterations), rule="min-sum", scale=factor, schedule=schedule)
+    return _min_sum("min-sum", argument, code, "min-sum", "flooding", 0.75)
 
 
 def layered_min_sum(argument: str, code: Any) -> BeliefPropagation:
     """Make the decoder of the spec ``min-sum-layered[:ITERATIONS[,SCALE]]``."""
-    return min_sum(argument, code, "layered")
+    return _min_sum("min-sum-layered", argument, code, "min-sum", "layered", 0.75)
+
+
+def int8_min_sum(argument: str, code: Any) -> BeliefPropagation:
+    """Make the decoder of the spec ``min-sum-int8[:ITERATIONS[,SCALE]]``, SCALE 0.8."""
+    return _min_sum("min-sum-int8", argument, code, "min-sum-int8", "layered", 0.8)
+
+
+def _min_sum(
+    name: str, argument: str, code: Any, rule: str, schedule: str, usual_scale: float
+) -> BeliefPropagation:
+    iterations, _, scale = (argument or "50").partition(",")
+    try:
+        factor = float(scale or usual_scale)
+    except ValueError:
+        factor = float("nan")
+    if not (_is_count(iterations) and 0 < factor <= 1):
+        raise ValueError(
+            f"expected {name}:ITERATIONS,SCALE, a number of at least 1 and one above 0 and at "
+            f"most 1, got {name}:{argument}"
+        )
+    return BeliefPropagation(code, int(iterations), rule=rule, scale=factor, schedule=schedule)
 
 
 def _is_count(text: str) -> bool:

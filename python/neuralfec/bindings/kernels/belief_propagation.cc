@@ -4,7 +4,6 @@
 #include "arrays.h"
 
 #include <memory>
-#include <stdexcept>
 #include <string>
 
 namespace gr::neuralfec {
@@ -21,17 +20,12 @@ void bind_belief_propagation(py::module& m)
                          uint32_t iterations,
                          float scale,
                          bool parity_stop,
-                         bool layered) {
-                 if (rule != "sum-product" && rule != "min-sum")
-                     throw std::invalid_argument(
-                         "expected the rule sum-product or min-sum, got " + rule);
+                         const std::string& schedule) {
                  bp::settings s;
-                 s.rule = rule == "min-sum" ? bp::check_rule::min_sum
-                                            : bp::check_rule::sum_product;
+                 s.set(rule, schedule);
                  s.iterations = iterations;
                  s.scale = scale;
                  s.parity_stop = parity_stop;
-                 s.layered = layered;
                  return std::make_unique<bp>(
                      n, view(checks), view(bits), view(positions), s);
              }),
@@ -43,7 +37,7 @@ void bind_belief_propagation(py::module& m)
              py::arg("iterations"),
              py::arg("scale"),
              py::arg("parity_stop"),
-             py::arg("layered") = false)
+             py::arg("schedule") = "auto")
         .def(
             "decode",
             [](const bp& self, const array<float>& llrs, bool want_posteriors) {
