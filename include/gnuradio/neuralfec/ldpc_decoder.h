@@ -33,8 +33,8 @@ public:
      *        same in bytes and several times as fast
      * \param scale normalisation of min-sum, above 0 and at most 1
      * \param parity_stop end a frame once all checks hold
-     * \param schedule "flooding", all checks and then all bits; "layered", the bits of each
-     *        check at once, in about half as many iterations; or "auto": flooding, but
+     * \param schedule "flooding", all checks and then all bits; "layered", the bits of
+     * each check at once, in about half as many iterations; or "auto": flooding, but
      *        layered for min-sum-int8, which has no other
      * \throws std::invalid_argument
      */
