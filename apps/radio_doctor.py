@@ -14,7 +14,7 @@ import sys
 import time
 
 import numpy as np
-from gnuradio.neuralfec import app, provenance
+from gnuradio.neuralfec import app, provenance, telemetry
 from gnuradio.neuralfec.phy.burst import PRESETS
 from gnuradio.neuralfec.radio import front_end
 from gnuradio.neuralfec.radio.health import Health, advice
@@ -34,6 +34,7 @@ def parser() -> app.Parser:
     made.add_argument("--format", default="burst-128", choices=list(PRESETS), help="of the bursts")
     front_end.add_options(made)
     made.add_argument("--json", type=app.OutputFile, help="figures and advice to write")
+    telemetry.add_option(made)
     return made
 
 
@@ -43,7 +44,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--seconds: expected more than 0, got {args.seconds}")
     health = Health(args.rate, args.format)
     begin = time.monotonic()
-    receive(radio, health.push, health.gap, lambda: health.samples >= args.seconds * args.rate)
+    done = lambda: health.samples >= args.seconds * args.rate  # noqa: E731
+    counts = lambda: {"samples": {"seen": health.samples}, "front_end": radio.stats()}  # noqa: E731
+    with telemetry.told(args.stats, counts):
+        receive(radio, health.push, health.gap, done)
     seconds = health.samples / args.rate
     if health.samples == 0:
         raise RuntimeError(f"{args.front_end}: no samples")

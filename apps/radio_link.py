@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from gnuradio import gr
-from gnuradio.neuralfec import app, codes, decoders, provenance, quantization
+from gnuradio.neuralfec import app, codes, decoders, provenance, quantization, telemetry
 from gnuradio.neuralfec.framing import ranges
 from gnuradio.neuralfec.phy.burst import PRESETS
 from gnuradio.neuralfec.phy.constellation import NAMES
@@ -79,6 +79,7 @@ def parser() -> app.Parser:
     made.add_argument("--picture", type=app.OutputFile, help="PNG, PDF or SVG to draw (rx, both)")
     made.add_argument("--json", type=app.OutputFile, help="counts and figures to write (rx, both)")
     app.add_quiet(made)
+    telemetry.add_option(made)
     return made
 
 
@@ -259,6 +260,15 @@ class Link:
             f"{sender.total}, {sender.counts['repeated']} again"
         )
 
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Counts of both ends and of the front end, by name."""
+        told = {"front_end": self.radio.stats()}
+        if self.sender is not None:
+            told["sender"] = dict(self.sender.counts)
+        if self.receiver is not None:
+            told["receiver"] = self.receiver.receiver.stats() | dict(self.receiver.counts)
+        return told
+
     def record(self) -> dict[str, Any]:
         """Counts and figures; RuntimeError where no burst came."""
         receiver = self.receiver
@@ -345,7 +355,8 @@ def run(args: argparse.Namespace) -> int:
         live = stack.enter_context(Live("", console=console, refresh_per_second=4, transient=True))
         link = Link(args, framing, stack, live)
         stack.callback(link.radio.close, False)
-        link.run()
+        with telemetry.told(args.stats, link.stats):
+            link.run()
         if args.role == "tx":
             return app.OK
         record = link.record()

@@ -14,7 +14,7 @@ import argparse
 import sys
 
 import numpy as np
-from gnuradio.neuralfec import app, codes, decoders
+from gnuradio.neuralfec import app, codes, decoders, telemetry
 from gnuradio.neuralfec.phy.burst import PRESETS, BurstReceiver
 from gnuradio.neuralfec.phy.constellation import NAMES
 from gnuradio.neuralfec.radio import file_link, front_end, recordings
@@ -45,6 +45,7 @@ def parser() -> app.Parser:
     made.add_argument("--constellation", default="qam16", help=", ".join([*NAMES, "file:PATH"]))
     front_end.add_options(made)
     app.add_quiet(made)
+    telemetry.add_option(made)
     return made
 
 
@@ -121,8 +122,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         recorder = Recorder(args, sink)
         most = np.inf if args.seconds is None else args.seconds * args.rate
+        counts = lambda: {"recording": {"samples": sink.samples}, "front_end": radio.stats()}  # noqa: E731
         try:
-            receive(radio, recorder.push, recorder.gap, lambda: sink.samples >= most)
+            with telemetry.told(args.stats, counts):
+                receive(radio, recorder.push, recorder.gap, lambda: sink.samples >= most)
         except KeyboardInterrupt:
             recorder.finish()
             sink.keep()

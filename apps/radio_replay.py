@@ -13,7 +13,7 @@ import sys
 import time
 
 from gnuradio import gr
-from gnuradio.neuralfec import app
+from gnuradio.neuralfec import app, telemetry
 from gnuradio.neuralfec.radio import front_end, recordings
 from gnuradio.neuralfec.radio.streams import Running, recording_source
 
@@ -32,6 +32,7 @@ def parser() -> app.Parser:
     made.add_argument("--times", type=int, default=1, help="how often, one behind the other")
     front_end.add_options(made)
     app.add_quiet(made)
+    telemetry.add_option(made)
     return made
 
 
@@ -50,9 +51,11 @@ def run(args: argparse.Namespace) -> int:
     graph, source = gr.top_block(), recording_source(recording, args.times)
     graph.connect(source, radio.sink())
     running = Running(graph, [source], radio, lambda: source.counts["items"])
+    counts = lambda: {"recording": source.stats(), "front_end": radio.stats()}  # noqa: E731
     try:
-        while not running.over():
-            time.sleep(0.02)
+        with telemetry.told(args.stats, counts):
+            while not running.over():
+                time.sleep(0.02)
     finally:
         running.stop()
     running.over()

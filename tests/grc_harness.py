@@ -13,7 +13,8 @@ import yaml
 
 BIN = Path(sys.prefix) / "bin"
 # Where a graph does not say so itself, something in it has gone wrong.
-_TROUBLE = re.compile(r"Traceback|:error:|terminate called|Exception")
+# Not GNU Radio's complaint about its file of FFT plans, which another program is writing just now.
+_TROUBLE = re.compile(r"Traceback|(?<!import_wisdom ):error:|terminate called|Exception")
 
 
 def compile_graph(graph, folder):

@@ -53,7 +53,7 @@ def test_frames(inverted, plain, termination):
     expected = turned(inverted, 2.0 * plain.encode(messages) - 1) > 0
     assert np.array_equal(inverted.encode(messages), expected)
     tried = 0
-    for spec in ("viterbi", "viterbi:int8", "viterbi:float", "bcjr", "bcjr:max-log", "rnn"):
+    for spec in ("viterbi", "viterbi:int8", "bcjr", "bcjr:max-log", "rnn"):
         try:
             of_plain = decoders.decoder(spec, plain)
         except (ValueError, OSError):
@@ -64,7 +64,7 @@ def test_frames(inverted, plain, termination):
         assert np.array_equal(
             of_inverted.decode(turned(inverted, llrs))[0], of_plain.decode(llrs)[0]
         ), spec
-    assert tried >= 5
+    assert tried >= 4
     expected = decoders.decoder("viterbi", plain).decode(llrs)[0].ravel()
     of_inverted = turned(inverted, llrs)
     block = neuralfec.viterbi_decoder(inverted)
@@ -86,7 +86,7 @@ def test_streams(inverted, plain):
         streams.append(lambda c: sequence_blocks.rnn_stream_decoder(c.spec))
     for make in streams:
         expected = through(make(plain), llrs, "fb")
-        assert len(expected) >= 5000
+        assert len(expected) >= 4000
         assert np.array_equal(through(make(inverted), turned(inverted, llrs), "fb"), expected)
 
 
