@@ -149,8 +149,16 @@ def lines(result: dict) -> list[str]:
             "block error rate, estimated, not counted",
             f"undecided            {result['undecided_blocks']} blocks had a group below the "
             "threshold after the last round",
+        ]
+    if "feedback_bits" in result:
+        text += [
             f"return link          {result['feedback_bits'] / result['bits']:.2f} bits a message "
             f"bit, {result['feedback_bits'] / result['symbols']:g} a symbol",
+        ]
+    elif result["feedback_symbols"]:
+        text += [
+            f"return link          {result['feedback_symbols'] / result['symbols']:.3f} analog "
+            f"symbols a symbol, mean power {result['feedback_power']:.4f}",
         ]
     return text
 

@@ -89,6 +89,15 @@ def test_evaluate_a_belief_driven_code(tmp_path, run):
     assert status == 2 and "digital feedback" in said.err
 
 
+def test_evaluate_a_code_with_analog_feedback(run):
+    status, said = run(
+        "feedback_evaluate", "--model", "feedback/belief-4bit-1dB-feedback-20dB", "--snr", 1,
+        "--error-target", 1e-5, "--blocks", 300,
+    )  # fmt: skip
+    assert status == 0, said.err
+    assert "analog symbols a symbol" in said.out and "erased" in said.out
+
+
 def test_import_refuses_what_is_no_checkpoint(tmp_path, run):
     (tmp_path / "c").write_bytes(b"nothing")
     status, said = run("import_deepvlf", tmp_path / "c", "--snr", 1, tmp_path / "m.pt")
