@@ -151,15 +151,22 @@ void decode(const bcjr_plan& plan, bcjr_group& group, bcjr_workspace& work)
     HWY_ALIGN float branch[(1u << convolutional_trellis::max_outputs) * bcjr_lanes];
 
     float* llrs = work.llrs.get();
-    bool any_large = false;
     for (std::size_t f = 0; f < lanes; f++)
-        for (std::size_t c = 0; c < steps * n; c++) {
-            const float l = f < group.count && plan.frame->kept[c]
-                                ? group.llrs[f][plan.frame->rank[c]]
-                                : 0.0f;
-            llrs[c * lanes + f] = known_llr(l);
-            any_large |= l > large_llr;
-        }
+        for (std::size_t c = 0; c < steps * n; c++)
+            llrs[c * lanes + f] = f < group.count && plan.frame->kept[c]
+                                      ? group.llrs[f][plan.frame->rank[c]]
+                                      : 0.0f;
+    // As known_llr, over lanes.
+    const V certain = hn::Set(d, certain_llr);
+    V largest_llr = hn::Zero(d);
+    for (std::size_t i = 0; i < steps * n * lanes; i += hn::Lanes(d)) {
+        const V raw = hn::Load(d, llrs + i);
+        const V l = hn::IfThenElseZero(hn::Eq(raw, raw),
+                                       hn::Min(hn::Max(raw, hn::Neg(certain)), certain));
+        hn::Store(l, d, llrs + i);
+        largest_llr = hn::Max(largest_llr, l);
+    }
+    const bool any_large = hn::GetLane(hn::MaxOfLanes(d, largest_llr)) > large_llr;
     const auto fill_ends = [&](const int* ends, float* metrics) {
         for (std::size_t f = 0; f < lanes; f++)
             for (std::size_t s = 0; s < states; s++)
