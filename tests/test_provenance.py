@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a result says of how it was made."""
 
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from gnuradio.neuralfec import models
 
 PACKAGE = Path(__file__).parents[1] / "python" / "neuralfec"
 SCRIPT = "from neuralfec import provenance\nprint(provenance.command())\nprint(provenance.commit())"
@@ -38,8 +41,28 @@ def test_command_can_be_typed_again(tmp_path):
     assert told(tmp_path, "app.py", "--snr", "1 2")[0] == "app.py --snr '1 2'"
     assert told(tmp_path, tmp_path / "app.py", "-v")[0] == "app.py -v"
     assert told(tmp_path, "-m", "app", "-v")[0] == "python -m app -v"
+    # Folders of this machine are nobody else's.
+    inside, outside = tmp_path / "a" / "b.json", tmp_path.parent / "c.json"
+    words = told(tmp_path, "app.py", inside, outside, f"--out={outside}", "/dev/null")[0]
+    assert words == "app.py a/b.json c.json --out=c.json /dev/null"
     (tmp_path / "elsewhere").mkdir()
     assert told(tmp_path / "elsewhere", tmp_path / "app.py")[0] == "app.py"
+
+
+def stored_commands():
+    """Commands by where they stand: in results and in the cards of models."""
+    for file in sorted((PACKAGE.parents[1] / "results").glob("*.json")):
+        for command in re.findall(r'"command": "((?:[^"\\]|\\.)*)"', file.read_text()):
+            yield file.name, command
+    for name in models.shipped():
+        yield name, models.read_card(name).training.command
+
+
+def test_stored_commands_name_no_folder_of_a_machine():
+    found = list(stored_commands())
+    assert len(found) > 60
+    wrong = [one for one in found if re.search(r"(^|[\s='\"])/(?!dev/)\w", one[1])]
+    assert not wrong, wrong
 
 
 def test_commit_is_that_of_the_project_alone(tmp_path):

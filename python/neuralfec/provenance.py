@@ -13,8 +13,22 @@ from pathlib import Path
 _PACKAGES = ("numpy", "scipy", "torch")
 
 
+def _of_the_tree(word: str) -> str:
+    """Return an argument without the folders of this machine, which nobody else has."""
+    option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+    path = Path(value)
+    if path.is_absolute() and not path.is_relative_to("/dev"):
+        here = path.is_relative_to(Path.cwd())
+        value = str(path.relative_to(Path.cwd())) if here else path.name
+    return option + equals + value
+
+
 def command() -> str:
-    """Return the command line of this process, as it can be typed again in the source tree."""
+    """Return the command line of this process, as it can be typed again in the source tree.
+
+    Of an absolute path outside the current folder the name alone is told.
+    """
+    arguments = [_of_the_tree(word) for word in sys.argv[1:]]
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:
@@ -22,12 +36,9 @@ def command() -> str:
     else:
         script = Path(sys.argv[0] or "python")
         if sys.argv[0].startswith("neuralfec "):
-            return shlex.join([*sys.argv[0].split(), *sys.argv[1:]])
-        if script.is_absolute():
-            here = script.is_relative_to(Path.cwd())
-            script = script.relative_to(Path.cwd()) if here else Path(script.name)
-        start = [str(script)]
-    return shlex.join(start + sys.argv[1:])
+            return shlex.join([*sys.argv[0].split(), *arguments])
+        start = [_of_the_tree(str(script))]
+    return shlex.join(start + arguments)
 
 
 def commit() -> str | None:
