@@ -12,9 +12,9 @@
 #define HWY_TARGET_INCLUDE "kernels/belief_propagation.cc"
 #include <hwy/foreach_target.h>
 
-#include <hwy/aligned_allocator.h>
 #include <hwy/highway.h>
 
+#include "kernels/belief_propagation-inl.h"
 #include "kernels/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -81,6 +81,9 @@ class decoder
 {
 public:
     using V = hn::Vec<D>;
+    using element = float;
+    using mask = int32_t;
+    static constexpr std::size_t most_lanes = hn::MaxLanes(D());
 
     decoder(const graph& g, std::size_t n, const settings& s, float* space)
         : d_graph(g), d_settings(s), d_n(n)
@@ -99,85 +102,14 @@ public:
         return (2 * n + g.edge_bit.size() + 5 * g.max_degree) * lanes();
     }
 
-    std::size_t decode(const float* llrs,
-                       std::size_t frames,
-                       const std::vector<uint32_t>& positions,
-                       const results& out)
+    void clear() { std::fill_n(d_llrs, 2 * d_n * lanes(), 0.0f); }
+
+    void iterate(const int32_t* keep)
     {
-        std::size_t unknown = 0, next = 0, active = 0;
-        std::size_t frame[hn::MaxLanes(D())];
-        uint32_t iterations[hn::MaxLanes(D())];
-        // A lane's messages count as 0 in its first iteration: all ones keep them.
-        HWY_ALIGN int32_t keep[hn::MaxLanes(D())];
-        HWY_ALIGN int32_t failed[hn::MaxLanes(D())];
-        HWY_ALIGN int32_t overscaled[hn::MaxLanes(D())];
-        const auto fill = [&](std::size_t lane) {
-            keep[lane] = 0;
-            iterations[lane] = 0;
-            frame[lane] = next;
-            overscaled[lane] = 0;
-            if (next < frames) {
-                unknown += load(lane, llrs + next * d_n);
-                overscaled[lane] = d_settings.rule == check_rule::sum_product &&
-                                           is_overscaled(llrs + next * d_n)
-                                       ? -1
-                                       : 0;
-                next++;
-                active++;
-            }
-        };
-        std::fill_n(d_llrs, 2 * d_n * lanes(), 0.0f);
-        for (std::size_t lane = 0; lane < lanes(); lane++)
-            fill(lane);
-
-        while (active > 0) {
-            bool look = d_settings.parity_stop;
-            for (std::size_t lane = 0; lane < lanes(); lane++)
-                look |= frame[lane] < frames && iterations[lane] == d_settings.iterations;
-            if (look) {
-                // A lane without a frame never ends the search for failed checks.
-                for (std::size_t lane = 0; lane < lanes(); lane++)
-                    failed[lane] = frame[lane] < frames ? 0 : -1;
-                find_failed(failed);
-                bool changed = false;
-                for (std::size_t lane = 0; lane < lanes(); lane++) {
-                    const bool last = iterations[lane] == d_settings.iterations;
-                    const bool done = last || (d_settings.parity_stop && !failed[lane]);
-                    if (frame[lane] >= frames || !done)
-                        continue;
-                    store(lane, frame[lane], positions, out);
-                    if (!out.iterations.empty())
-                        out.iterations[frame[lane]] = iterations[lane];
-                    if (!out.converged.empty())
-                        out.converged[frame[lane]] = !failed[lane];
-                    active--;
-                    fill(lane);
-                    changed = true;
-                }
-                // The frames that came in may be codewords already.
-                if (changed)
-                    continue;
-            }
-            update_checks(keep, overscaled);
-            if (!d_settings.layered)
-                update_bits();
-            for (std::size_t lane = 0; lane < lanes(); lane++) {
-                keep[lane] = -1;
-                iterations[lane]++;
-            }
-        }
-        return unknown;
+        update_checks(keep, d_overscaled);
+        if (!d_settings.layered)
+            update_bits();
     }
-
-private:
-    const graph& d_graph;
-    const settings& d_settings;
-    const std::size_t d_n;
-    float* d_llrs;
-    float* d_posteriors;
-    float* d_messages;
-    float* d_scratch;
-    float* d_unlimited;
 
     std::size_t load(std::size_t lane, const float* llrs)
     {
@@ -188,16 +120,9 @@ private:
             d_llrs[bit * lanes() + lane] = llr;
             d_posteriors[bit * lanes() + lane] = llr;
         }
+        d_overscaled[lane] =
+            d_settings.rule == check_rule::sum_product && is_overscaled(llrs) ? -1 : 0;
         return unknown;
-    }
-
-    bool is_overscaled(const float* llrs) const
-    {
-        constexpr float limit = -to_outside * overscaled_magnitude;
-        std::size_t beyond = 0;
-        for (std::size_t bit = 0; bit < d_n; bit++)
-            beyond += std::fabs(llrs[bit]) > limit;
-        return 2 * beyond > d_n;
     }
 
     void store(std::size_t lane,
@@ -242,6 +167,26 @@ private:
                                          hn::Eq(hn::Load(d, d_posteriors + b * lanes()),
                                                 hn::Zero(d)))));
         hn::Store(any, di, failed);
+    }
+
+private:
+    const graph& d_graph;
+    const settings& d_settings;
+    const std::size_t d_n;
+    float* d_llrs;
+    float* d_posteriors;
+    float* d_messages;
+    float* d_scratch;
+    float* d_unlimited;
+    HWY_ALIGN int32_t d_overscaled[most_lanes] = {};
+
+    bool is_overscaled(const float* llrs) const
+    {
+        constexpr float limit = -to_outside * overscaled_magnitude;
+        std::size_t beyond = 0;
+        for (std::size_t bit = 0; bit < d_n; bit++)
+            beyond += std::fabs(llrs[bit]) > limit;
+        return 2 * beyond > d_n;
     }
 
     HWY_INLINE void update_checks(const int32_t* keep, const int32_t* overscaled)
@@ -483,28 +428,6 @@ private:
     }
 };
 
-template <class D>
-std::size_t decode_with(const graph& g,
-                        std::size_t n,
-                        const settings& s,
-                        const std::vector<uint32_t>& positions,
-                        span<const float> llrs,
-                        const results& out)
-{
-    // Kept between calls: fresh pages would cost a single codeword a tenth of its time.
-    static thread_local hwy::AlignedFreeUniquePtr<float[]> space;
-    static thread_local std::size_t size = 0;
-    const std::size_t needed = decoder<D>::space(g, n);
-    if (size < needed) {
-        space = hwy::AllocateAligned<float>(needed);
-        if (!space)
-            throw std::bad_alloc();
-        size = needed;
-    }
-    return decoder<D>(g, n, s, space.get())
-        .decode(llrs.data(), llrs.size() / n, positions, out);
-}
-
 std::size_t decode(const graph& g,
                    std::size_t n,
                    const settings& s,
@@ -514,8 +437,8 @@ std::size_t decode(const graph& g,
 {
     // Few codewords would leave most lanes of a wide vector empty, at its full price.
     using narrow = hn::CappedTag<float, 4>;
-    const auto run = llrs.size() <= 4 * n ? &decode_with<narrow>
-                                          : &decode_with<hn::ScalableTag<float>>;
+    const auto run = llrs.size() <= 4 * n ? &decode_with<decoder<narrow>>
+                                          : &decode_with<decoder<hn::ScalableTag<float>>>;
     return run(g, n, s, positions, llrs, out);
 }
 

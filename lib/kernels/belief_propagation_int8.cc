@@ -10,8 +10,9 @@
 #define HWY_TARGET_INCLUDE "kernels/belief_propagation_int8.cc"
 #include <hwy/foreach_target.h>
 
-#include <hwy/aligned_allocator.h>
 #include <hwy/highway.h>
+
+#include "kernels/belief_propagation-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace gr::neuralfec {
@@ -130,6 +131,10 @@ class decoder
     static constexpr DU du{};
 
 public:
+    using element = int8_t;
+    using mask = int8_t;
+    static constexpr std::size_t most_lanes = hn::MaxLanes(D());
+
     decoder(const graph& g, std::size_t n, const settings& s, int8_t* space)
         : d_graph(g),
           d_settings(s),
@@ -149,80 +154,9 @@ public:
         return (2 * n + g.edge_bit.size() + g.max_degree) * lanes();
     }
 
-    std::size_t decode(const float* llrs,
-                       std::size_t frames,
-                       const std::vector<uint32_t>& positions,
-                       const results& out)
-    {
-        std::size_t unknown = 0, next = 0, active = 0;
-        std::size_t frame[hn::MaxLanes(D())];
-        uint32_t iterations[hn::MaxLanes(D())];
-        // A lane's messages count as 0 in its first iteration: all ones keep them.
-        HWY_ALIGN int8_t keep[hn::MaxLanes(D())];
-        HWY_ALIGN int8_t failed[hn::MaxLanes(D())];
-        const auto fill = [&](std::size_t lane) {
-            keep[lane] = 0;
-            iterations[lane] = 0;
-            frame[lane] = next;
-            if (next < frames) {
-                unknown += load(lane, llrs + next * d_n);
-                next++;
-                active++;
-            }
-        };
-        std::memset(d_posteriors, 0, 2 * d_n * lanes());
-        for (std::size_t lane = 0; lane < lanes(); lane++)
-            fill(lane);
+    void clear() { std::memset(d_posteriors, 0, 2 * d_n * lanes()); }
 
-        while (active > 0) {
-            bool look = d_settings.parity_stop;
-            for (std::size_t lane = 0; lane < lanes(); lane++)
-                look |= frame[lane] < frames && iterations[lane] == d_settings.iterations;
-            if (look) {
-                // A lane without a frame never ends the search for failed checks.
-                for (std::size_t lane = 0; lane < lanes(); lane++)
-                    failed[lane] = frame[lane] < frames ? 0 : -1;
-                find_failed(failed);
-                bool changed = false;
-                for (std::size_t lane = 0; lane < lanes(); lane++) {
-                    const bool last = iterations[lane] == d_settings.iterations;
-                    const bool done = last || (d_settings.parity_stop && !failed[lane]);
-                    if (frame[lane] >= frames || !done)
-                        continue;
-                    store(lane, frame[lane], positions, out);
-                    if (!out.iterations.empty())
-                        out.iterations[frame[lane]] = iterations[lane];
-                    if (!out.converged.empty())
-                        out.converged[frame[lane]] = !failed[lane];
-                    active--;
-                    fill(lane);
-                    changed = true;
-                }
-                // The frames that came in may be codewords already.
-                if (changed)
-                    continue;
-            }
-            update(hn::Load(d, keep));
-            for (std::size_t lane = 0; lane < lanes(); lane++) {
-                keep[lane] = -1;
-                iterations[lane]++;
-            }
-        }
-        return unknown;
-    }
-
-private:
-    const graph& d_graph;
-    const settings& d_settings;
-    const std::size_t d_n;
-    const int d_scale; // in 128ths
-    int8_t* d_posteriors;
-    int8_t* d_certain; // 0, or what the posterior is put back to
-    int8_t* d_messages;
-    int8_t* d_scratch;
-    float d_factors[hn::MaxLanes(D())] = {};
-    bool d_lane_certain[hn::MaxLanes(D())] = {};
-    bool d_any_certain = false;
+    void iterate(const int8_t* keep) { update(hn::Load(d, keep)); }
 
     std::size_t load(std::size_t lane, const float* llrs)
     {
@@ -312,6 +246,19 @@ private:
         hn::Store(hn::VecFromMask(d, negative), d, failed);
     }
 
+private:
+    const graph& d_graph;
+    const settings& d_settings;
+    const std::size_t d_n;
+    const int d_scale; // in 128ths
+    int8_t* d_posteriors;
+    int8_t* d_certain; // 0, or what the posterior is put back to
+    int8_t* d_messages;
+    int8_t* d_scratch;
+    float d_factors[hn::MaxLanes(D())] = {};
+    bool d_lane_certain[hn::MaxLanes(D())] = {};
+    bool d_any_certain = false;
+
     HWY_INLINE void update(V kept)
     {
         for (std::size_t check = 0; check + 1 < d_graph.check_begin.size(); check++) {
@@ -370,28 +317,6 @@ private:
     }
 };
 
-template <class D>
-std::size_t decode_with(const graph& g,
-                        std::size_t n,
-                        const settings& s,
-                        const std::vector<uint32_t>& positions,
-                        span<const float> llrs,
-                        const results& out)
-{
-    // Kept between calls: fresh pages would cost a single codeword a tenth of its time.
-    static thread_local hwy::AlignedFreeUniquePtr<int8_t[]> space;
-    static thread_local std::size_t size = 0;
-    const std::size_t needed = decoder<D>::space(g, n);
-    if (size < needed) {
-        space = hwy::AllocateAligned<int8_t>(needed);
-        if (!space)
-            throw std::bad_alloc();
-        size = needed;
-    }
-    return decoder<D>(g, n, s, space.get())
-        .decode(llrs.data(), llrs.size() / n, positions, out);
-}
-
 } // namespace
 
 std::size_t DecodeInt8(const graph& g,
@@ -403,8 +328,9 @@ std::size_t DecodeInt8(const graph& g,
 {
     // Few codewords would leave most lanes of a wide vector empty, at its full price.
     using narrow = hn::CappedTag<int8_t, 16>;
-    const auto run = llrs.size() <= 16 * n ? &decode_with<narrow>
-                                           : &decode_with<hn::ScalableTag<int8_t>>;
+    const auto run = llrs.size() <= 16 * n
+                         ? &decode_with<decoder<narrow>>
+                         : &decode_with<decoder<hn::ScalableTag<int8_t>>>;
     return run(g, n, s, positions, llrs, out);
 }
 
