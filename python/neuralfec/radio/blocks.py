@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pmt
@@ -237,7 +237,36 @@ class impairments(PythonBlock, gr.sync_block):
 
 
 class _radio(gr.hier_block2):
-    """What both directions share."""
+    """What both directions share; a class says whether it sends."""
+
+    _SENDS: ClassVar[bool]
+
+    def __init__(
+        self,
+        front_end: str = "loop:air",
+        sample_rate: float = 1e6,
+        frequency: float = 0.0,
+        gain: float | None = None,
+        antenna: str = "",
+        bandwidth: float = 0.0,
+        lo_offset: float = 0.0,
+        clock_source: str = "",
+        time_source: str = "",
+        ppm: float = 0.0,
+    ):
+        none, one = gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_gr_complex)
+        ports = (one, none) if self._SENDS else (none, one)
+        super().__init__(type(self).__name__, *ports)
+        settings = Settings(
+            sample_rate, frequency, gain, antenna, bandwidth, lo_offset, clock_source, time_source,
+            ppm,
+        )  # fmt: skip
+        self._front_end = made_of(front_end, settings)
+        if self._SENDS:
+            self._front_end.keep_at_end()
+        # Kept: a Python block that nobody holds is taken away while the graph runs.
+        self._block = self._front_end.sink() if self._SENDS else self._front_end.source()
+        self.connect(*((self, self._block) if self._SENDS else (self._block, self)))
 
     def stats(self) -> dict[str, int]:
         """Return what the front end counts."""
@@ -262,29 +291,7 @@ class radio_source(_radio):
     ValueError for a spec that is none, OSError for a front end that is not there.
     """
 
-    def __init__(
-        self,
-        front_end: str = "loop:air",
-        sample_rate: float = 1e6,
-        frequency: float = 0.0,
-        gain: float | None = None,
-        antenna: str = "",
-        bandwidth: float = 0.0,
-        lo_offset: float = 0.0,
-        clock_source: str = "",
-        time_source: str = "",
-        ppm: float = 0.0,
-    ):
-        super().__init__(
-            "radio_source", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_gr_complex)
-        )
-        settings = Settings(
-            sample_rate, frequency, gain, antenna, bandwidth, lo_offset, clock_source, time_source,
-            ppm,
-        )  # fmt: skip
-        self._front_end = made_of(front_end, settings)
-        self._source = self._front_end.source()
-        self.connect(self._source, self)
+    _SENDS = False
 
 
 class radio_sink(_radio):
@@ -297,27 +304,4 @@ class radio_sink(_radio):
     front end that is not there.
     """
 
-    def __init__(
-        self,
-        front_end: str = "loop:air",
-        sample_rate: float = 1e6,
-        frequency: float = 0.0,
-        gain: float | None = None,
-        antenna: str = "",
-        bandwidth: float = 0.0,
-        lo_offset: float = 0.0,
-        clock_source: str = "",
-        time_source: str = "",
-        ppm: float = 0.0,
-    ):
-        super().__init__(
-            "radio_sink", gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0)
-        )
-        settings = Settings(
-            sample_rate, frequency, gain, antenna, bandwidth, lo_offset, clock_source, time_source,
-            ppm,
-        )  # fmt: skip
-        self._front_end = made_of(front_end, settings)
-        self._front_end.keep_at_end()
-        self._sink = self._front_end.sink()
-        self.connect(self, self._sink)
+    _SENDS = True

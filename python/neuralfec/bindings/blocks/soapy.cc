@@ -40,29 +40,16 @@ soapy_settings settings_of(double sample_rate,
 }
 
 template <class Block>
-void bind_shared(
-    py::class_<Block, gr::sync_block, gr::block, gr::basic_block, std::shared_ptr<Block>>&
-        bound)
+using bound_block =
+    py::class_<Block, gr::sync_block, gr::block, gr::basic_block, std::shared_ptr<Block>>;
+
+// More: types of the arguments behind those of the device, each with its py::arg.
+template <class Block, class... More, class... Arguments>
+bound_block<Block>
+bind_device(py::module& m, const char* name, const char* text, Arguments... arguments)
 {
+    bound_block<Block> bound(m, name);
     bound
-        .def("error",
-             &Block::error,
-             "Return why the block has ended by itself, \"\" where it has not.")
-        .def("timed", &Block::timed, "Tell whether the device keeps time.")
-        .def("time", &Block::time, "Return the device's time in seconds, 0 for none.");
-}
-
-} // namespace
-
-void bind_soapy(py::module& m)
-{
-    py::class_<soapy_source,
-               gr::sync_block,
-               gr::block,
-               gr::basic_block,
-               std::shared_ptr<soapy_source>>
-        source(m, "soapy_source");
-    source
         .def(py::init([](const std::string& device,
                          double sample_rate,
                          double frequency,
@@ -72,70 +59,19 @@ void bind_soapy(py::module& m)
                          double lo_offset,
                          const std::string& clock_source,
                          const std::string& time_source,
-                         double ppm) {
-                 return soapy_source::make(device,
-                                           settings_of(sample_rate,
-                                                       frequency,
-                                                       gain,
-                                                       antenna,
-                                                       bandwidth,
-                                                       lo_offset,
-                                                       clock_source,
-                                                       time_source,
-                                                       ppm));
-             }),
-             py::arg("device"),
-             py::arg("sample_rate") = 1e6,
-             py::arg("frequency") = 0.0,
-             py::arg("gain") = py::none(),
-             py::arg("antenna") = "",
-             py::arg("bandwidth") = 0.0,
-             py::arg("lo_offset") = 0.0,
-             py::arg("clock_source") = "",
-             py::arg("time_source") = "",
-             py::arg("ppm") = 0.0,
-             "Samples of a SoapySDR device, complex, with a tag rx_time on the first and "
-             "behind\n"
-             "each gap.\n\n"
-             "device: SoapySDR's arguments, \"driver=rtlsdr\".\n"
-             "sample_rate: samples/s.\n"
-             "frequency, bandwidth, lo_offset: Hz; 0 leaves what the device has.\n"
-             "gain: dB; None leaves it.\n"
-             "antenna, clock_source, time_source: by the device's names; \"\" leaves "
-             "them.\n"
-             "ppm: correction of the oscillator.\n"
-             "RuntimeError where the device is not there, is busy, or cannot be set so.")
-        .def("stats", &soapy_source::stats, "Count samples, overflows and gaps.");
-    bind_shared(source);
-
-    py::class_<soapy_sink,
-               gr::sync_block,
-               gr::block,
-               gr::basic_block,
-               std::shared_ptr<soapy_sink>>
-        sink(m, "soapy_sink");
-    sink.def(py::init([](const std::string& device,
-                         double sample_rate,
-                         double frequency,
-                         const std::optional<double>& gain,
-                         const std::string& antenna,
-                         double bandwidth,
-                         double lo_offset,
-                         const std::string& clock_source,
-                         const std::string& time_source,
                          double ppm,
-                         std::size_t max_burst) {
-                 return soapy_sink::make(device,
-                                         settings_of(sample_rate,
-                                                     frequency,
-                                                     gain,
-                                                     antenna,
-                                                     bandwidth,
-                                                     lo_offset,
-                                                     clock_source,
-                                                     time_source,
-                                                     ppm),
-                                         max_burst);
+                         More... more) {
+                 return Block::make(device,
+                                    settings_of(sample_rate,
+                                                frequency,
+                                                gain,
+                                                antenna,
+                                                bandwidth,
+                                                lo_offset,
+                                                clock_source,
+                                                time_source,
+                                                ppm),
+                                    more...);
              }),
              py::arg("device"),
              py::arg("sample_rate") = 1e6,
@@ -147,25 +83,56 @@ void bind_soapy(py::module& m)
              py::arg("clock_source") = "",
              py::arg("time_source") = "",
              py::arg("ppm") = 0.0,
-             py::arg("max_burst") = 1 << 22,
-             "Samples to a SoapySDR device. A tag packet_len begins a burst, which is "
-             "handed over\n"
-             "as a whole, with its end marked, at the time of its tag tx_time where it "
-             "has one and\n"
-             "the device keeps time; what is in no burst streams.\n\n"
-             "device: SoapySDR's arguments, \"driver=lime\".\n"
-             "sample_rate: samples/s.\n"
-             "frequency, bandwidth, lo_offset: Hz; 0 leaves what the device has.\n"
-             "gain: dB; None leaves it.\n"
-             "antenna, clock_source, time_source: by the device's names; \"\" leaves "
-             "them.\n"
-             "ppm: correction of the oscillator.\n"
-             "max_burst: most samples of a burst.\n"
-             "RuntimeError where the device is not there, is busy, or cannot be set so.")
+             arguments...,
+             text)
+        .def("error",
+             &Block::error,
+             "Return why the block has ended by itself, \"\" where it has not.")
+        .def("timed", &Block::timed, "Tell whether the device keeps time.")
+        .def("time", &Block::time, "Return the device's time in seconds, 0 for none.");
+    return bound;
+}
+
+} // namespace
+
+void bind_soapy(py::module& m)
+{
+    bind_device<soapy_source>(
+        m,
+        "soapy_source",
+        "Samples of a SoapySDR device, complex, with a tag rx_time on the first and "
+        "behind\n"
+        "each gap.\n\n"
+        "device: SoapySDR's arguments, \"driver=rtlsdr\".\n"
+        "sample_rate: samples/s.\n"
+        "frequency, bandwidth, lo_offset: Hz; 0 leaves what the device has.\n"
+        "gain: dB; None leaves it.\n"
+        "antenna, clock_source, time_source: by the device's names; \"\" leaves "
+        "them.\n"
+        "ppm: correction of the oscillator.\n"
+        "RuntimeError where the device is not there, is busy, or cannot be set so.")
+        .def("stats", &soapy_source::stats, "Count samples, overflows and gaps.");
+    bind_device<soapy_sink, std::size_t>(
+        m,
+        "soapy_sink",
+        "Samples to a SoapySDR device. A tag packet_len begins a burst, which is "
+        "handed over\n"
+        "as a whole, with its end marked, at the time of its tag tx_time where it "
+        "has one and\n"
+        "the device keeps time; what is in no burst streams.\n\n"
+        "device: SoapySDR's arguments, \"driver=lime\".\n"
+        "sample_rate: samples/s.\n"
+        "frequency, bandwidth, lo_offset: Hz; 0 leaves what the device has.\n"
+        "gain: dB; None leaves it.\n"
+        "antenna, clock_source, time_source: by the device's names; \"\" leaves "
+        "them.\n"
+        "ppm: correction of the oscillator.\n"
+        "max_burst: most samples of a burst.\n"
+        "RuntimeError where the device is not there, is busy, or cannot be set so.",
+        py::arg("max_burst") = 1 << 22)
         .def("stats",
              &soapy_sink::stats,
              "Count samples, bursts, cut_bursts, late and underflows.");
-    bind_shared(sink);
 }
 
 #else
