@@ -44,10 +44,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--seconds: expected more than 0, got {args.seconds}")
     health = Health(args.rate, args.format)
     begin = time.monotonic()
-    done = lambda: health.samples >= args.seconds * args.rate  # noqa: E731
-    counts = lambda: {"samples": {"seen": health.samples}, "front_end": radio.stats()}  # noqa: E731
-    with telemetry.told(args.stats, counts):
-        receive(radio, health.push, health.gap, done)
+    wanted = args.seconds * args.rate
+    with telemetry.told(
+        args.stats,
+        lambda: {"samples": {"seen": health.samples}, "front_end": radio.stats()},
+    ):
+        receive(radio, health.push, health.gap, lambda: health.samples >= wanted)
     seconds = health.samples / args.rate
     if health.samples == 0:
         raise RuntimeError(f"{args.front_end}: no samples")

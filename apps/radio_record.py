@@ -122,9 +122,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         recorder = Recorder(args, sink)
         most = np.inf if args.seconds is None else args.seconds * args.rate
-        counts = lambda: {"recording": {"samples": sink.samples}, "front_end": radio.stats()}  # noqa: E731
         try:
-            with telemetry.told(args.stats, counts):
+            with telemetry.told(
+                args.stats,
+                lambda: {"recording": {"samples": sink.samples}, "front_end": radio.stats()},
+            ):
                 receive(radio, recorder.push, recorder.gap, lambda: sink.samples >= most)
         except KeyboardInterrupt:
             recorder.finish()

@@ -51,9 +51,10 @@ def run(args: argparse.Namespace) -> int:
     graph, source = gr.top_block(), recording_source(recording, args.times)
     graph.connect(source, radio.sink())
     running = Running(graph, [source], radio, lambda: source.counts["items"])
-    counts = lambda: {"recording": source.stats(), "front_end": radio.stats()}  # noqa: E731
     try:
-        with telemetry.told(args.stats, counts):
+        with telemetry.told(
+            args.stats, lambda: {"recording": source.stats(), "front_end": radio.stats()}
+        ):
             while not running.over():
                 time.sleep(0.02)
     finally:

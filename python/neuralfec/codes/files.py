@@ -126,6 +126,7 @@ def _read_numpy(path: str) -> Found:
 
                 return Found(scipy.sparse.load_npz(path))
             return _of_variables(path, {name: content[name] for name in content.files})
+    # zipfile's words for a compression that it does not know are a NotImplementedError.
     except (ValueError, EOFError, KeyError, NotImplementedError, BadZipFile) as error:
         raise ValueError(f"{path}: expected a matrix of NumPy or scipy.sparse: {error}") from error
 
