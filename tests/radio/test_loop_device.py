@@ -21,6 +21,17 @@ if not isinstance(neuralfec.soapy_source, type):
 PLUGINS = Path(sys.prefix, "lib/SoapySDR/modules0.8")
 
 
+def burst_of(top, kept, level):
+    """The samples above a level, once 2000 of them are there or 20 s are over; ends the graph."""
+    deadline = time.monotonic() + 20
+    while np.count_nonzero(np.abs(kept.data()) > level) < 2000 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    top.stop()
+    top.wait()
+    on = np.array(kept.data())
+    return on[np.abs(on) > level]
+
+
 @pytest.fixture
 def name():
     made = f"test-{uuid.uuid4().hex[:12]}"
@@ -181,13 +192,7 @@ def test_frequencies_apart_do_not_hear_each_other(name):
         sender.connect(blocks.vector_source_c([amplitude] * 2000, False, 1, burst), sink)
         sender.run()
         del sender, sink
-    deadline = time.monotonic() + 20
-    while np.count_nonzero(np.abs(kept.data()) > 0.05) < 2000 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    top.stop()
-    top.wait()
-    on = np.array(kept.data())
-    on = on[np.abs(on) > 0.05]
+    on = burst_of(top, kept, 0.05)
     assert on.size == 2000 and np.abs(on).max() < 0.11
     step = np.angle(np.mean(on[1:] * on[:-1].conj())) / 2 / np.pi
     assert abs(step - 1e3 / 2e5) < 1e-5
@@ -347,12 +352,6 @@ def test_gnu_radios_own_soapy_source_receives_from_it(name, kind):
     sender = gr.top_block()
     sender.connect(blocks.vector_source_c([0.25 - 0.5j] * 2000, False, 1, burst), sink)
     sender.run()
-    deadline = time.monotonic() + 20
-    while np.count_nonzero(np.abs(kept.data()) > 0.2) < 2000 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    top.stop()
-    top.wait()
-    on = np.array(kept.data())
-    on = on[np.abs(on) > 0.2]
+    on = burst_of(top, kept, 0.2)
     assert on.size == 2000
     np.testing.assert_allclose(on, 0.25 - 0.5j, atol=1e-4)
