@@ -162,10 +162,12 @@ class Code(abc.ABC):
     ----------
     identity : 16 bits that differ from those of another code
     payload_bytes : of digital feedback a block and round; 0 for analog feedback
+    feedback_bits : that tell of one symbol over digital feedback; 0 for analog feedback
     """
 
     identity: int
     payload_bytes: int = 0
+    feedback_bits: int = 0
 
     @property
     @abc.abstractmethod

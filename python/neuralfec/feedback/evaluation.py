@@ -93,6 +93,7 @@ class Population:
             # A code's own `check` has refused settings that ask others.
             assert isinstance(self.encoder, AskedEncoder)
             assert isinstance(self.decoder, AskingDecoder)
+            assert setting.transmitter_threshold is not None
             samples = self.decoder.belief_samples(active)
             samples += rng.standard_normal(samples.shape, np.float32) * np.float32(
                 setting.feedback_deviation
@@ -167,8 +168,8 @@ def counts(population: Population) -> dict:
         "symbols_energy": float((symbols * energy).sum()),
     }
     total |= code.counts(population.encoder, population.decoder)
-    if code.payload_bytes:
-        total["feedback_bits"] = total["symbols"] * code.parameters.feedback_bits
+    if code.feedback_bits:
+        total["feedback_bits"] = total["symbols"] * code.feedback_bits
     return total
 
 

@@ -30,7 +30,7 @@ _TDL_C = np.array(
 
 
 def gains(rng: np.random.Generator, blocks: int, rounds: int, groups: int) -> np.ndarray:
-    """|h| of each symbol, (blocks, rounds, Q) float32, mean square 1.
+    """Draw |h| of each symbol, (blocks, rounds, Q) float32, mean square 1.
 
     After division by h the noise of a symbol has 1 / |h| of its deviation.
     """

@@ -93,12 +93,13 @@ class AnalogBeliefCode(DigitalBeliefCode):
         confirmation: Confirmation | None = None,
     ) -> None:
         super().__init__(parameters, state, threshold, confirmation)
-        self.payload_bytes = 0
+        self.payload_bytes = self.feedback_bits = 0
         feedback_gain = confirmation.feedback_gain if confirmation is not None else 1.0
         self.amplitude = np.float32(parameters.amplitude(self.threshold) * feedback_gain)
 
     @property
     def parameters(self) -> AnalogParameters:
+        """Numbers that both ends must agree on."""
         return self._parameters
 
     def check(self, setting: Setting) -> None:
@@ -129,9 +130,11 @@ class AnalogBeliefCode(DigitalBeliefCode):
         return found
 
     def encoder(self, capacity: int) -> "AnalogEncoder":
+        """Make a transmitter for `capacity` blocks."""
         return AnalogEncoder(self, capacity)
 
     def decoder(self, capacity: int) -> "AnalogDecoder":
+        """Make a receiver for `capacity` blocks."""
         return AnalogDecoder(self, capacity)
 
     def pair(self, capacity: int) -> tuple["AnalogEncoder", "AnalogDecoder"]:
@@ -224,6 +227,7 @@ class AnalogEncoder(AnalogEnd, DigitalEncoder):
         self.denied = np.zeros(capacity, bool)
 
     def start(self, slots: NDArray, messages: NDArray[np.uint8]) -> None:
+        """Begin blocks anew with messages, (n, K) uint8 bits."""
         super().start(slots, messages)
         self.denied[slots] = False
 
@@ -295,6 +299,7 @@ class AnalogDecoder(AnalogEnd, DigitalDecoder):
             )
 
     def start(self, slots: NDArray) -> None:
+        """Begin blocks anew."""
         super().start(slots)
         self.posterior[slots] = 0
         if self.verdict is not None:
@@ -321,7 +326,7 @@ class AnalogDecoder(AnalogEnd, DigitalDecoder):
             odds = self.odds[slots]
             self.verdict.plan(slots, left + 1, before, odds, self.decisions)
             self.verdict.follow(self.ledger, slots)
-            values, noise = self._collected(slots, received, noise)
+            values, noise = self._collected(self.ledger.places[slots], received, noise)
         block, group = np.nonzero(~before)
         active = slots[block], group
         classes = self.table.classes[active]

@@ -61,7 +61,7 @@ class DigitalBeliefCode(feedback.Code):
         self.gain = p.gain(self.threshold)
         if confirmation is not None:
             self.gain = round(self.gain * confirmation.gain, 6)
-        self.payload_bytes = p.groups
+        self.payload_bytes, self.feedback_bits = p.groups, p.feedback_bits
         layers = {
             f"{layer}.{leaf}": np.asarray(state[f"{layer}.{leaf}"], np.float32)
             for layer in ("layer1", "layer2", "layer3")
@@ -85,6 +85,7 @@ class DigitalBeliefCode(feedback.Code):
 
     @property
     def parameters(self) -> BeliefParameters:
+        """Numbers that both ends must agree on."""
         return self._parameters
 
     def check(self, setting: Setting) -> None:
@@ -136,9 +137,11 @@ class DigitalBeliefCode(feedback.Code):
         }
 
     def encoder(self, capacity: int) -> "DigitalEncoder":
+        """Make a transmitter for `capacity` blocks."""
         return DigitalEncoder(self, capacity)
 
     def decoder(self, capacity: int) -> "DigitalDecoder":
+        """Make a receiver for `capacity` blocks."""
         return DigitalDecoder(self, capacity)
 
     def pair(self, capacity: int) -> tuple["DigitalEncoder", "DigitalDecoder"]:
@@ -176,8 +179,14 @@ class End:
     other : an end whose state is this one's, too: it proposes, and this one updates
     """
 
+    table: Any
+    rounds: NDArray[np.int64]
+    decoded: NDArray[np.bool_]
+    odds: NDArray[np.float32]
+
     def __init__(self, code: DigitalBeliefCode, capacity: int, other: "End | None" = None) -> None:
         self.code, self.other = code, other
+        self.ledger: Ledger | None = None
         if other is not None:
             self.table, self.rounds, self.ledger = other.table, other.rounds, other.ledger
             self.decoded, self.odds = other.decoded, other.odds
@@ -185,7 +194,6 @@ class End:
         self.table = code.table(capacity)
         self.rounds = np.zeros(capacity, np.int64)
         self.decoded, self.odds = self.table.decided, self.table.odds
-        self.ledger = None
         if code.confirmation is not None:
             self.ledger = Ledger(code.confirmation, code.parameters, code.threshold, capacity)
 
@@ -239,7 +247,7 @@ class End:
         variance = np.broadcast_to(np.asarray(told, np.float32).reshape(-1, 1), values.shape)
         received = values
         if self.ledger is not None:
-            received, variance = self._collected(slots, values, variance)
+            received, variance = self._collected(self.ledger.places[slots], values, variance)
         for threshold, rows in self._by_threshold(slots):
             code.kernel.update(self.table, slots[rows], received[rows], variance[rows], threshold)
         if self.ledger is not None:
@@ -250,10 +258,12 @@ class End:
             self.ledger.judge(slots, left, odds, self.decoded, self.table.decisions)
 
     def _collected(
-        self, slots: NDArray, values: NDArray, variance: NDArray
+        self, places: NDArray, values: NDArray, variance: NDArray
     ) -> tuple[NDArray, NDArray]:
-        """Of each group, the mean of the symbols that it sent in the round, and its variance."""
-        places = self.ledger.places[slots]
+        """Of each group, the mean of the symbols that it sent in the round, and its variance.
+
+        places : what each place of the round carried, (n, Q), as `Ledger.places`
+        """
         own = places == np.arange(places.shape[1])
         row, place = np.nonzero((places >= 0) & ~own)
         if row.size == 0:
@@ -282,6 +292,7 @@ class DigitalEncoder(End, feedback.Encoder):
         self.labels = np.zeros(self.decoded.shape, np.uint8)
 
     def start(self, slots: NDArray, messages: NDArray[np.uint8]) -> None:
+        """Begin blocks anew with messages, (n, K) uint8 bits."""
         self.labels[slots] = self.code.labels(messages)
         self._begin(slots)
 
@@ -332,6 +343,7 @@ class DigitalDecoder(End, feedback.Decoder):
         self.limit = code.parameters.rounds
 
     def start(self, slots: NDArray) -> None:
+        """Begin blocks anew."""
         self._begin(slots)
 
     def decode(
@@ -356,7 +368,7 @@ class DigitalDecoder(End, feedback.Decoder):
         self._update(slots, values, noise_variance)
         return self.decoded[slots]
 
-    def feedback(self, slots: NDArray, received: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def feedback(self, slots: NDArray, received: NDArray[np.float32]) -> NDArray:
         """Return the levels that go back for y, (n, Q) uint8; only those sent are read."""
         return self.code.kernel.quantize(received)
 

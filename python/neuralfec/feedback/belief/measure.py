@@ -46,7 +46,7 @@ def unit_powers(
     for threshold in MEASURED_THRESHOLDS["analog" if analog else "digital"]:
         for _ in range(2):
             there = dataclasses.replace(p, snr_db=snr_db, gains=[(snr_db, [(threshold, gain)])])
-            if analog:
+            if isinstance(there, AnalogParameters):
                 amplitudes = [(snr_db, [(threshold, amplitude)])]
                 there = dataclasses.replace(there, amplitudes=amplitudes)
             result = measure(network, there, threshold, blocks, seed=11)
@@ -97,13 +97,13 @@ def finish(
     for snr_db in snrs if error_targets else ():
         for target in error_targets:
             at_snr = dataclasses.replace(p, snr_db=snr_db)
-            row, result = choose(at_snr, state_of(network), target, blocks=4 * blocks)
-            confirmations.append(row)
+            chosen, result = choose(at_snr, state_of(network), target, blocks=4 * blocks)
+            confirmations.append(chosen)
             shown = {name: result[name] for name in (*names, "erasure_rate")}
             measured.setdefault("confirmed", []).append(
                 {"error_target": target, "snr_db": snr_db, **shown}
             )
-            print(f"error target {target:g} at {snr_db:g} dB: {row} {shown}", flush=True)
+            print(f"error target {target:g} at {snr_db:g} dB: {chosen} {shown}", flush=True)
     model.save(
         file,
         network,

@@ -34,6 +34,7 @@ class BeliefNetwork(nn.Module):
             self.layer3.bias.copy_(order)
 
     def forward(self, log_ratios: Tensor, conditions: Tensor, gain: Tensor) -> Tensor:
+        """Return the candidates x, (n, M): clip(g (o_i - sum_j p_j o_j), -A, A)."""
         inputs = torch.cat([log_ratios[:, 1:].clamp(min=-self.floor), conditions], 1) * self.scale
         hidden = torch.relu(self.layer2(torch.relu(self.layer1(inputs))))
         points = self.layer3(hidden)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 FLOOR = 16.0
 # Inputs of the network beside the log-ratios: rounds left, threshold, peak, SNR.
 CONDITIONS = 4
+# Rows (snr_db, ((theta, value), ...)); parameters keep them as tuples.
+Gains = Sequence[tuple[float, Sequence[tuple[float, float]]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,7 @@ class BeliefParameters:
     feedback_bits: int = 8
     feedback_step: float = 1 / 16
     hidden: tuple[int, int] = (64, 48)
-    gains: tuple[tuple[float, tuple[tuple[float, float], ...]], ...] = ((1.0, ((10.0, 1.0),)),)
+    gains: Gains = ((1.0, ((10.0, 1.0),)),)
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -126,7 +128,7 @@ class AnalogParameters(BeliefParameters):
     feedback_snr_db: float = 20.0
     inflation: float = 1.15
     number_price: float = 0.04
-    amplitudes: tuple[tuple[float, tuple[tuple[float, float], ...]], ...] = ((1.0, ((10.0, 1.0),)),)
+    amplitudes: Gains = ((1.0, ((10.0, 1.0),)),)
 
     def __post_init__(self):
         super().__post_init__()
@@ -142,7 +144,7 @@ class AnalogParameters(BeliefParameters):
 
     @property
     def update_variance(self) -> float:
-        """rho sigma^2"""
+        """rho sigma^2, by which the tracked belief of both ends is updated."""
         return round(self.inflation * self.noise_variance, 9)
 
     def amplitude(self, threshold: float) -> float:

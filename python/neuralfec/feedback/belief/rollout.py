@@ -86,7 +86,7 @@ class Digital:
 
     def __init__(self, p: BeliefParameters, groups: int, device: str | torch.device) -> None:
         self.p = p
-        self.state = (torch.zeros(groups, p.patterns, device=device),)
+        self.state: tuple[Tensor, ...] = (torch.zeros(groups, p.patterns, device=device),)
 
     @property
     def posterior(self) -> Tensor:
@@ -122,16 +122,18 @@ class Analog(Digital):
 
     @property
     def tracked(self) -> Tensor:
+        """What both ends believe by the numbers that went back."""
         return self.state[1]
 
     def learn(self, candidates: Tensor, y: Tensor, noise_variance: Tensor) -> Tensor:
+        """Take a received symbol, send a number back; return the receiver's log-odds, (n,)."""
         posterior, tracked = self.state
         posterior = posterior + (y - candidates / 2) * candidates / noise_variance
         variance = self.p.inflation * noise_variance
-        arrays = (
+        belief, shared, points, noise = (
             part.detach().cpu().numpy() for part in (posterior, tracked, candidates, variance)
         )
-        numbers = torch.from_numpy(choose(*arrays, self.p)).to(y.device)
+        numbers = torch.from_numpy(choose(belief, shared, points, noise, self.p)).to(y.device)
         # The gradient passes the number as if it were the symbol.
         told = y + (numbers * self.p.feedback_step - y).detach()
         tracked, origin = update(tracked, candidates, told, variance)

@@ -75,8 +75,10 @@ class BeliefTrainer:
     def __init__(self, p: BeliefParameters, options: argparse.Namespace) -> None:
         self.p, self.options = p, options
         self.law = "analog" if isinstance(p, AnalogParameters) else "digital"
-        self.thresholds = tuple(options.thresholds or THRESHOLDS[self.law])
-        self.snr_range = tuple(options.snr_range or (p.snr_db, p.snr_db))
+        low, high = options.thresholds or THRESHOLDS[self.law]
+        self.thresholds = low, high
+        low, high = options.snr_range or (p.snr_db, p.snr_db)
+        self.snr_range = low, high
         torch.manual_seed(options.seed)
         self.generator = torch.Generator(options.device).manual_seed(options.seed)
         self.network = BeliefNetwork(p.patterns, p.hidden).to(options.device)

@@ -58,7 +58,7 @@ _POWER_WEIGHT = "total_power_reloc.weight1"
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The state dictionary of a checkpoint file, read without running anything in it.
+    """Read the state dictionary of a checkpoint file without running anything in it.
 
     ValueError if the file is no checkpoint, is damaged, or holds numbers that are not finite.
     """
@@ -153,14 +153,14 @@ def _shape(kind: str, tensors: dict[str, Tensor], network: str) -> NetworkShape:
 
 
 def first_decision(snr_db: float, group_bits: int, threshold: float, rounds: int) -> int:
-    """tau^+ of Sec. III-C3 as published: rounded half to even where the paper has a floor."""
+    """Return tau^+ of Sec. III-C3 as published: rounded half to even, the paper has a floor."""
     mu = 5 if threshold <= 1 - 1e-5 else 6 if threshold <= 1 - 1e-6 else 7
     shannon = 2 * group_bits / math.log2(1 + 10 ** (snr_db / 10))
     return min(max(mu, round(shannon)), rounds)
 
 
 def published_positions(positions: int, width: int) -> Tensor:
-    """The position table of the published code: sin or cos of p / 10000^(2c / width).
+    """Return the position table of the published code: sin or cos of p / 10000^(2c / width).
 
     c is the number of the channel, where the usual formula has its pair's.
     """
@@ -172,7 +172,7 @@ def published_positions(positions: int, width: int) -> Tensor:
 def import_checkpoint(
     path: str | Path, snr_db: float, threshold: float, groups: int | None = None
 ) -> FeedbackCode:
-    """The networks of a checkpoint; its statistics are still to be estimated.
+    """Read the networks of a checkpoint; their statistics are still to be estimated.
 
     snr_db, threshold: the point it was trained for, which tau^+ of an R code depends on.
     groups: Q, 16 unless given; only the files of T codes tell it. ValueError with the reason

@@ -124,6 +124,7 @@ class DeepvlfCode(feedback.Code):
 
     @property
     def parameters(self) -> CodeParameters:
+        """Numbers that both ends must agree on."""
         return self._parameters
 
     def statistics(self) -> dict[str, NDArray]:
@@ -131,9 +132,11 @@ class DeepvlfCode(feedback.Code):
         return {name: getattr(self, name) for name in _STATISTICS}
 
     def encoder(self, capacity: int) -> "DeepvlfEncoder":
+        """Make a transmitter for `capacity` blocks."""
         return DeepvlfEncoder(self, capacity)
 
     def decoder(self, capacity: int) -> "DeepvlfDecoder":
+        """Make a receiver for `capacity` blocks."""
         return DeepvlfDecoder(self, capacity)
 
 
@@ -182,6 +185,7 @@ class DeepvlfEncoder(feedback.AskedEncoder):
             self.witness = witness.Witness(capacity, p.groups)
 
     def start(self, slots: np.ndarray, messages: np.ndarray) -> None:
+        """Begin blocks anew with messages, (n, K) uint8 bits."""
         p = self.code.parameters
         labels = self.code.labels(messages)
         self.rounds[slots] = 0
@@ -289,6 +293,7 @@ class DeepvlfDecoder(feedback.AskingDecoder):
         self.inputs = np.zeros((capacity, p.groups, p.receiver.inputs), np.float32)
 
     def start(self, slots: np.ndarray) -> None:
+        """Begin blocks anew."""
         p = self.code.parameters
         self.rounds[slots] = 0
         self.decoded[slots] = False

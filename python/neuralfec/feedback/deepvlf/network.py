@@ -21,6 +21,7 @@ from .witness import INPUTS
 
 
 def activate(name: str, x: Tensor) -> Tensor:
+    """Apply the activation of a name, "relu" or "gelu"; any other changes nothing."""
     if name == "relu":
         return torch.relu(x)
     if name == "gelu":
@@ -46,6 +47,7 @@ class AttentionLayer(nn.Module):
         self.scale: float = 1 / math.sqrt(width)
 
     def forward(self, h: Tensor) -> Tensor:
+        """Return h, (blocks, Q, width), after this layer."""
         g = self.norm1(h)
         rho = torch.softmax(self.query(g) @ self.key(g).transpose(-2, -1) * self.scale, -1)
         h = h + self.merge(rho @ self.value(g))
@@ -78,7 +80,10 @@ class GroupTransformer(nn.Module):
         self.deep_after: int = -1 if shape.deep_after is None else shape.deep_after
 
     def forward(self, inputs: Tensor, round: int) -> Tensor:
-        """round: tau - 1, from 0; the depth of the extractor follows it."""
+        """Return the outputs of a round.
+
+        round : tau - 1, from 0; the depth of the extractor follows it
+        """
         h = torch.relu(self.extract2(torch.relu(self.extract1(inputs))))
         if self.deep_after >= 0 and round >= self.deep_after:
             h = torch.relu(self.extract3(h))
@@ -133,7 +138,7 @@ class FeedbackCode(nn.Module):
     def forward(
         self, transmitter_inputs: Tensor, receiver_inputs: Tensor, round: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Raw output of both networks, (blocks, Q, 1) and logits (blocks, Q, 2^m).
+        """Return the raw output of both networks, (blocks, Q, 1), and logits, (blocks, Q, 2^m).
 
         round: tau - 1 as a tensor of one element.
         """
@@ -158,5 +163,6 @@ class StoppingNetwork(nn.Module):
         self.layer3 = nn.Linear(hidden, 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return the log-odds, (n,), of inputs, (n, 7)."""
         h = torch.relu(self.layer2(torch.relu(self.layer1(inputs))))
         return self.layer3(h)[:, 0]

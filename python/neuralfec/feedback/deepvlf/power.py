@@ -8,7 +8,7 @@ import numpy as np
 
 from ..evaluation import Population
 from ..setting import Setting
-from .code import DeepvlfCode
+from .code import DeepvlfCode, DeepvlfEncoder
 
 
 def estimate_statistics(
@@ -35,6 +35,7 @@ def estimate_statistics(
     every = np.arange(blocks)
     population = Population(code, setting, blocks, rng)
     encoder = population.encoder
+    assert isinstance(encoder, DeepvlfEncoder)
     code.received_deviation = np.hypot(code.weight, np.float32(setting.noise_deviation))
     for round in range(code.parameters.rounds):
         active = population.active if sent_only else every

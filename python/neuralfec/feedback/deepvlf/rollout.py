@@ -28,7 +28,7 @@ class Point:
 class Figures:
     """What one batch gave: the loss with its gradient, and sums over its blocks."""
 
-    loss: Tensor | float
+    loss: Tensor
     symbols: int
     energy: float
     block_errors: int

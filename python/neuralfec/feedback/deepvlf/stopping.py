@@ -28,7 +28,7 @@ from ... import models, provenance
 from .. import evaluation
 from ..setting import Setting
 from . import model
-from .code import DeepvlfCode
+from .code import DeepvlfCode, DeepvlfEncoder
 from .network import FeedbackCode, StoppingNetwork
 from .power import estimate_statistics
 from .witness import INPUTS, Witness
@@ -37,13 +37,16 @@ from .witness import INPUTS, Witness
 ASKED = {"transmitter": "transmitter", "receiver": "hybrid"}
 
 
-def collect(code, setting, blocks: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def collect(
+    code: DeepvlfCode, setting: Setting, blocks: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Collect inputs (n, 7) and whether decisions were right, (n,), of all groups in all rounds.
 
     The fixed rule ends the blocks, at setting.transmitter_threshold.
     """
     population = evaluation.Population(code, setting, blocks, rng)
     encoder, decoder = population.encoder, population.decoder
+    assert isinstance(encoder, DeepvlfEncoder)
     witness = Witness(blocks, code.parameters.groups)
     inputs, right = [], []
     fixed = encoder.agrees_above
@@ -56,7 +59,7 @@ def collect(code, setting, blocks: int, rng: np.random.Generator) -> tuple[np.nd
         right.append((decoder.decisions(slots) == labels).ravel())
         return fixed(slots, samples, threshold)
 
-    encoder.agrees = recording
+    encoder.agrees = recording  # type: ignore[method-assign]
     while population.active.size:
         population.step()
     return np.concatenate(inputs), np.concatenate(right)
