@@ -42,7 +42,9 @@ def parser() -> app.Parser:
     add_options(made, errors=100, blocks=20_000)
     made.add_argument("--name", help="of the counts; made from the options if absent")
     made.add_argument(
-        "--picture", type=app.OutputFile, help="PNG, PDF or SVG of the bit error rates"
+        "--picture",
+        type=app.OutputFile,
+        help="PNG, PDF or SVG of both error rates, with the finite-length limit",
     )
     return made
 
@@ -91,7 +93,12 @@ def run(args: argparse.Namespace) -> None:
     if args.picture:
         title = f"{args.code}, {args.constellation}"
         simulation.figure(
-            [results], args.picture.path, metric="ber", title=title, snr_label="Eb/N0 (dB)"
+            [results],
+            args.picture.path,
+            metrics=("ber", "bler"),
+            title=title,
+            snr_label="Eb/N0 (dB)",
+            limit=link.limit,
         )
 
 

@@ -198,4 +198,16 @@ def test_figure_has_a_curve_and_a_name_for_each_scheme(tmp_path):
     two = figure([made({1: 0.1}), Results("u", other.rows)])
     assert two.axes[0].get_legend_handles_labels()[1] == ["t", "u b"]
     with pytest.raises(ValueError, match="metric"):
-        figure([results], metric="fer")
+        figure([results], metrics=["fer"])
+
+
+def test_figure_of_both_rates_has_the_limit_beside_block_errors_alone():
+    results = made({1: 0.2, 2: 0.02, 3: 0.002}, scheme="a")
+    drawn = figure([results], metrics=("ber", "bler"), limit=lambda snr_db: 10.0**-snr_db)
+    bits, blocks = drawn.axes
+    dashed = [[line for line in axes.lines if line.get_linestyle() == "--"] for axes in drawn.axes]
+    assert [len(lines) for lines in dashed] == [0, 1]
+    np.testing.assert_allclose(dashed[1][0].get_ydata(), 10.0 ** -dashed[1][0].get_xdata())
+    assert bits.get_legend() is None
+    labels = [text.get_text() for text in blocks.get_legend().get_texts()]
+    assert labels[0] == "a" and "finite-length" in labels[1]

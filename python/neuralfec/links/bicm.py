@@ -23,6 +23,8 @@ from ..phy import channel
 from ..phy.constellation import constellation as make_constellation
 from ..phy.constellation import modulate
 from ..phy.demapping import demap
+from ..phy.finite_length import normal_approximation
+from ..phy.snr import noise_variance
 from ..quantization import LlrQuantizer
 from ..simulation import count_errors
 
@@ -200,14 +202,15 @@ class DecoderLink:
 
     def __call__(self, rng: np.random.Generator, eb_n0_db: float, blocks: int) -> dict:
         """Count frames at an Eb/N0 in dB, by scheme."""
-        n, k, bits = self._code.n, self._code.k, self._constellation.bits_per_symbol
+        n, k = self._code.n, self._code.k
         sent = rng.integers(0, 2, (blocks, k), dtype=np.uint8)
         codewords = self._code.encode(sent)
         order = rng.random((blocks, n)).argsort(1)
+        bits = self._constellation.bits_per_symbol
         padding = rng.integers(0, 2, (blocks, -n % bits), dtype=np.uint8)
         interleaved = np.take_along_axis(codewords, order, 1)
         symbols = modulate(np.concatenate([interleaved, padding], 1), self._constellation)
-        noise_var = 10 ** (-eb_n0_db / 10) * n / (k * bits)
+        noise_var = self._noise_var(eb_n0_db)
         received, _ = channel.awgn(rng, symbols, noise_var)
         demapped = demap(received, self._constellation, noise_var).reshape(blocks, -1)[:, :n]
         llrs = np.empty((blocks, n), dtype=np.float32)
@@ -223,3 +226,16 @@ class DecoderLink:
             surely = surely_wrong(self._code, sent, best, llrs)
             decided["ml-bound"] = np.where(surely[:, None], best, sent)
         return count_errors(sent, decided)
+
+    def limit(self, eb_n0_db: float) -> float:
+        """Estimate the least block error rate of any code of this length at an Eb/N0 in dB.
+
+        See `phy.finite_length.normal_approximation`.
+        """
+        return normal_approximation(
+            self._code.n, self._code.k, self._noise_var(eb_n0_db), self._constellation
+        )
+
+    def _noise_var(self, eb_n0_db: float) -> float:
+        bits, rate = self._constellation.bits_per_symbol, self._code.k / self._code.n
+        return noise_variance(eb_n0_db, "eb_n0_db", bits, rate)

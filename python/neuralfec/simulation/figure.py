@@ -2,7 +2,7 @@
 """Error-rate curves as a figure."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,39 +14,62 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NAMES = {"bler": "Block error rate", "ber": "Bit error rate"}
+LIMIT = "finite-length limit\n(normal approximation)"
 
 
 def figure(
     results: Sequence[Results],
     path: str | os.PathLike | None = None,
     *,
-    metric: str = "bler",
+    metrics: Sequence[str] = ("bler",),
     title: str = "",
     snr_label: str = "SNR (dB)",
+    limit: Callable[[float], float] | None = None,
 ) -> "Figure":
     """Draw every scheme of the results against SNR, with 95 % intervals.
 
     Parameters
     ----------
     path : where to save it, PNG, PDF or SVG by its name; None to save nothing
-    metric : "bler" or "ber"
+    metrics : of "bler" and "ber", a panel each
+    limit : the finite-length limit, a block error rate by SNR in dB; drawn dashed, with "bler"
     """
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(6.4, 4.8), layout="constrained")
-    axes = drawn.subplots()
-    draw(axes, results, metric=metric)
-    axes.set(xlabel=snr_label, title=title)
+    width = 6.4 if len(metrics) == 1 else 5.4 * len(metrics) + 2.2
+    drawn = Figure(figsize=(width, 4.8), layout="constrained")
+    panels = drawn.subplots(1, len(metrics), squeeze=False)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        draw(axes, results, metric=metric, limit=limit if metric == "bler" else None)
+        axes.set(xlabel=snr_label, title=title)
+    if len(metrics) > 1:
+        # Beside the panels: in them it would hide curves.
+        handles = {
+            label: handle
+            for axes in panels
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        for axes in panels:
+            axes.get_legend().remove()
+        panels[-1].legend(
+            handles.values(), handles.keys(), loc="center left", bbox_to_anchor=(1.02, 0.5)
+        )
     if path is not None:
         drawn.savefig(path, dpi=150)
     return drawn
 
 
-def draw(axes: "Axes", results: Sequence[Results], *, metric: str = "bler") -> None:
+def draw(
+    axes: "Axes",
+    results: Sequence[Results],
+    *,
+    metric: str = "bler",
+    limit: Callable[[float], float] | None = None,
+) -> None:
     """Draw every scheme of the results into axes of a larger figure.
 
     A point without an error is an arrow down from the upper end of its interval. metric : "bler"
-    or "ber"; ValueError for another.
+    or "ber"; ValueError for another. limit : as of `figure`.
     """
     if metric not in _NAMES:
         raise ValueError(f"expected metric 'bler' or 'ber', got {metric!r}")
@@ -67,6 +90,13 @@ def draw(axes: "Axes", results: Sequence[Results], *, metric: str = "bler") -> N
         )
         axes.plot(snr[~seen], high[~seen], "v", color=line[0].get_color(), fillstyle="none")
     axes.set_yscale("log")
+    if limit is not None:
+        # Neither wider nor lower than the counts, whose axes it leaves as they are.
+        view = axes.axis()
+        snr = np.linspace(view[0], view[1], 60)
+        rates = [limit(point) for point in snr]
+        axes.plot(snr, rates, "k--", linewidth=1, label=LIMIT)
+        axes.axis(view)
     axes.set_ylabel(_NAMES[metric])
     axes.grid(True, which="both", alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
