@@ -1,40 +1,26 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "frame_decoder.h"
 #include "kernels/belief_propagation.h"
-#include "kernels/rate_matching.h"
+#include "rate_matched.h"
 
 #include <gnuradio/neuralfec/ldpc_decoder.h>
 
-#include <memory>
 #include <numeric>
 
 namespace gr::neuralfec {
 
 namespace {
 
-// Belief propagation over the mother code of what is sent.
-class sent_decoder
+// Belief propagation, for those who want its bits alone, too.
+class sent_decoder : public rate_matched<belief_propagation>
 {
 public:
-    sent_decoder(belief_propagation kernel, const std::vector<uint32_t>& sent)
-        : d_kernel(std::move(kernel))
-    {
-        if (!sent.empty())
-            d_matching = std::make_shared<const rate_matching>(d_kernel.n(), sent);
-    }
-
-    std::size_t n() const { return d_matching ? d_matching->sent() : d_kernel.n(); }
-    std::size_t k() const { return d_kernel.k(); }
-    void set_iterations(uint32_t iterations) { d_kernel.set_iterations(iterations); }
+    using rate_matched::rate_matched;
 
     std::size_t decode(span<const float> llrs,
                        const belief_propagation::results& out) const
     {
-        if (!d_matching)
-            return d_kernel.decode(llrs, out);
-        std::vector<float> whole(llrs.size() / n() * d_matching->whole());
-        const std::size_t bad = d_matching->expand(llrs, whole);
-        return d_kernel.decode(whole, out) + bad;
+        return rate_matched::decode(llrs, out);
     }
     std::size_t decode(span<const float> llrs, span<uint8_t> bits) const
     {
@@ -42,10 +28,6 @@ public:
         out.bits = bits;
         return decode(llrs, out);
     }
-
-private:
-    belief_propagation d_kernel;
-    std::shared_ptr<const rate_matching> d_matching;
 };
 
 sent_decoder make_kernel(const parity_check_code& code,
@@ -79,7 +61,7 @@ public:
     void set_iterations(unsigned iterations) override
     {
         gr::thread::scoped_lock guard(d_setlock);
-        d_kernel.set_iterations(iterations);
+        d_kernel.kernel().set_iterations(iterations);
     }
 
     std::map<std::string, uint64_t> stats() const override

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "frame_decoder.h"
 #include "kernels/polar.h"
+#include "rate_matched.h"
 
 #include <gnuradio/neuralfec/polar_decoder.h>
 
@@ -10,22 +11,25 @@ namespace gr::neuralfec {
 
 namespace {
 
-successive_cancellation
-make_kernel(const polar_code& code, unsigned list_size, bool exact)
+using sent_decoder = rate_matched<successive_cancellation>;
+
+sent_decoder make_kernel(const polar_code& code, unsigned list_size, bool exact)
 {
-    return {code.n,
-            code.unfrozen,
-            list_size,
-            exact,
-            code.crc_degree,
-            code.crc_polynomial,
-            code.order};
+    return {successive_cancellation(code.n,
+                                    code.unfrozen,
+                                    list_size,
+                                    exact,
+                                    code.crc_degree,
+                                    code.crc_polynomial,
+                                    code.order),
+            code.sent,
+            code.shortened};
 }
 
 class polar_decoder_impl : public polar_decoder
 {
 public:
-    polar_decoder_impl(successive_cancellation kernel, bool has_check)
+    polar_decoder_impl(sent_decoder kernel, bool has_check)
         : gr::sync_block(
               "polar_decoder",
               gr::io_signature::make(1, 1, sizeof(float) * kernel.n()),
@@ -52,8 +56,8 @@ public:
         d_verdicts.resize(frames);
         d_bad_samples += d_kernel.decode(
             {static_cast<const float*>(input_items[0]), frames * d_kernel.n()},
-            {static_cast<uint8_t*>(output_items[0]), frames * d_kernel.k()},
-            d_verdicts);
+            span<uint8_t>(static_cast<uint8_t*>(output_items[0]), frames * d_kernel.k()),
+            span<uint8_t>(d_verdicts));
         if (output_items.size() > 1)
             std::copy(d_verdicts.begin(),
                       d_verdicts.end(),
@@ -64,7 +68,7 @@ public:
     }
 
 private:
-    const successive_cancellation d_kernel;
+    const sent_decoder d_kernel;
     const bool d_has_check;
     std::vector<uint8_t> d_verdicts;
     std::atomic<uint64_t> d_frames{0};
@@ -86,7 +90,7 @@ counted_decoder::sptr make_generic_polar_decoder(const polar_code& code,
                                                  bool exact,
                                                  unsigned codewords)
 {
-    return std::make_shared<generic_frame_decoder<successive_cancellation>>(
+    return std::make_shared<generic_frame_decoder<sent_decoder>>(
         "polar_decoder", make_kernel(code, list_size, exact), codewords);
 }
 

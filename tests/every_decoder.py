@@ -8,8 +8,8 @@ import re
 import numpy as np
 from gnuradio.neuralfec import codes, decoders
 
-CODES = ("conv:7,5:60:zero", "polar-nr:64,32", "wifi-648", "rm:3,7")
-ARGUMENTS = ("", ":1", ":4", ":32")
+CODES = ("conv:7,5:60:zero", "polar-nr:64,32", "wifi-648", "rm:3,7", "polar-nr:64,32,crc6")
+ARGUMENTS = ("", ":1", ":4", ":32", ":8,1")
 
 # What the registry's names alone do not reach: options, ends of frames, other families.
 VARIANTS = [
@@ -37,6 +37,7 @@ VARIANTS = [
     ("scl:8", "nr-polar:64,128"),
     ("sc", "nr-polar:64,120"),
     ("scl:8", "nr-polar:32,108,downlink"),
+    ("scl-osd:4,2", "nr-polar:64,128"),
     ("osd:2", "ccsds:128,64"),
 ]
 

@@ -367,8 +367,14 @@ std::size_t DecodePolar(const successive_cancellation& decoder,
         return decode_list<8>(decoder, llrs, frames, messages, verdicts);
     case 16:
         return decode_list<16>(decoder, llrs, frames, messages, verdicts);
-    default:
+    case 32:
         return decode_list<32>(decoder, llrs, frames, messages, verdicts);
+    case 64:
+        return decode_list<64>(decoder, llrs, frames, messages, verdicts);
+    case 128:
+        return decode_list<128>(decoder, llrs, frames, messages, verdicts);
+    default:
+        return decode_list<256>(decoder, llrs, frames, messages, verdicts);
     }
 }
 
@@ -424,7 +430,7 @@ successive_cancellation::successive_cancellation(
                                     std::to_string(n));
     if (!power_of_two(list_size) || list_size > max_list_size)
         throw std::invalid_argument(
-            "successive_cancellation: expected list_size 1, 2, 4, 8, 16 or 32, got " +
+            "successive_cancellation: expected list_size 1, 2, 4, ... 256, got " +
             std::to_string(list_size));
     if (crc_degree > 31 || crc_polynomial >> crc_degree != 0)
         throw std::invalid_argument(

@@ -37,12 +37,12 @@ void polar_transform(span<uint8_t> x, std::size_t n);
 class successive_cancellation
 {
 public:
-    static constexpr std::size_t max_list_size = 32;
+    static constexpr std::size_t max_list_size = 256;
 
     /*!
      * \param n code length, a power of two from 2 to 65536
      * \param information_set rising positions of the unfrozen bits
-     * \param list_size paths kept: 1 (successive cancellation), 2, 4, 8, 16 or 32
+     * \param list_size paths kept: 1 (successive cancellation), 2, 4, ... 256
      * \param exact exact instead of min-sum check nodes
      * \param crc_degree check bits within the information set; 0: none
      * \param crc_polynomial its polynomial without the leading term, bit i for x^i

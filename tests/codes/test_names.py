@@ -77,6 +77,15 @@ def test_blocks_encode_and_decode(spec, decoder):
         definition = neuralfec.generic_ldpc_decoder(spec, codewords=3)
         found = run(source, fec.decoder(definition, 4, 1), blocks.vector_sink_b())
         assert np.array_equal(found, messages.ravel())
+    if decoder.startswith("sc"):
+        source = blocks.vector_source_f(llrs.ravel().tolist(), False, code.n)
+        block = neuralfec.polar_decoder(spec)
+        assert np.array_equal(run(source, block, blocks.vector_sink_b(code.k)), messages.ravel())
+        assert block.stats()["frames"] == 6 and block.stats()["bad_samples"] == 1
+        source = blocks.vector_source_f(llrs.ravel().tolist())
+        definition = neuralfec.generic_polar_decoder(spec, codewords=3)
+        found = run(source, fec.decoder(definition, 4, 1), blocks.vector_sink_b())
+        assert np.array_equal(found, messages.ravel())
     assert decoders.decoder(decoder, code).decode(llrs)[1]["bad_samples"] == 1
     source = blocks.vector_source_f(llrs.ravel().tolist(), False, code.n)
     found = run(source, neuralfec.frame_decoder(spec, decoder), blocks.vector_sink_b(code.k))

@@ -4,6 +4,7 @@ import pytest
 from gnuradio import blocks, fec, gr, neuralfec
 from gnuradio.neuralfec.codes import code, polar
 from gnuradio.neuralfec.decoders import decoder
+from gnuradio.neuralfec.decoders.ordered_statistics import OrderedStatistics
 from gnuradio.neuralfec.decoders.successive_cancellation import PolarDecoder, sc, scl
 
 
@@ -136,6 +137,40 @@ def test_a_longer_list_and_a_crc_make_fewer_errors():
     assert errors[2] < block_errors(messages, plain)
 
 
+def test_the_block_decides_and_checks_as_the_decoder_of_a_rate_matched_code_does():
+    the_code = code("nr-polar:64,108")
+    _, llrs = transmit(the_code, 200, 0.75, 9)
+    whole, _ = the_code.expand(llrs)
+    expected = PolarDecoder(the_code.mother, 4).run(whole)
+    block = neuralfec.polar_decoder(the_code, list_size=4)
+    graph = gr.top_block()
+    messages, checks = blocks.vector_sink_b(64), blocks.vector_sink_b()
+    graph.connect(blocks.vector_source_f(llrs.ravel().tolist(), False, 108), block, messages)
+    graph.connect((block, 1), checks)
+    graph.run()
+    assert np.array_equal(np.reshape(messages.data(), (-1, 64)), expected.messages)
+    assert np.array_equal(checks.data(), expected.crc_holds)
+    assert 0 < expected.crc_holds.sum() == block.stats()["crc_holds"] < 200
+
+
+def test_ordered_statistics_decide_what_the_list_loses():
+    """Each frame's word is the list's, or that of ordered statistics where its check fails."""
+    the_code = code("polar-nr:64,24,crc11")
+    sent, llrs = transmit(the_code, 1000, 0.85, 10)
+    listed = PolarDecoder(the_code, 2).run(llrs)
+    ordered, _ = OrderedStatistics(the_code, 2).decode(llrs)
+    decoded, stats = decoder("scl-osd:2,2", the_code).decode(llrs)
+    expected = np.where(listed.crc_holds[:, None], listed.messages, ordered)
+    assert np.array_equal(decoded, expected)
+    assert stats == {"frames": 1000, "bad_samples": 0, "crc_holds": listed.crc_holds.sum()}
+    assert 0 < block_errors(sent, decoded) < block_errors(sent, listed.messages) / 2
+    with pytest.raises(ValueError, match="CRC"):
+        decoder("scl-osd:2,2", code("polar-nr:64,32"))
+    for argument in ("", "2", "3,2", "2,5", "2,2,2"):
+        with pytest.raises(ValueError, match="expected"):
+            decoder(f"scl-osd:{argument}", the_code)
+
+
 def test_exact_check_nodes_make_no_more_errors():
     the_code = code("polar-nr:256,128")
     messages, llrs = transmit(the_code, 4000, 0.78, 6)
@@ -183,7 +218,7 @@ def test_refuses_codes(spec):
 
 def test_refuses_decoders_and_llrs():
     the_code = code("polar-nr:64,32")
-    for spec in ("3", "64", "x", "8,fast", ""):
+    for spec in ("3", "512", "x", "8,fast", ""):
         with pytest.raises(ValueError, match="expected"):
             scl(spec, the_code)
     with pytest.raises(ValueError, match="expected"):

@@ -64,6 +64,11 @@ struct polar_code {
     //! Which of the unfrozen positions holds each message bit, then each check bit;
     //! empty: in their order.
     std::vector<uint32_t> order = {};
+    //! The bit of the codeword that each sent bit is, of a code with rate matching;
+    //! empty: all are sent, in their order.
+    std::vector<uint32_t> sent = {};
+    //! Bits of the codeword that are always 0 and not sent.
+    std::vector<uint32_t> shortened = {};
 };
 
 /*! A convolutional code and the frames that it is used in. */

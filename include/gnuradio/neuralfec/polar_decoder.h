@@ -16,10 +16,11 @@ namespace gr::neuralfec {
  * \brief Successive-cancellation (list) decoder of polar codes, frame by frame.
  * \ingroup neuralfec
  *
- * One input vector item is a codeword's n LLRs, log P(b=1) - log P(b=0); one output item
- * its message, the unfrozen bits but the check bits in ascending order. A second output,
- * where it is connected, has a byte a frame: 1 where the check bits of a CRC hold (and
- * without a CRC), else 0.
+ * One input vector item is the n LLRs, log P(b=1) - log P(b=0), of a codeword, or of
+ * what is sent of it if the code has rate matching; one output item its message, the
+ * unfrozen bits but the check bits in ascending order. A second output, where it is
+ * connected, has a byte a frame: 1 where the check bits of a CRC hold (and without a
+ * CRC), else 0.
  */
 class NEURALFEC_API polar_decoder : virtual public gr::sync_block
 {
@@ -28,7 +29,7 @@ public:
 
     /*!
      * \param code the code
-     * \param list_size paths kept: 1 (successive cancellation), 2, 4, 8, 16 or 32
+     * \param list_size paths kept: 1 (successive cancellation), 2, 4, ... 256
      * \param exact exact instead of min-sum check nodes; asks for true LLRs
      * \throws std::invalid_argument
      */

@@ -62,6 +62,7 @@ REGISTRY = Registry(
         "rnn": ("..sequence.decoder", "rnn", "[:MODEL]"),
         "sc": (".successive_cancellation", "sc", "[:exact]"),
         "scl": (".successive_cancellation", "scl", ":L[,exact]"),
+        "scl-osd": (".successive_cancellation", "scl_osd", ":L,ORDER"),
         "osd": (".ordered_statistics", "osd", ":ORDER"),
         "syndrome": ("..syndrome.decoder", "syndrome", "[:MODEL]"),
         "syndrome-ae": ("..syndrome.decoder", "syndrome_ensemble", ":M[,MODEL]"),

@@ -11,6 +11,9 @@ from ..codes.gf2 import Bits
 from ..phy.llr import frames
 from ..remade import Remade
 
+ORDERS = ("0", "1", "2", "3", "4")
+"""Orders as specs have them."""
+
 
 class OrderedStatistics(Remade):
     """Ordered-statistics decoder (Fossorier and Lin 1995) of order 0 to 4.
@@ -56,7 +59,7 @@ class OrderedStatistics(Remade):
 
 def osd(argument: str, code: LinearCode) -> OrderedStatistics:
     """Spec ``osd:ORDER``."""
-    if argument not in ("0", "1", "2", "3", "4"):
+    if argument not in ORDERS:
         raise ValueError(f"expected osd:ORDER with an order of 0 to 4, got osd:{argument}")
     return OrderedStatistics(code, int(argument))
 

@@ -87,6 +87,12 @@ inline void from_python(const py::object& code, encoding_program& out)
 
 inline void from_python(const py::object& code, polar_code& out)
 {
+    if (py::hasattr(code, "mother")) {
+        from_python(py::object(code.attr("mother")), out);
+        out.sent = attribute<std::vector<uint32_t>>(code, "sent");
+        out.shortened = attribute<std::vector<uint32_t>>(code, "shortened");
+        return;
+    }
     if (!py::hasattr(code, "unfrozen"))
         throw not_a("a polar code", code);
     out = {attribute<std::size_t>(code, "n"),
