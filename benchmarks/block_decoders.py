@@ -12,6 +12,7 @@ import argparse
 import platform
 import statistics
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,11 @@ from gnuradio.neuralfec.syndrome.network import RecurrentEstimator, TransformerE
 
 CLASSICAL = ["osd:1", "osd:2", "osd:3", "sc", "scl:8", "scl:32"]
 NEURAL = ["syndrome", "syndrome-osd:1", "syndrome-osd:2", "syndrome-osd:3"]
+# Classical decoders at the length of 128: code, Eb/N0 in dB (BPSK), reference, others.
+SHORT = [
+    ("polar-nr:128,64,crc11", 2.5, "scl:32", ["scl:8", "scl:256", "scl-osd:8,3", "scl-osd:8,4"]),
+    ("rm:3,7", 3.0, "scl:32", ["sc", "ae-sc:32", "ae-sc:64", "ae-sc:64,64", "osd:3"]),
+]
 # Code, constellation, Eb/N0 in dB, what words a second are compared with, frames.
 CASES = [
     ("polar-nr:64,32", "qam16", 5.0, "osd:2", 8192),
@@ -50,9 +56,30 @@ def graph_seconds(block: gr.basic_block, llrs: np.ndarray, n: int, k: int) -> fl
     return time.process_time() - start
 
 
+def compare(code: Any, specs: list[str], reference: str, batch: Any, runs: int) -> np.ndarray:
+    """Print words a second of decoders, in turns on the same LLRs, which are returned."""
+    llrs, sent = batch.llrs.numpy(), batch.messages.numpy().astype(np.uint8)
+    made = {name: decoders.decoder(name, code) for name in specs}
+    times: dict[str, list[float]] = {name: [] for name in made}
+    errors = {}
+    for _ in range(runs):
+        for name, decoder in made.items():
+            start = time.thread_time()
+            messages, _ = decoder.decode(llrs)
+            times[name].append((time.thread_time() - start) / len(llrs))
+            errors[name] = np.mean((messages != sent).any(axis=1))
+    base = statistics.median(times[reference])
+    print(f"{'':24}{'words/s':>10}{'times ' + reference:>14}{'FER':>10}")
+    for name, values in times.items():
+        median = statistics.median(values)
+        print(f"{name:24}{1 / median:10.0f}{base / median:14.2f}{errors[name]:10.4f}")
+    return llrs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--short", action="store_true", help="the classical ones at length 128")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(
@@ -60,25 +87,18 @@ def main() -> None:
         f"torch {torch.__version__}, numpy {np.__version__}, python {platform.python_version()}; "
         f"median of {arguments.runs} runs"
     )
+    for spec, eb_n0_db, reference, others in SHORT:
+        print(f"\n{spec}, psk2, Eb/N0 {eb_n0_db} dB")
+        code = codes.code(spec)
+        batch = BicmChain(code, "psk2", seed=1)(eb_n0_db, 8192)
+        compare(code, [reference, *others], reference, batch, arguments.runs)
+    if arguments.short:
+        return
     for spec, constellation, eb_n0_db, reference, frames in CASES:
+        print(f"\n{spec}, {constellation}, Eb/N0 {eb_n0_db} dB")
         code = codes.code(spec)
         batch = BicmChain(code, constellation, seed=1)(eb_n0_db, frames)
-        llrs, sent = batch.llrs.numpy(), batch.messages.numpy().astype(np.uint8)
-        made = {name: decoders.decoder(name, code) for name in [*CLASSICAL, *NEURAL]}
-        times: dict[str, list[float]] = {name: [] for name in made}
-        errors = {}
-        for _ in range(arguments.runs):
-            for name, decoder in made.items():
-                start = time.thread_time()
-                messages, _ = decoder.decode(llrs)
-                times[name].append((time.thread_time() - start) / frames)
-                errors[name] = np.mean((messages != sent).any(axis=1))
-        base = statistics.median(times[reference])
-        print(f"\n{spec}, {constellation}, Eb/N0 {eb_n0_db} dB")
-        print(f"{'':24}{'words/s':>10}{'times ' + reference:>14}{'FER':>10}")
-        for name, values in times.items():
-            median = statistics.median(values)
-            print(f"{name:24}{1 / median:10.0f}{base / median:14.2f}{errors[name]:10.4f}")
+        llrs = compare(code, [*CLASSICAL, *NEURAL], reference, batch, arguments.runs)
 
         form = systematic_form(code)
         for network in (RecurrentEstimator(form, width=576), TransformerEstimator(form)):

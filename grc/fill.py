@@ -34,6 +34,7 @@ DECODERS = {
     "bp": ["bp:50"],
     "min-sum": ["min-sum:50"],
     "scl": ["scl:8", "scl:32"],
+    "ae-sc": ["ae-sc:64"],
     "scl-osd": ["scl-osd:8,3"],
     "osd": ["osd:2", "osd:3"],
     "syndrome-osd": ["syndrome-osd:2"],

@@ -37,6 +37,7 @@ VARIANTS = [
     ("scl:8", "nr-polar:64,128"),
     ("sc", "nr-polar:64,120"),
     ("scl:8", "nr-polar:32,108,downlink"),
+    ("ae-sc:16", "rm:3,7"),
     ("scl-osd:4,2", "nr-polar:64,128"),
     ("osd:2", "ccsds:128,64"),
 ]

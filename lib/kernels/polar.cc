@@ -11,6 +11,7 @@
 #include <hwy/highway.h>
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -79,7 +80,7 @@ public:
             }
         for (std::size_t i = 0; i < d_row; i++)
             d_metric[i] = i % L == 0 ? 0.0f : unused_path;
-        descend(d_stages, 1, d_root.get());
+        run();
         const std::size_t k = d_decoder.k();
         for (std::size_t f = 0; f < frames; f++) {
             const bool holds = choose(f);
@@ -88,6 +89,41 @@ public:
             std::copy_n(d_bits.data(), k, messages + f * k);
         }
         return not_a_number;
+    }
+
+    // For ensembles, whose lists have one path, in three steps.
+
+    //! Puts known LLRs, position j's from order[j], into the place of frame f.
+    void load(std::size_t f, const float* llrs, const uint32_t* order)
+    {
+        float* root = stage_llrs(d_stages) + f;
+        for (std::size_t j = 0; j < d_n; j++)
+            root[j * d_row] = -llrs[order[j]];
+    }
+
+    void run() { descend(d_stages, 1, d_root.get()); }
+
+    //! The word of frame f, in the order of the LLRs that were loaded.
+    void read_word(std::size_t f, const uint32_t* order, uint8_t* word) const
+    {
+        const float* root = d_root.get() + f;
+        for (std::size_t j = 0; j < d_n; j++)
+            word[order[j]] = std::signbit(root[j * d_row]);
+    }
+
+    //! The sum of |L| where each frame's word contradicts the LLRs' signs.
+    void distances(float* out)
+    {
+        const float* llrs = stage_llrs(d_stages);
+        for (std::size_t i = 0; i < d_row; i += d_lanes) {
+            V sum = hn::Zero(d);
+            for (std::size_t j = i; j < d_n * d_row; j += d_row) {
+                const V agreeing =
+                    hn::Xor(hn::Load(d, llrs + j), hn::Load(d, d_root.get() + j));
+                sum = hn::Add(sum, hn::Max(hn::Neg(agreeing), hn::Zero(d)));
+            }
+            hn::StoreU(sum, d, out + i);
+        }
     }
 
 private:
@@ -348,7 +384,146 @@ std::size_t decode_list(const successive_cancellation& decoder,
                : decode_list<L, false>(decoder, llrs, frames, messages, verdicts);
 }
 
+/*!
+ * Decodes some frames by an ensemble: under one permutation each, as long as they are
+ * enough to fill the lanes, then under several at once.
+ */
+class ensemble_decoder
+{
+public:
+    explicit ensemble_decoder(const automorphism_ensemble& ensemble)
+        : d_ensemble(ensemble),
+          d_n(ensemble.n()),
+          d_lanes(ensemble.decoder()),
+          d_distances(d_lanes.frames()),
+          d_llrs(frames() * d_n),
+          d_words((frames() + 1) * d_n),
+          d_frames(frames())
+    {
+    }
+
+    //! So many that few of the lanes are without a frame, and that all lie in a cache.
+    std::size_t frames() const { return 32 * d_lanes.frames(); }
+
+    //! At most frames() frames.
+    std::size_t
+    decode(const float* llrs, std::size_t frames, uint8_t* messages, uint32_t* decodings)
+    {
+        const std::size_t not_a_number = count_nan(llrs, llrs + frames * d_n);
+        std::transform(llrs, llrs + frames * d_n, d_llrs.begin(), known_llr);
+        d_waiting.clear();
+        for (std::size_t f = 0; f < frames; f++) {
+            d_frames[f] = {};
+            d_waiting.push_back(f);
+        }
+        const std::size_t most = d_ensemble.permutations().size() / d_n;
+        while (!d_waiting.empty()) {
+            d_jobs.clear();
+            const std::size_t share =
+                std::max<std::size_t>(d_lanes.frames() / d_waiting.size(), 1);
+            for (std::size_t f : d_waiting)
+                for (std::size_t i = 0; i < share && d_frames[f].begun < most; i++)
+                    d_jobs.push_back({f, d_frames[f].begun++ * d_n});
+            for (std::size_t first = 0; first < d_jobs.size(); first += d_lanes.frames())
+                work(first);
+            const auto is_final = [&](std::size_t f) {
+                return is_found(d_frames[f]) || d_frames[f].begun == most;
+            };
+            d_waiting.erase(std::remove_if(d_waiting.begin(), d_waiting.end(), is_final),
+                            d_waiting.end());
+        }
+        const auto& places = d_ensemble.decoder().places();
+        for (std::size_t f = 0; f < frames; f++) {
+            uint8_t* word = d_words.data() + f * d_n;
+            polar_transform({word, d_n}, d_n);
+            for (uint32_t place : places)
+                *messages++ = word[place];
+            if (decodings)
+                decodings[f] = d_frames[f].decodings;
+        }
+        return not_a_number;
+    }
+
+private:
+    struct frame {
+        float distance = std::numeric_limits<float>::infinity();
+        uint32_t agreeing = 0, begun = 0, decodings = 0;
+    };
+    struct job {
+        std::size_t frame, order;
+    };
+    // Above what the order of summation makes of a distance.
+    static constexpr float same_distance = 1.0f + 1e-4f;
+
+    const automorphism_ensemble& d_ensemble;
+    const std::size_t d_n;
+    list_decoder<1, false> d_lanes;
+    std::vector<float> d_distances, d_llrs;
+    std::vector<uint8_t> d_words; // The nearest of each frame; the last one's is new.
+    std::vector<frame> d_frames;
+    std::vector<std::size_t> d_waiting;
+    std::vector<job> d_jobs;
+
+    bool is_found(const frame& of) const { return of.agreeing >= d_ensemble.agreement(); }
+
+    //! A vector of jobs, from the first on. Lanes without one decode what lies in them.
+    void work(std::size_t first)
+    {
+        const std::size_t count = std::min(d_lanes.frames(), d_jobs.size() - first);
+        for (std::size_t i = 0; i < count; i++)
+            d_lanes.load(i, llrs(first + i), order(first + i));
+        d_lanes.run();
+        d_lanes.distances(d_distances.data());
+        for (std::size_t i = 0; i < count; i++) {
+            const std::size_t index = d_jobs[first + i].frame;
+            frame& of = d_frames[index];
+            // Begun at once with those that were enough: frames alone and among others
+            // get the same word.
+            if (is_found(of))
+                continue;
+            of.decodings++;
+            if (d_distances[i] > of.distance * same_distance)
+                continue;
+            uint8_t* found = &d_words[frames() * d_n];
+            uint8_t* nearest = &d_words[index * d_n];
+            d_lanes.read_word(i, order(first + i), found);
+            if (of.agreeing != 0 && std::equal(found, found + d_n, nearest)) {
+                of.agreeing++;
+            } else if (d_distances[i] < of.distance) {
+                of.distance = d_distances[i];
+                of.agreeing = 1;
+                std::copy_n(found, d_n, nearest);
+            }
+        }
+    }
+
+    const float* llrs(std::size_t job) const
+    {
+        return d_llrs.data() + d_jobs[job].frame * d_n;
+    }
+    const uint32_t* order(std::size_t job) const
+    {
+        return d_ensemble.permutations().data() + d_jobs[job].order;
+    }
+};
+
 } // namespace
+
+std::size_t DecodeEnsemble(const automorphism_ensemble& ensemble,
+                           const float* llrs,
+                           std::size_t frames,
+                           uint8_t* messages,
+                           uint32_t* decodings)
+{
+    ensemble_decoder decoder(ensemble);
+    std::size_t not_a_number = 0;
+    for (std::size_t f = 0; f < frames; f += decoder.frames())
+        not_a_number += decoder.decode(llrs + f * ensemble.n(),
+                                       std::min(decoder.frames(), frames - f),
+                                       messages + f * ensemble.k(),
+                                       decodings ? decodings + f : nullptr);
+    return not_a_number;
+}
 
 std::size_t DecodePolar(const successive_cancellation& decoder,
                         const float* llrs,
@@ -385,6 +560,7 @@ HWY_AFTER_NAMESPACE();
 namespace gr::neuralfec {
 
 HWY_EXPORT(DecodePolar);
+HWY_EXPORT(DecodeEnsemble);
 
 namespace {
 
@@ -509,6 +685,46 @@ std::size_t successive_cancellation::decode(span<const float> llrs,
             std::to_string(llrs.size()) + " and " + std::to_string(messages.size()));
     return HWY_DYNAMIC_DISPATCH(DecodePolar)(
         *this, llrs.data(), frames, messages.data(), verdicts.data());
+}
+
+automorphism_ensemble::automorphism_ensemble(std::size_t n,
+                                             const std::vector<uint32_t>& information_set,
+                                             const std::vector<uint32_t>& permutations,
+                                             std::size_t agreement)
+    : d_decoder(n, information_set), d_permutations(permutations), d_agreement(agreement)
+{
+    if (permutations.empty() || permutations.size() % n != 0)
+        throw std::invalid_argument("automorphism_ensemble: expected permutations of " +
+                                    std::to_string(n) + " positions, got " +
+                                    std::to_string(permutations.size()) + " numbers");
+    for (std::size_t first = 0; first < permutations.size(); first += n) {
+        std::vector<uint32_t> sorted(permutations.begin() + first,
+                                     permutations.begin() + first + n);
+        std::sort(sorted.begin(), sorted.end());
+        for (std::size_t j = 0; j < n; j++)
+            if (sorted[j] != j)
+                throw std::invalid_argument(
+                    "automorphism_ensemble: expected each position once in permutation " +
+                    std::to_string(first / n));
+    }
+    if (agreement == 0)
+        throw std::invalid_argument(
+            "automorphism_ensemble: expected an agreement of at least 1, got 0");
+}
+
+std::size_t automorphism_ensemble::decode(span<const float> llrs,
+                                          span<uint8_t> messages,
+                                          span<uint32_t> decodings) const
+{
+    const std::size_t frames = llrs.size() / n();
+    if (llrs.size() % n() != 0 || messages.size() != frames * k() ||
+        (!decodings.empty() && decodings.size() != frames))
+        throw std::invalid_argument(
+            "automorphism_ensemble: expected frames of " + std::to_string(n()) +
+            " LLRs and " + std::to_string(k()) + " message bits, got " +
+            std::to_string(llrs.size()) + " and " + std::to_string(messages.size()));
+    return HWY_DYNAMIC_DISPATCH(DecodeEnsemble)(
+        *this, llrs.data(), frames, messages.data(), decodings.data());
 }
 
 } // namespace gr::neuralfec

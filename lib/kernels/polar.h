@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * Successive-cancellation decoding of polar codes, with and without a list.
+ * Successive-cancellation decoding of polar codes: with and without a list, and as an
+ * ensemble.
  */
 #pragma once
 
@@ -94,6 +95,52 @@ private:
     const uint32_t d_crc_polynomial;
     std::vector<uint32_t> d_places;
     std::vector<node> d_tree;
+};
+
+/*!
+ * Automorphism ensemble of successive-cancellation decoders (Geiselhart, Elkelesh,
+ * Ebada, Cammerer, ten Brink 2021): a frame is decoded under one permutation after the
+ * other that maps the code to itself, and the word nearest to the LLRs, with the least
+ * sum of |L| over the positions where it contradicts their signs, is the decision. It
+ * is final as soon as so many of the decodings agree on it.
+ *
+ * Lanes of vectors hold frames, or several permutations of one where frames are few.
+ */
+class automorphism_ensemble
+{
+public:
+    /*!
+     * \param n, information_set as of successive_cancellation
+     * \param permutations of positions, one after the other: entry j of one is the
+     *        position of the codeword that the decoder takes for its position j
+     * \param agreement decodings that find the nearest word before it is final
+     * \throws std::invalid_argument
+     */
+    automorphism_ensemble(std::size_t n,
+                          const std::vector<uint32_t>& information_set,
+                          const std::vector<uint32_t>& permutations,
+                          std::size_t agreement);
+
+    std::size_t n() const { return d_decoder.n(); }
+    std::size_t k() const { return d_decoder.k(); }
+
+    /*!
+     * Decodes frames of n LLRs into messages of k bits, as successive_cancellation does.
+     * \param decodings how many each frame took; empty: not wanted
+     * \throws std::invalid_argument for arrays that are not as many whole frames
+     */
+    std::size_t decode(span<const float> llrs,
+                       span<uint8_t> messages,
+                       span<uint32_t> decodings = {}) const;
+
+    const successive_cancellation& decoder() const { return d_decoder; }
+    const std::vector<uint32_t>& permutations() const { return d_permutations; }
+    std::size_t agreement() const { return d_agreement; }
+
+private:
+    const successive_cancellation d_decoder;
+    const std::vector<uint32_t> d_permutations;
+    const std::size_t d_agreement;
 };
 
 } // namespace gr::neuralfec

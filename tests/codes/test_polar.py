@@ -171,6 +171,31 @@ def test_ordered_statistics_decide_what_the_list_loses():
             decoder(f"scl-osd:{argument}", the_code)
 
 
+def test_an_ensemble_comes_near_maximum_likelihood_and_stops_early():
+    the_code = code("rm:2,5")
+    sent, llrs = transmit(the_code, 3000, 0.75, 11)
+    # Order 3 finds the nearest word of so short a code.
+    best, _ = OrderedStatistics(the_code, 3).decode(llrs)
+    alone, _ = sc("", the_code).decode(llrs)
+    decoded, stats = decoder("ae-sc:32", the_code).decode(llrs)
+    whole, whole_stats = decoder("ae-sc:32,32", the_code).decode(llrs)
+    errors = [block_errors(sent, words) for words in (best, whole, decoded, alone)]
+    assert 50 < errors[0] <= 1.05 * errors[1] and errors[2] <= 1.05 * errors[0] < errors[3] / 1.3
+    assert block_errors(whole, best) < 0.03 * errors[0]
+    assert stats["decodings"] < 12 * 3000 and whole_stats["decodings"] > 30 * 3000
+    assert np.array_equal(decoder("ae-sc:1", the_code).decode(llrs)[0], alone)
+
+
+def test_refuses_ensembles():
+    for argument in ("", "0", "8,0", "x", "8,2,3"):
+        with pytest.raises(ValueError, match="expected"):
+            decoder(f"ae-sc:{argument}", code("rm:2,5"))
+    with pytest.raises(ValueError, match="CRC"):
+        decoder("ae-sc:8", code("polar-nr:64,32,crc6"))
+    with pytest.raises(ValueError, match="no more affine"):
+        decoder("ae-sc:25", code("rm:1,2"))  # All 24 of AGL(2, 2).
+
+
 def test_exact_check_nodes_make_no_more_errors():
     the_code = code("polar-nr:256,128")
     messages, llrs = transmit(the_code, 4000, 0.78, 6)

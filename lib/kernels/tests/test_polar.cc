@@ -129,6 +129,68 @@ void check_target()
         CHECK(got == expected);
     }
 
+    // An ensemble of permutations that map RM(2, 4) to itself, x to A x + c on indices,
+    // decides as its decodings one after the other do, for any number of frames at once.
+    const std::vector<uint32_t> reed_muller{3, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15};
+    std::vector<uint32_t> permutations;
+    for (uint32_t turn = 0; turn < 4; turn++)
+        for (uint32_t j = 0; j < 16; j++)
+            permutations.push_back(((j << turn | j >> (4 - turn)) & 15) ^ (turn * 5));
+    const successive_cancellation member(16, reed_muller);
+    std::vector<float> received;
+    std::vector<uint8_t> expected_words;
+    std::vector<uint32_t> expected_decodings;
+    int not_the_first = 0;
+    for (std::size_t f = 0; f < 300; f++) {
+        std::vector<uint8_t> sent(11), found(11), nearest(16), first(16);
+        const auto llrs = noisy(sent, 16, reed_muller, rng, 0.8f);
+        received.insert(received.end(), llrs.begin(), llrs.end());
+        float least = INFINITY;
+        uint32_t agreeing = 0, decodings = 0;
+        while (agreeing < 2 && decodings < 4) {
+            const uint32_t* order = permutations.data() + 16 * decodings++;
+            std::vector<float> moved(16);
+            for (std::size_t j = 0; j < 16; j++)
+                moved[j] = llrs[order[j]];
+            member.decode(moved, found);
+            std::vector<uint8_t> x(16, 0), word(16);
+            for (std::size_t i = 0; i < 11; i++)
+                x[reed_muller[i]] = found[i];
+            polar_transform(x, 16);
+            float distance = 0;
+            for (std::size_t j = 0; j < 16; j++) {
+                word[order[j]] = x[j];
+                distance += x[j] == (moved[j] > 0) ? 0 : std::fabs(moved[j]);
+            }
+            if (decodings == 1)
+                first = word;
+            if (agreeing > 0 && word == nearest) {
+                agreeing++;
+            } else if (distance < least) {
+                least = distance;
+                agreeing = 1;
+                nearest = word;
+            }
+        }
+        not_the_first += nearest != first;
+        polar_transform(nearest, 16);
+        for (uint32_t i : reed_muller)
+            expected_words.push_back(nearest[i]);
+        expected_decodings.push_back(decodings);
+    }
+    CHECK(not_the_first > 10);
+    const automorphism_ensemble ensemble(16, reed_muller, permutations, 2);
+    for (std::size_t at_once : {1, 3, 300}) {
+        std::vector<uint8_t> got(11 * 300);
+        std::vector<uint32_t> decodings(300);
+        for (std::size_t f = 0; f < 300; f += at_once)
+            ensemble.decode({received.data() + 16 * f, 16 * at_once},
+                            {got.data() + 11 * f, 11 * at_once},
+                            {decodings.data() + f, at_once});
+        CHECK(got == expected_words);
+        CHECK(decodings == expected_decodings);
+    }
+
     // A sent word without noise passes with every list size; NaN is counted.
     for (std::size_t list_size : {1, 2, 4, 8, 16, 32, 64, 128, 256}) {
         std::vector<uint8_t> sent(information.size()), got(sent);
@@ -174,6 +236,10 @@ int main()
     CHECK_THROWS(successive_cancellation(8, information, 512));
     CHECK_THROWS(successive_cancellation(8, information, 1, false, 2, 1));
     CHECK_THROWS(successive_cancellation(8, information, 1, false, 1, 2));
+    CHECK_THROWS(automorphism_ensemble(4, {3}, {}, 1));
+    CHECK_THROWS(automorphism_ensemble(4, {3}, {0, 1, 2}, 1));
+    CHECK_THROWS(automorphism_ensemble(4, {3}, {0, 1, 2, 2}, 1));
+    CHECK_THROWS(automorphism_ensemble(4, {3}, {0, 1, 2, 3}, 0));
     const successive_cancellation decoder(8, information);
     std::vector<float> llrs(12);
     std::vector<uint8_t> messages(2);

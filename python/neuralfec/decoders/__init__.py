@@ -63,6 +63,7 @@ REGISTRY = Registry(
         "sc": (".successive_cancellation", "sc", "[:exact]"),
         "scl": (".successive_cancellation", "scl", ":L[,exact]"),
         "scl-osd": (".successive_cancellation", "scl_osd", ":L,ORDER"),
+        "ae-sc": (".successive_cancellation", "ae_sc", ":M[,AGREEMENT]"),
         "osd": (".ordered_statistics", "osd", ":ORDER"),
         "syndrome": ("..syndrome.decoder", "syndrome", "[:MODEL]"),
         "syndrome-ae": ("..syndrome.decoder", "syndrome_ensemble", ":M[,MODEL]"),

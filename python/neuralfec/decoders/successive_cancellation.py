@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..codes.automorphisms import affine_automorphisms
 from ..codes.gf2 import Bits
 from ..codes.polar import PolarCode
 from ..phy.llr import frames
@@ -64,6 +65,53 @@ class PolarDecoder(Remade):
         return messages, stats
 
 
+class AutomorphismEnsemble(Remade):
+    """An ensemble of successive-cancellation decoders under automorphisms of the code.
+
+    The frame is decoded as it is and under ``count`` - 1 affine automorphisms, one after the other
+    (M. Geiselhart et al., "Automorphism ensemble decoding of Reed-Muller codes", IEEE Trans.
+    Commun., 2021); the word nearest to the LLRs is the decision. It is final as soon as
+    ``agreement`` decodings have found it, which most frames reach soon.
+
+    For Reed-Muller codes: successive cancellation finds the same word under every automorphism
+    that most polar codes have. Check nodes are min-sum.
+    """
+
+    def __init__(self, code: PolarCode, count: int, agreement: int = 8) -> None:
+        from .. import _kernels
+
+        if not isinstance(code, PolarCode) or code.crc_degree:
+            raise ValueError(f"expected a Reed-Muller or polar code without a CRC, got {code!r}")
+        if count < 1 or agreement < 1:
+            raise ValueError(
+                f"expected at least 1 decoding and 1 that agrees, got {count} and {agreement}"
+            )
+        others = affine_automorphisms(code, count - 1)
+        if len(others) < count - 1:
+            raise ValueError(
+                f"expected at most {len(others) + 1} decodings, as {code!r} has no more affine "
+                f"automorphisms, got {count}"
+            )
+        self.n, self.k = code.n, code.k
+        orders = np.vstack([np.arange(code.n), others])
+        self._kernel = _kernels.AutomorphismEnsemble(
+            code.n, code.unfrozen.tolist(), orders.ravel().tolist(), agreement
+        )
+
+    def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int]]:
+        """Decode LLRs (F, n) to messages uint8 (F, k); NaN counts as 0.
+
+        Counts: ``frames``; ``bad_samples``; ``decodings``, of all frames together. ValueError for
+        another shape.
+        """
+        messages, decodings, bad_samples = self._kernel.decode(frames(llrs, self.n))
+        return messages, {
+            "frames": len(messages),
+            "bad_samples": bad_samples,
+            "decodings": int(decodings.sum()),
+        }
+
+
 class ReprocessedList(Remade):
     """A CRC-aided list decoder; where no path's check bits hold, ordered statistics decide.
 
@@ -119,3 +167,11 @@ def scl_osd(argument: str, code: Any) -> ReprocessedList:
             f"expected scl-osd:L,ORDER with an order of 0 to 4, got scl-osd:{argument}"
         )
     return ReprocessedList(code, int(words[0]), int(words[1]))
+
+
+def ae_sc(argument: str, code: Any) -> AutomorphismEnsemble:
+    """Spec ``ae-sc:M`` or ``ae-sc:M,AGREEMENT``."""
+    words = argument.split(",")
+    if len(words) > 2 or not all(word.isdecimal() for word in words):
+        raise ValueError(f"expected ae-sc:M or ae-sc:M,AGREEMENT, got ae-sc:{argument}")
+    return AutomorphismEnsemble(code, *map(int, words))

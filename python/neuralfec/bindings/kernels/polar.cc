@@ -39,6 +39,34 @@ void bind_polar(py::module& m)
             py::arg("llrs"),
             "Messages uint8 (F, k) of LLRs float32 (F, n); uint8 (F,), 1 where the check "
             "bits hold; and the number of NaN, which count as 0.");
+
+    py::class_<automorphism_ensemble>(m, "AutomorphismEnsemble")
+        .def(py::init<std::size_t,
+                      const std::vector<uint32_t>&,
+                      const std::vector<uint32_t>&,
+                      std::size_t>(),
+             py::arg("n"),
+             py::arg("information_set"),
+             py::arg("permutations"),
+             py::arg("agreement"))
+        .def_property_readonly("n", &automorphism_ensemble::n)
+        .def_property_readonly("k", &automorphism_ensemble::k)
+        .def(
+            "decode",
+            [](const automorphism_ensemble& ensemble, const array<float>& llrs) {
+                array<uint32_t> decodings(frames_of(llrs, ensemble.n(), "LLRs"));
+                const auto taken = mutable_view(decodings);
+                auto [messages, not_a_number] = decode_frames<uint8_t>(
+                    ensemble, llrs, [&](span<const float> in, span<uint8_t> out) {
+                        return ensemble.decode(in, out, taken);
+                    });
+                return py::make_tuple(
+                    std::move(messages), std::move(decodings), not_a_number);
+            },
+            py::arg("llrs"),
+            "Messages uint8 (F, k) of LLRs float32 (F, n); uint32 (F,), how many "
+            "decodings "
+            "each took; and the number of NaN, which count as 0.");
 }
 
 } // namespace gr::neuralfec
