@@ -87,9 +87,9 @@ test: test-kernels test-python
 test-kernels: $(BUILD)/installed
 	ctest --test-dir $(BUILD)/release --output-on-failure
 
-# One thread: on few cores torch's threads wait for each other more than they help.
+# A process a core, of one thread each: torch's threads wait for each other more than they help.
 test-python: $(BUILD)/installed $(BUILD)/training-packages $(BUILD)/development-packages
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n logical --dist loadfile
 
 sanitize: $(BUILD)/installed $(BUILD)/training-packages $(BUILD)/development-packages
 	scripts/sanitize.sh
