@@ -3,9 +3,9 @@
 #define HWY_TARGET_INCLUDE "kernels/gated_recurrent.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-#include <hwy/contrib/math/math-inl.h>
 
 #include "kernels/dense-inl.h"
+#include "kernels/gated_cell-inl.h"
 #include "kernels/gated_recurrent.h"
 #include "kernels/workspace.h"
 
@@ -57,20 +57,6 @@ std::size_t gated_group()
     return 3 * hn::Lanes(D());
 }
 
-HWY_INLINE V sigmoid(V x)
-{
-    const D d;
-    const V one = hn::Set(d, 1);
-    return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(x))));
-}
-
-HWY_INLINE V tanh(V x)
-{
-    const D d;
-    const V s = sigmoid(hn::Add(x, x));
-    return hn::Sub(hn::Add(s, s), hn::Set(d, 1));
-}
-
 /*!
  * y = W x + b, or += W x, with the first `in` columns of W. All of y's tiles are written,
  * rows of zeros, too.
@@ -116,15 +102,15 @@ HWY_NOINLINE void finish_cell(std::size_t size,
                               float* HWY_RESTRICT h)
 {
     const D d;
-    for (std::size_t j = 0; j < size; j += hn::Lanes(d)) {
-        const V reset = sigmoid(hn::Load(d, r + j));
-        const V update = sigmoid(hn::Load(d, z + j));
-        const V candidate = tanh(
-            hn::MulAdd(reset, hn::Load(d, hidden_sum + j), hn::Load(d, input_sum + j)));
-        hn::Store(hn::MulAdd(update, hn::Sub(hn::Load(d, h + j), candidate), candidate),
+    for (std::size_t j = 0; j < size; j += hn::Lanes(d))
+        hn::Store(gated_state(d,
+                              hn::Load(d, r + j),
+                              hn::Load(d, z + j),
+                              hn::Load(d, input_sum + j),
+                              hn::Load(d, hidden_sum + j),
+                              hn::Load(d, h + j)),
                   d,
                   h + j);
-    }
 }
 
 template <std::size_t Vectors>

@@ -3,9 +3,9 @@
 #define HWY_TARGET_INCLUDE "kernels/recurrent.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-#include <hwy/contrib/math/math-inl.h>
 
 #include "kernels/dense-inl.h"
+#include "kernels/gated_cell-inl.h"
 #include "kernels/recurrent.h"
 #include "kernels/workspace.h"
 
@@ -74,20 +74,6 @@ std::size_t group_size()
     return wide * hn::Lanes(D());
 }
 
-HWY_INLINE V sigmoid(V x)
-{
-    const D d;
-    const V one = hn::Set(d, 1);
-    return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(x))));
-}
-
-HWY_INLINE V tanh(V x)
-{
-    const D d;
-    const V s = sigmoid(hn::Add(x, x));
-    return hn::Sub(hn::Add(s, s), hn::Set(d, 1));
-}
-
 // out (rows, sequences) = matrix in (columns, sequences) + bias
 void multiply(const float* matrix,
               const float* bias,
@@ -151,12 +137,12 @@ void run_direction(const recurrent_direction& w,
                  hidden_sum);
         float* result = out + (t * 2 + backward) * hidden * group;
         for (std::size_t j = 0; j < hidden * group; j += lanes) {
-            const V reset = sigmoid(hn::Load(d, r + j));
-            const V update = sigmoid(hn::Load(d, z + j));
-            const V candidate = tanh(hn::MulAdd(
-                reset, hn::Load(d, hidden_sum + j), hn::Load(d, input_sum + j)));
-            const V now =
-                hn::MulAdd(update, hn::Sub(hn::Load(d, h + j), candidate), candidate);
+            const V now = gated_state(d,
+                                      hn::Load(d, r + j),
+                                      hn::Load(d, z + j),
+                                      hn::Load(d, input_sum + j),
+                                      hn::Load(d, hidden_sum + j),
+                                      hn::Load(d, h + j));
             hn::Store(now, d, h + j);
             hn::Store(now, d, result + j);
         }
