@@ -8,7 +8,9 @@
 # COMMANDs are run by a shell in the clone, one after the other, in place of the default:
 # make demo, each command of the README from its top to its bottom, make test. The exit status is
 # that of the first one that fails. DEBIAN_MIRROR, http_proxy, https_proxy, PIP_INDEX_URL and
-# PIP_FIND_LINKS of the environment are used inside, too.
+# PIP_FIND_LINKS of the environment are used inside, too. A folder that was kept is gone on with:
+# its packages, .venv and build stay, its clone is brought to the last commit, and default
+# commands that have passed there are not run again.
 set -euo pipefail
 
 suite=bookworm folder="" keep=""
@@ -17,7 +19,7 @@ while [ $# -gt 0 ]; do
         --suite) suite="$2"; shift 2 ;;
         --folder) folder="$2"; shift 2 ;;
         --keep) keep=1; shift ;;
-        -h | --help) sed -n '3,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '3,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
         -*) echo "$0: unknown option $1; see --help" >&2; exit 2 ;;
         *) break ;;
     esac
@@ -37,9 +39,10 @@ leave() {
 }
 trap leave EXIT
 
-if [ ! -e "$folder/etc/debian_version" ]; then
+if [ ! -e "$folder/var/lib/bare-machine" ]; then
     debootstrap --variant=minbase --include=git,make,ca-certificates "$suite" "$folder" \
         ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"}
+    touch "$folder/var/lib/bare-machine"
 fi
 # What is thrown away need not reach the disk package by package.
 echo force-unsafe-io > "$folder/etc/dpkg/dpkg.cfg.d/unsafe-io"
@@ -63,9 +66,15 @@ if [ -d "${PIP_FIND_LINKS:-}" ]; then
     mount --bind -o ro "$PIP_FIND_LINKS" "$folder$PIP_FIND_LINKS"
 fi
 
-rm -rf "$user/gr-neuralfec"
-mkdir -p "$user"
-git clone -q "$source_tree" "$user/gr-neuralfec"
+clone="$user/gr-neuralfec"
+commit=$(git -C "$source_tree" rev-parse HEAD)
+if [ -d "$clone" ]; then
+    git -C "$clone" fetch -q "$source_tree" "$commit"
+    git -C "$clone" reset -q --hard "$commit"
+else
+    mkdir -p "$user"
+    git clone -q "$source_tree" "$clone"
+fi
 
 run() {
     local start=$SECONDS code=0 expected="$1" command="$2"
@@ -80,22 +89,32 @@ run() {
     echo "== $suite: $command: exit status $code after $((SECONDS - start)) s"
 }
 
+# A default command, once a folder.
+step() {
+    if grep -qxF -e "$2" "$folder/var/lib/bare-machine"; then
+        echo "== $suite: $2: passed before"
+    else
+        run "$@"
+        echo "$2" >> "$folder/var/lib/bare-machine"
+    fi
+}
+
 if [ $# -gt 0 ]; then
     for command in "$@"; do run 0 "$command"; done
     exit 0
 fi
-run 0 "make demo"
+step 0 "make demo"
 # Whole literal lines of the README that begin as commands do.
 while read -r command; do
     case "$command" in
         "make demo" | "make test") ;;
         # GRC needs a screen: its command line tool compiles the same graph.
-        *gnuradio-companion*) run 0 "${command/gnuradio-companion/grcc} -o /tmp" ;;
+        *gnuradio-companion*) step 0 "${command/gnuradio-companion/grcc} -o /tmp" ;;
         # Frames that noise has spoilt are left out and told by exit status 1.
-        *"neuralfec link"* | *"neuralfec decode"*) run "0 1" "$command" ;;
+        *"neuralfec link"* | *"neuralfec decode"*) step "0 1" "$command" ;;
         # No arguments: the list of programs.
-        *) run 0 "$command" ;;
+        *) step 0 "$command" ;;
     esac
 done < <(grep -oP '^    \K(\.venv/bin/|make |cmake |sudo |apps/).*' "$source_tree/README.md")
-run 0 "python3 apps/doctor.py"
-run 0 "make test"
+step 0 "python3 apps/doctor.py"
+step 0 "make test"
