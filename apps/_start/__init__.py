@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lets every program of this folder start with any Python.
+"""Lets every program of the folder above start with any Python.
 
 The first import of a program: where gr-neuralfec is not installed for the Python that runs, the
 Python of the clone's `.venv` takes over; where that is not there either, one line says what to do.
@@ -39,7 +39,7 @@ def take_over():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if _installed():
         return
-    root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    root = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
     python = os.path.join(root, ".venv", "bin", "python")
     program = os.path.basename(sys.argv[0])
     if os.path.exists(python) and os.path.realpath(sys.prefix) != os.path.join(root, ".venv"):
