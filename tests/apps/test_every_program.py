@@ -6,9 +6,11 @@ here in a folder with the files of `samples`; one that reads another kind of fil
 """
 
 import argparse
+import contextlib
 import importlib.util
 import itertools
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -341,6 +343,34 @@ def test_interrupted(name, folder):
         assert not hidden(folder)
 
 
+def kilobytes(pid):
+    """The memory that a process holds; None where it has ended."""
+    held = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return held and int(held[1])
+
+
+def position(pid, path):
+    """How far a process has read a file that it has open; 0 where it has not."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if link.samefile(path):
+                return int(Path(f"/proc/{pid}/fdinfo/{link.name}").read_text().split()[1])
+    return 0
+
+
+def watch_reading(process, path, seconds=4.0):
+    """Watch for half a second from the first read on: kilobytes of file and of memory more."""
+    first = last = (0, 0)
+    end = time.monotonic() + seconds
+    # Not by process.poll(), which would take away the use of memory that is asked for later.
+    while time.monotonic() < end and (held := kilobytes(process.pid)):
+        last = position(process.pid, path) // 1024, held
+        if last[0] and not first[0]:
+            first, end = last, time.monotonic() + 0.5
+        time.sleep(0.02)
+    return last[0] - first[0], last[1] - first[1]
+
+
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if of_kind(name, app.InputFile)])
 def test_huge_input(name, folder):
     """Eight gigabytes without a byte on the disk: memory stays small, and Ctrl-C is heard."""
@@ -354,10 +384,11 @@ def test_huge_input(name, folder):
     process = start(
         name, words_with(name, given | {action.dest: "huge"}), stdout=subprocess.DEVNULL
     )
-    time.sleep(4)
+    read, kept = watch_reading(process, "huge")
     os.kill(process.pid, signal.SIGINT)
     _, status, usage = os.wait4(process.pid, 0)
     errors = process.stderr.read()
     assert os.waitstatus_to_exitcode(status) in (130, 2, -signal.SIGINT), errors
     assert "Traceback" not in errors
     assert usage.ru_maxrss < 1_500_000, "kilobytes"
+    assert kept < read / 2 + 200_000, "kilobytes kept of those that were read"
