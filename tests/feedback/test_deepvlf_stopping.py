@@ -3,6 +3,7 @@
 
 import dataclasses
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from gnuradio.neuralfec.feedback import evaluation, files
 from gnuradio.neuralfec.feedback.deepvlf import model, stopping, training, witness
 from gnuradio.neuralfec.feedback.deepvlf.network import StoppingNetwork
 from gnuradio.neuralfec.feedback.deepvlf.witness import Witness
+from gnuradio.neuralfec.training import Run
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +30,9 @@ def models(tmp_path_factory):
     assert status == 0
     status = stopping.main(
         [
-            str(plain), str(learned), "--blocks", "4096", "--steps", "400", "--hidden", "16",
-            "--evaluation-blocks", "512", "--statistics-blocks", "2048", "--probability", "0.97",
+            str(learned), "--init", str(plain), "--blocks", "4096", "--steps", "400",
+            "--hidden", "16", "--evaluation-blocks", "512", "--statistics-blocks", "2048",
+            "--probability", "0.97",
         ]
     )  # fmt: skip
     assert status == 0
@@ -80,7 +83,7 @@ def test_log_probability_of_a_block_by_hand():
     )
 
 
-def test_training_finds_the_probability():
+def test_training_finds_the_probability(tmp_path):
     """Decisions drawn with a known probability: the network gives it back."""
     rng = np.random.default_rng(1)
     inputs = rng.uniform(0, 1, (40000, 7)).astype(np.float32)
@@ -88,7 +91,12 @@ def test_training_finds_the_probability():
     p = 1 / (1 + np.exp(-odds))
     torch.manual_seed(1)
     network = StoppingNetwork(16)
-    stopping.train(network, inputs, rng.random(40000) < p, 300, 1, 1024)
+    options = stopping.options_of_stopping().parse_args(
+        [str(tmp_path / "x.pt"), "--steps", "300", "--batch", "1024"]
+    )
+    run = Run(tmp_path / "c", {})
+    right = rng.random(40000) < p
+    stopping.fit(network, inputs, right, run, options, torch.Generator().manual_seed(1))
     found = np.exp(witness.log_probability(state_of(network), inputs[:, None]))
     assert np.abs(found - p).mean() < 0.03
     assert found.mean() == pytest.approx(p.mean(), abs=0.02)
@@ -124,5 +132,42 @@ def test_rule_beats_the_fixed_threshold(models):
 
 
 def test_refuses_codes_that_others_stop(tmp_path, capsys):
-    assert stopping.main(["feedback/belief-4bit-1dB", str(tmp_path / "x.pt")]) == 1
-    assert "stopping:" in capsys.readouterr().err
+    file = str(tmp_path / "x.pt")
+    for more, reason in (
+        (["--init", "feedback/belief-4bit-1dB"], "feedback/belief-4bit-1dB"),
+        ([], "--init MODEL"),
+    ):
+        assert stopping.main([file, *more]) == 2
+        error = capsys.readouterr().err
+        assert reason in error and error.count("\n") == 1
+
+
+def test_an_interrupted_training_goes_on_as_if_nothing_had_been(models, tmp_path, monkeypatch):
+    more = [
+        "--init", str(models[0]), "--blocks", "256", "--steps", "12", "--batch", "64",
+        "--evaluation-blocks", "64", "--statistics-blocks", "64",
+    ]  # fmt: skip
+    collected, calls = stopping.collect, []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return collected(*arguments)
+
+    monkeypatch.setattr(stopping, "collect", counted)
+    assert stopping.main([str(tmp_path / "a.pt"), *more]) == 0
+    loss, asked = torch.nn.functional.binary_cross_entropy_with_logits, []
+
+    def interrupted(*arguments):
+        asked.append(arguments)
+        if len(asked) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return loss(*arguments)
+
+    monkeypatch.setattr(torch.nn.functional, "binary_cross_entropy_with_logits", interrupted)
+    assert stopping.main([str(tmp_path / "b.pt"), *more]) == 75
+    assert stopping.main([str(tmp_path / "b.pt"), *more]) == 0
+    # What it learns from is collected once.
+    assert len(asked) == 12 and len(calls) == 2
+    expected = model.load_module(tmp_path / "a.pt")[0].state_dict()
+    for name, value in model.load_module(tmp_path / "b.pt")[0].state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)

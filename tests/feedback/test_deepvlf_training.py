@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from gnuradio.neuralfec.feedback import evaluation, fading, files
-from gnuradio.neuralfec.feedback.deepvlf import model, rollout, training
+from gnuradio.neuralfec.feedback.deepvlf import matching, model, rollout, training
 from gnuradio.neuralfec.feedback.deepvlf.code import DeepvlfCode
 from gnuradio.neuralfec.feedback.setting import log_odds
 from scipy.special import j0
@@ -125,6 +125,60 @@ def test_first_phase_eases_in_and_second_holds_the_point():
     assert {(point.snr_db, point.threshold, point.horizon) for point in hard} == {
         (6.0, log_odds(0.99), 10)
     }
+
+
+def test_matching_sends_what_the_belief_is_wrong_by():
+    rng = np.random.default_rng(2)
+    belief = rng.dirichlet(np.ones(8), (50, 3)).astype(np.float32)
+    labels, sent = rng.integers(0, 8, (50, 3)), rng.random((50, 3)) < 0.7
+    x = matching.symbols(*(torch.from_numpy(a) for a in (belief, labels, sent))).numpy()
+    assert (x[sent] ** 2).mean() == pytest.approx(1, rel=1e-5)
+    # Eight levels -7, -5 .. 7, whose scale the power takes away.
+    error = 2 * labels - (belief * 2 * np.arange(8)).sum(2)
+    expected = error / np.sqrt((error[sent] ** 2).mean())
+    np.testing.assert_allclose(x, expected, rtol=1e-4, atol=1e-5)
+    assert matching.amplitudes(8).square().mean().item() == pytest.approx(1, rel=1e-6)
+
+
+def test_matching_is_schalkwijk_and_kailaths_scheme_for_a_normal_amplitude():
+    """Fine levels with normal weights: x is the error of the linear estimate, and so white."""
+    rng = np.random.default_rng(3)
+    levels, sigma = np.linspace(-5, 5, 512), 0.7
+    prior = np.exp(-(levels**2) / 2)
+    labels = rng.choice(512, (4000, 1), p=prior / prior.sum())
+    a, log, variance, linear = levels[labels[:, 0]], np.log(prior)[None, None], 1.0, 0.0
+    sent = torch.ones(4000, 1, dtype=torch.bool)
+    for _ in range(4):
+        belief = np.exp(log - log.max(2, keepdims=True))
+        belief = np.broadcast_to(belief / belief.sum(2, keepdims=True), (4000, 1, 512))
+        mean = belief[:, 0] @ levels
+        x = matching.symbols(
+            torch.tensor(belief, dtype=torch.float32), torch.from_numpy(labels), sent
+        )[:, 0].numpy()
+        np.testing.assert_allclose(
+            x, (a - linear) / np.sqrt(((a - linear) ** 2).mean()), rtol=0.02, atol=0.02
+        )
+        scale = np.sqrt(((a - mean) ** 2).mean())
+        y = x + sigma * rng.normal(size=4000)
+        candidate = (levels - mean[:, None, None]) / scale
+        log = log - (y[:, None, None] - candidate) ** 2 / (2 * sigma**2)
+        gain = variance / scale
+        gain /= variance / scale**2 + sigma**2
+        linear = linear + gain * y
+        variance -= gain * variance / scale
+
+
+def test_imitation_adds_the_distance_in_proportion():
+    module = training.FeedbackCode(training.parameters(options("x")))
+
+    def loss(weight):
+        point = rollout.Point(6.0, None, "receiver", 2.0, 4, imitation=weight)
+        rng = torch.Generator().manual_seed(0)
+        return float(rollout.rollout(module, point, 1.5, 200, rng).loss.detach())
+
+    none, once, twice = loss(0.0), loss(0.1), loss(0.2)
+    assert once > none + 0.01
+    assert twice - none == pytest.approx(2 * (once - none), rel=1e-3)
 
 
 def test_fading_has_the_statistics_of_its_taps():

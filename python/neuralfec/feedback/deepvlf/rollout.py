@@ -2,19 +2,23 @@
 """Batches of blocks through a DeepVLF code, with gradients."""
 
 import dataclasses
-import math
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .. import fading
+from . import matching
 from .network import FeedbackCode
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """Where a batch is trained. threshold : log-odds. horizon : rounds allowed."""
+    """Where a batch is trained.
+
+    threshold : log-odds. horizon : rounds allowed. imitation : weight, beside the
+    cross-entropy, of the squared distance of the symbols from those of `matching`.
+    """
 
     snr_db: float
     feedback_snr_db: float | None
@@ -22,6 +26,7 @@ class Point:
     threshold: float
     horizon: int
     channel: str = "awgn"
+    imitation: float = 0.0
 
 
 @dataclasses.dataclass
@@ -109,6 +114,9 @@ def rollout(
         x = standardised(module.transmitter(vector, i)[:, :, 0], ~done)
         if p.peak is not None:
             x = x.clamp(-p.peak, p.peak)
+        if point.imitation:
+            aim = matching.symbols(belief.detach(), labels, ~done)
+            loss = loss + point.imitation * (x - aim)[~done].square().sum() / (blocks * q)
         x = x.masked_fill(done, 0)
         symbols += int((~done).sum())
         energy += float(x.detach().square().sum())
@@ -127,10 +135,7 @@ def rollout(
             wrong = nn.functional.cross_entropy(logits[active], labels[active], reduction="sum")
             loss = loss + late_weight ** (i + 1 - point.horizon) * wrong / (blocks * q)
             if point.termination in ("receiver", "hybrid"):
-                with torch.no_grad():
-                    best = logits.max(2)
-                    rest = logits.scatter(2, best.indices[:, :, None], -math.inf).logsumexp(2)
-                    done = done | (active & (best.values - rest > point.threshold))
+                done = done | (active & (matching.log_odds(logits.detach()) > point.threshold))
         if point.termination in ("transmitter", "hybrid"):
             done = done | (decided == labels).all(1, keepdim=True)
         sent.append(x)

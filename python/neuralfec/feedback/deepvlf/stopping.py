@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The transmitter's learned rule to stop: ``python -m neuralfec.feedback.deepvlf.stopping``.
+"""Trains the transmitter's rule to stop, for a code of DeepVLF that is there.
+
+    neuralfec train feedback.deepvlf.stopping learned.pt --init feedback/deepvlf-t-1dB
 
 DeepVLF-T stops when every belief, as it came back through noise, has its largest entry at the
 true pattern and above a fixed threshold (Definition 8); Sec. IV-B leaves a learned rule open.
@@ -11,26 +13,26 @@ receiver would decide the group rightly, and the transmitter stops when
 
 eta, the probability of a right block, takes the place of the threshold. The network is trained
 by the cross-entropy of what the receiver's decision really was, a proper score, over rounds
-of blocks that the fixed rule ends late; the code's networks stay as they are.
+of blocks that the fixed rule ends late; the code's networks stay as they are. A code of
+DeepVLF-R then runs as the hybrid.
 """
 
 import argparse
 import dataclasses
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from ... import models, provenance
+from ...training import Run, parser
+from ...training import main as run_main
 from .. import evaluation
 from ..setting import Setting
 from . import model
 from .code import DeepvlfCode, DeepvlfEncoder
 from .network import FeedbackCode, StoppingNetwork
-from .power import estimate_statistics
+from .training import add_measuring, export
 from .witness import INPUTS, Witness
 
 # How codes run whose transmitter is asked, by whom they were trained to be stopped.
@@ -65,106 +67,93 @@ def collect(
     return np.concatenate(inputs), np.concatenate(right)
 
 
-def train(
+def fit(
     network: StoppingNetwork,
     inputs: np.ndarray,
     right: np.ndarray,
-    steps: int,
-    seed: int,
-    batch: int = 8192,
-) -> float:
-    """Minimise the cross-entropy by Adam, cosine to 0; returns its mean over the last tenth."""
-    generator = torch.Generator().manual_seed(seed)
+    run: Run,
+    options: argparse.Namespace,
+    generator: torch.Generator,
+) -> None:
+    """Minimise the cross-entropy of decisions, of `collect`, by Adam; the rate falls to 0."""
     x, target = torch.from_numpy(inputs), torch.from_numpy(right).float()
-    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    last = []
-    for step in range(steps):
-        chosen = torch.randint(len(x), (batch,), generator=generator)
+    optimizer = torch.optim.Adam(network.parameters(), options.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
+    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    for _ in run.steps(options.steps, parts):
+        chosen = torch.randint(len(x), (options.batch,), generator=generator)
         loss = nn.functional.binary_cross_entropy_with_logits(network(x[chosen]), target[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        if step >= steps - max(1, steps // 10):
-            last.append(loss.item())
-    return float(np.mean(last))
+        run.report(loss=loss.item())
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a rule for the code that the options name, and write the code with it."""
+    torch.set_num_threads(1)
+    torch.manual_seed(options.seed)
+    if options.init is None:
+        raise ValueError("expected --init MODEL, the code to train a rule for")
+    if options.device != "cpu":
+        raise ValueError(f"expected --device cpu, where the code runs, got {options.device}")
+    module, card = model.load_module(options.init)
+    if module.code.termination == "none":
+        raise ValueError(f"{options.init} is of a fixed length")
+    setting = Setting.from_card(card.parameters["setting"]).with_(
+        feedback_snr_db=options.feedback_snr,
+        termination=ASKED[module.code.termination],
+        transmitter_threshold=0.9,
+    )
+    network = StoppingNetwork(options.hidden)
+    generator = torch.Generator().manual_seed(options.seed)
+    run = Run.of(options, generators={"batches": generator})
+    code = DeepvlfCode.of(module)
+
+    def decisions() -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng([options.seed, 0])
+        parts = [
+            collect(code, setting, min(2048, options.blocks - done), rng)
+            for done in range(0, options.blocks, 2048)
+        ]
+        inputs, right = (np.concatenate(part) for part in zip(*parts, strict=True))
+        print(f"{len(right)} decisions, {(~right).sum()} wrong", flush=True)
+        return {"inputs": torch.from_numpy(inputs), "right": torch.from_numpy(right)}
+
+    known = run.keep("decisions", decisions)
+    fit(network, known["inputs"].numpy(), known["right"].numpy(), run, options, generator)
+    whole = FeedbackCode(dataclasses.replace(module.code, termination_hidden=options.hidden))
+    whole.load_state_dict(module.state_dict(), strict=False)
+    whole.termination.load_state_dict(network.state_dict())
+    setting = dataclasses.replace(setting, transmitter_threshold=options.probability)
+    record = run.record()
+    record = dataclasses.replace(
+        record,
+        device=f"{record.device}; the code itself: {card.training.command}, {card.training.device}",
+    )
+    # Other blocks go on than by the old rule: the statistics are taken anew.
+    export(whole, setting, record, options)
+
+
+def options_of_stopping() -> argparse.ArgumentParser:
+    """Make the parser of this trainer's command line."""
+    made = parser(
+        __doc__, steps=3000, batch=8192, rate=3e-3, prog="neuralfec train feedback.deepvlf.stopping"
+    )
+    made.add_argument("--feedback-snr", type=float, default=20.0, help="in dB (default 20)")
+    made.add_argument(
+        "--probability", type=float, default=0.999, help="eta to use unless told (default 0.999)"
+    )
+    made.add_argument("--blocks", type=int, default=16384, help="to learn from (default 16384)")
+    made.add_argument("--hidden", type=int, default=32, help="width of the rule's network")
+    add_measuring(made)
+    return made
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train a rule by a command line; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("model", help="code of DeepVLF-T, or -R, which then runs as the hybrid")
-    parser.add_argument("output", type=Path, help="model file to write: the code with this rule")
-    parser.add_argument("--feedback-snr", type=float, default=20.0, help="in dB")
-    parser.add_argument("--probability", type=float, default=0.999, help="eta to use unless told")
-    parser.add_argument("--blocks", type=int, default=16384)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--hidden", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--statistics-blocks", type=int, default=32768)
-    parser.add_argument("--evaluation-blocks", type=int, default=16384)
-    arguments = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    start = time.monotonic()
-    try:
-        module, card = model.load_module(arguments.model)
-        made_for = Setting.from_card(card.parameters["setting"])
-        if module.code.termination == "none":
-            raise ValueError(f"{arguments.model} is of a fixed length")
-        setting = made_for.with_(
-            feedback_snr_db=arguments.feedback_snr,
-            termination=ASKED[module.code.termination],
-            transmitter_threshold=0.9,
-        )
-        rng = np.random.default_rng(arguments.seed)
-        code = DeepvlfCode.of(module)
-        parts = [
-            collect(code, setting, min(2048, arguments.blocks - done), rng)
-            for done in range(0, arguments.blocks, 2048)
-        ]
-        inputs, right = (np.concatenate(part) for part in zip(*parts, strict=True))
-        torch.manual_seed(arguments.seed)
-        network = StoppingNetwork(arguments.hidden)
-        loss = train(network, inputs, right, arguments.steps, arguments.seed)
-        print(f"{len(right)} decisions, {(~right).sum()} wrong; cross-entropy {loss:.3e}")
-        p = dataclasses.replace(module.code, termination_hidden=arguments.hidden)
-        whole = FeedbackCode(p)
-        whole.load_state_dict(module.state_dict(), strict=False)
-        whole.termination.load_state_dict(network.state_dict())
-        setting = dataclasses.replace(setting, transmitter_threshold=arguments.probability)
-        code = DeepvlfCode.of(whole.eval())
-        # Other blocks go on than by the old rule, and power is of the symbols sent.
-        estimate_statistics(code, setting, arguments.statistics_blocks, rng, sent_only=True)
-        whole.set_statistics(code.statistics())
-        measured = evaluation.evaluate(code, setting, arguments.evaluation_blocks, rng)
-        model.save(
-            arguments.output,
-            whole,
-            setting,
-            name=arguments.output.stem,
-            statistics_blocks=arguments.statistics_blocks,
-            statistics_over="symbols sent",
-            training=models.Training(
-                command=provenance.command(),
-                commit=provenance.commit(),
-                seed=arguments.seed,
-                steps=arguments.steps,
-                device=f"cpu, {(time.monotonic() - start) / 60:.1f} minutes; the code itself: "
-                f"{card.training.command}, {card.training.device}",
-            ),
-            measured=measured,
-        )
-    except (ValueError, OSError) as error:
-        print(f"stopping: {error}", file=sys.stderr)
-        return 1
-    low, high = measured["block_error_rate_interval"]
-    print(
-        f"{arguments.output}: eta {arguments.probability}: BLER "
-        f"{measured['block_error_rate']:.2e} [{low:.1e}, {high:.1e}], "
-        f"{measured['average_rounds']:.3f} rounds"
-    )
-    return 0
+    """Train a rule by a command line; return the exit status, see ``training.main``."""
+    return run_main(train, options_of_stopping(), argv)
 
 
 if __name__ == "__main__":

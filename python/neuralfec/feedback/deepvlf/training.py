@@ -7,7 +7,8 @@ Two phases as in Sec. V-A: first forward SNRs and thresholds are drawn at random
 rounds allowed grow, then the code is tuned to its operating point. What differs from the
 published recipe: the power is normalised over the symbols that are sent, groups and blocks
 that are finished leave the batch, the transmitter sees the noise (what came back minus what
-it sent), and cross-entropy is taken of logits.
+it sent), and cross-entropy is taken of logits. With --imitation the transmitter learns posterior
+matching first, see `matching`.
 
 What is kept is a running average of the weights (Polyak and Juditsky, 1992). OUTPUT with the
 suffix .csv gets what it does at its operating point on the way: step, minutes, and counts over
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ... import models
 from ...training import Run, averaged, parser, start_from
 from ...training import main as run_main
 from .. import evaluation
@@ -38,7 +40,7 @@ from .rollout import Point, rollout
 
 # theta of Sec. III-C3; 10^0.25 for T is the paper's (Table I). Its 10 for R gives the rounds
 # in which groups should end no gradient until the later ones are learned.
-LATE_WEIGHT = {"R": 3.0, "hybrid": 3.0, "T": 10**0.25, "GBAF": 1.0}
+LATE_WEIGHT = {"R": 1.5, "hybrid": 1.5, "T": 10**0.25, "GBAF": 1.0}
 
 
 def parameters(options: argparse.Namespace) -> CodeParameters:
@@ -92,7 +94,13 @@ def draw_point(
     else:
         progress = (step - first) / max(1, options.steps - first)
     point = Point(
-        snr, target.feedback_snr_db, target.termination, log_odds(gamma), horizon, target.channel
+        snr,
+        target.feedback_snr_db,
+        target.termination,
+        log_odds(gamma),
+        horizon,
+        target.channel,
+        imitation=options.imitation * max(0.0, 1 - progress) if step < first else 0.0,
     )
     return point, progress
 
@@ -113,6 +121,8 @@ def train(options: argparse.Namespace) -> None:
     module.train()
     parts = {"module": module, "average": average, "optimizer": optimizer}
     first = round(options.steps * options.pretraining)
+    precision = getattr(torch, options.precision)
+    late_weight = LATE_WEIGHT[options.scheme]
     for step in run.steps(options.steps, parts):
         draw = np.random.default_rng([options.seed, step])
         point, progress = draw_point(options, step, target, module.code.rounds, draw)
@@ -122,7 +132,8 @@ def train(options: argparse.Namespace) -> None:
         rate *= min(1, (step + 1) / 50)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        figures = rollout(module, point, LATE_WEIGHT[options.scheme], options.batch, rng)
+        with torch.autocast(options.device, precision, enabled=precision != torch.float32):
+            figures = rollout(module, point, late_weight, options.batch, rng)
         optimizer.zero_grad(set_to_none=True)
         figures.loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -136,7 +147,7 @@ def train(options: argparse.Namespace) -> None:
         )
         if (step + 1) % options.measure == 0:
             note_progress(average.module, step + 1, run.seconds, target, options)
-    export(average.module, run, target, options)
+    export(average.module, target, run.record(), options)
 
 
 def measured(
@@ -169,8 +180,14 @@ def note_progress(
         writer.writerow(row)
 
 
-def export(module: FeedbackCode, run: Run, target: Setting, options: argparse.Namespace) -> None:
-    """Set the statistics, measure, and write the model file."""
+def export(
+    module: FeedbackCode, target: Setting, record: models.Training, options: argparse.Namespace
+) -> None:
+    """Set the statistics, measure, and write the model file.
+
+    record : what its card says of the training. options : output, seed and those of
+    `add_measuring`.
+    """
     module = module.cpu().eval()
     rng = np.random.default_rng(options.seed)
     blocks = options.statistics_blocks, options.evaluation_blocks
@@ -182,7 +199,7 @@ def export(module: FeedbackCode, run: Run, target: Setting, options: argparse.Na
         name=options.output.stem,
         statistics_blocks=options.statistics_blocks,
         statistics_over="symbols sent",
-        training=run.record(),
+        training=record,
         measured=found,
     )
     low, high = found["block_error_rate_interval"]
@@ -191,6 +208,12 @@ def export(module: FeedbackCode, run: Run, target: Setting, options: argparse.Na
         f"{found['average_rounds']:.3f} rounds, rate {found['rate']:.4f}, "
         f"power {found['mean_power']:.3f}, capacity {found['capacity']:.4f}"
     )
+
+
+def add_measuring(made: argparse.ArgumentParser) -> None:
+    """Add the options of `export` to a trainer's parser."""
+    made.add_argument("--statistics-blocks", type=int, default=32768, help="(default 32768)")
+    made.add_argument("--evaluation-blocks", type=int, default=32768, help="(default 32768)")
 
 
 def options_of_training() -> argparse.ArgumentParser:
@@ -222,13 +245,25 @@ def options_of_training() -> argparse.ArgumentParser:
     made.add_argument(
         "--pretraining", type=float, default=0.6, help="share of the first phase (default 0.6)"
     )
+    made.add_argument(
+        "--imitation",
+        type=float,
+        default=0.0,
+        help="weight, at the start of the first phase, of the distance from what posterior "
+        "matching would send; it falls to 0 at the end of the phase (default 0)",
+    )
+    made.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the matrix products (default float32)",
+    )
     made.add_argument("--threads", type=int, default=1, help="of torch (default 1)")
     made.add_argument(
         "--measure", type=int, default=250, help="steps from one line of the .csv to the next"
     )
     made.add_argument("--progress-blocks", type=int, default=8192, help="blocks of such a line")
-    made.add_argument("--statistics-blocks", type=int, default=32768, help="(default 32768)")
-    made.add_argument("--evaluation-blocks", type=int, default=32768, help="(default 32768)")
+    add_measuring(made)
     return made
 
 
