@@ -27,8 +27,14 @@ CLASSICAL = ["osd:1", "osd:2", "osd:3", "sc", "scl:8", "scl:32"]
 NEURAL = ["syndrome", "syndrome-osd:1", "syndrome-osd:2", "syndrome-osd:3"]
 # Classical decoders at the length of 128: code, Eb/N0 in dB (BPSK), reference, others.
 SHORT = [
-    ("polar-nr:128,64,crc11", 2.5, "scl:32", ["scl:8", "scl:256", "scl-osd:8,3", "scl-osd:8,4"]),
+    (
+        "polar-nr:128,64,crc11",
+        2.5,
+        "scl:32",
+        ["scl:8", "scl:256", "scl-osd:8,3", "scl-osd:8,3,early", "scl-osd:8,4,early"],
+    ),
     ("rm:3,7", 3.0, "scl:32", ["sc", "ae-sc:32", "ae-sc:64", "ae-sc:64,64", "osd:3"]),
+    ("polar-rptu:128,64", 2.0, "osd:3", ["osd:2", "osd:2,early", "osd:3,early", "osd:4,early"]),
 ]
 # Code, constellation, Eb/N0 in dB, what words a second are compared with, frames.
 CASES = [

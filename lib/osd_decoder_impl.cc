@@ -8,24 +8,26 @@ namespace gr::neuralfec {
 
 namespace {
 
-ordered_statistics make_kernel(const linear_code& code, unsigned order)
+ordered_statistics make_kernel(const linear_code& code, unsigned order, bool early)
 {
-    return {code.generator, code.pseudo_inverse, code.k, order};
+    return {code.generator, code.pseudo_inverse, code.k, order, early};
 }
 
 } // namespace
 
-osd_decoder::sptr osd_decoder::make(const linear_code& code, unsigned order)
+osd_decoder::sptr osd_decoder::make(const linear_code& code, unsigned order, bool early)
 {
     return gnuradio::make_block_sptr<frame_decoder<osd_decoder, ordered_statistics>>(
-        "osd_decoder", make_kernel(code, order));
+        "osd_decoder", make_kernel(code, order, early));
 }
 
-counted_decoder::sptr
-make_generic_osd_decoder(const linear_code& code, unsigned order, unsigned codewords)
+counted_decoder::sptr make_generic_osd_decoder(const linear_code& code,
+                                               unsigned order,
+                                               bool early,
+                                               unsigned codewords)
 {
     return std::make_shared<generic_frame_decoder<ordered_statistics>>(
-        "osd_decoder", make_kernel(code, order), codewords);
+        "osd_decoder", make_kernel(code, order, early), codewords);
 }
 
 } // namespace gr::neuralfec

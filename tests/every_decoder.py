@@ -29,6 +29,7 @@ VARIANTS = [
     ("scl:8", "polar-nr:64,32,crc11"),
     ("scl:4,exact", "polar-nr:128,64"),
     ("osd:2", "bch:63,45"),
+    ("osd:2,early", "polar-nr:64,32"),
     ("syndrome-osd:1", "polar-nr:64,32"),
     ("syndrome-ae:4", "polar-nr:64,32"),
     ("viterbi", "conv:171,-133:200:zero"),

@@ -44,10 +44,11 @@ class search
     using word = std::array<uint64_t, W>;
 
 public:
-    search(const gf2_map& generator, unsigned order)
+    search(const gf2_map& generator, unsigned order, bool early)
         : d_n(generator.columns()),
           d_k(generator.rows()),
           d_order(order),
+          d_early(early),
           d_columns(d_n),
           d_magnitudes(d_n),
           d_positions(d_n),
@@ -74,6 +75,7 @@ public:
         const bool by_channel = llrs == improved;
         const std::size_t checks = d_n - d_k;
         build_tables(llrs);
+        d_margin = d_early ? probable_parity_cost(llrs) : 0;
 
         // Where the word contradicts the signs of the LLRs: among the checks as bits.
         word parity{};
@@ -112,6 +114,7 @@ public:
 private:
     const std::size_t d_n, d_k;
     const unsigned d_order;
+    const bool d_early;
     std::vector<word> d_original; // columns of G
     std::vector<word> d_columns;  // the same in order of reliability, then reduced
     std::vector<float> d_magnitudes;
@@ -120,6 +123,7 @@ private:
     std::vector<float> d_change; // cost of changing it
     std::vector<float> d_tables; // cost of each byte of check bits
     float d_best = 0;
+    float d_margin = 0; // What other check bits are taken to cost at least.
     unsigned d_best_count = 0;
     std::array<uint32_t, ordered_statistics::max_order> d_best_changes{}, d_changes{};
     word d_best_parity{};
@@ -214,6 +218,22 @@ private:
         }
     }
 
+    /*!
+     * What the check bits of the word sent cost, if |L| are true: the mean of that sum,
+     * each |L| wrong with probability 1 / (1 + e^|L|), less a standard deviation.
+     */
+    float probable_parity_cost(const float* llrs) const
+    {
+        float mean = 0, variance = 0;
+        for (uint32_t position : d_parity) {
+            const float magnitude = std::fabs(llrs[position]);
+            const float wrong = 1 / (1 + std::exp(magnitude));
+            mean += magnitude * wrong;
+            variance += magnitude * magnitude * wrong * (1 - wrong);
+        }
+        return std::max(mean - std::sqrt(variance), 0.0f);
+    }
+
     float parity_cost(const word& parity) const
     {
         const float* table = d_tables.data();
@@ -243,7 +263,7 @@ private:
             // Both rise from one position to the next: the cost only by the channel's
             // LLRs.
             const float doubt = d_magnitudes[d_basis[i]];
-            if (ByChannel ? basis_cost + left * d_change[i] >= d_best
+            if (ByChannel ? basis_cost + left * d_change[i] + d_margin >= d_best
                           : left * doubt > reach)
                 return;
             word changed = parity;
@@ -289,6 +309,7 @@ template <std::size_t W>
 std::size_t decode_words(const gf2_map& generator,
                          const gf2_map& pseudo_inverse,
                          unsigned order,
+                         bool early,
                          const float* llrs,
                          const float* improved,
                          float reach,
@@ -296,7 +317,7 @@ std::size_t decode_words(const gf2_map& generator,
                          uint8_t* messages)
 {
     const std::size_t n = generator.columns(), k = generator.rows();
-    search<W> decoder(generator, order);
+    search<W> decoder(generator, order, early);
     std::vector<float> channel(n), ordering(n);
     std::vector<uint8_t> codeword(n);
     std::size_t not_a_number = 0;
@@ -318,6 +339,7 @@ std::size_t decode_words(const gf2_map& generator,
 std::size_t DecodeOrdered(const gf2_map& generator,
                           const gf2_map& pseudo_inverse,
                           unsigned order,
+                          bool early,
                           const float* llrs,
                           const float* improved,
                           float reach,
@@ -330,7 +352,7 @@ std::size_t DecodeOrdered(const gf2_map& generator,
                         : words == 2 ? decode_words<2>
                                      : decode_words<16>;
     return decode(
-        generator, pseudo_inverse, order, llrs, improved, reach, frames, messages);
+        generator, pseudo_inverse, order, early, llrs, improved, reach, frames, messages);
 }
 
 } // namespace gr::neuralfec::HWY_NAMESPACE
@@ -344,10 +366,12 @@ HWY_EXPORT(DecodeOrdered);
 ordered_statistics::ordered_statistics(span<const uint8_t> generator,
                                        span<const uint8_t> pseudo_inverse,
                                        std::size_t k,
-                                       unsigned order)
+                                       unsigned order,
+                                       bool early)
     : d_generator(generator, k),
       d_pseudo_inverse(pseudo_inverse, d_generator.columns()),
-      d_order(order)
+      d_order(order),
+      d_early(early)
 {
     if (order > max_order)
         throw std::invalid_argument(
@@ -407,6 +431,7 @@ std::size_t ordered_statistics::decode_frames(span<const float> llrs,
     return HWY_DYNAMIC_DISPATCH(DecodeOrdered)(d_generator,
                                                d_pseudo_inverse,
                                                d_order,
+                                               d_early && improved == nullptr,
                                                llrs.data(),
                                                improved,
                                                reach,

@@ -18,6 +18,12 @@ namespace gr::neuralfec {
  * positions where it contradicts their signs, is the decision. Patterns whose changed
  * positions alone cost more than the best word so far are left out, which changes no
  * decision.
+ *
+ * An early end leaves out those, too, that are improbable to be nearer than the best so
+ * far: whose changed positions cost more than the best word less what the check bits of
+ * the word sent are expected to cost, less a standard deviation of that (after the
+ * discarding rules of Yue et al., "Probability-based ordered-statistics decoding for
+ * short block codes", IEEE Commun. Lett., 2021). It asks for true LLRs.
  */
 class ordered_statistics
 {
@@ -29,12 +35,14 @@ public:
      * \param pseudo_inverse n rows of k bits, G pseudo_inverse = I
      * \param k rows of G; k and n - k at most 1024
      * \param order 0 to 4
+     * \param early leave improbable patterns out
      * \throws std::invalid_argument
      */
     ordered_statistics(span<const uint8_t> generator,
                        span<const uint8_t> pseudo_inverse,
                        std::size_t k,
-                       unsigned order);
+                       unsigned order,
+                       bool early = false);
 
     std::size_t n() const { return d_generator.columns(); }
     std::size_t k() const { return d_generator.rows(); }
@@ -48,7 +56,8 @@ public:
 
     /*!
      * The same with positions ordered, and taken, by other LLRs: those that another
-     * decoder has improved. Distances are still to the LLRs of the channel.
+     * decoder has improved. Distances are still to the LLRs of the channel; there is no
+     * early end but by the reach.
      *
      * \param reach changed positions' improved |L| sum up to at most this: if they are
      * true a-posteriori LLRs, patterns less probable than e^-reach times no change are
@@ -63,6 +72,7 @@ private:
     gf2_map d_generator;
     gf2_map d_pseudo_inverse;
     unsigned d_order;
+    bool d_early;
 
     std::size_t decode_frames(span<const float> llrs,
                               const float* improved,

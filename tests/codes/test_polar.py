@@ -166,7 +166,7 @@ def test_ordered_statistics_decide_what_the_list_loses():
     assert 0 < block_errors(sent, decoded) < block_errors(sent, listed.messages) / 2
     with pytest.raises(ValueError, match="CRC"):
         decoder("scl-osd:2,2", code("polar-nr:64,32"))
-    for argument in ("", "2", "3,2", "2,5", "2,2,2"):
+    for argument in ("", "2", "3,2", "2,5", "2,2,2", "2,2early"):
         with pytest.raises(ValueError, match="expected"):
             decoder(f"scl-osd:{argument}", the_code)
 

@@ -21,6 +21,7 @@ LIMITS = {
     "bcjr": "bcjr:max-log",
     "sc:exact": "sc",
     "scl:4,exact": "scl:4",
+    "osd:2,early": "osd:2",
 }
 # Networks that ask for true LLRs.
 TRUE_LLRS = ("syndrome", "syndrome-ae", "syndrome-osd")

@@ -62,6 +62,35 @@ def test_orders_and_a_long_list_agree_near_maximum_likelihood():
     assert 0 < bound <= (listed != messages).any(axis=1).sum()
 
 
+@pytest.mark.parametrize("spec", ["polar-nr:32,10", "bch:31,11"])
+def test_an_early_end_is_near_maximum_likelihood(spec):
+    """Order 4 beside exhaustive search; true LLRs."""
+    the_code = code(spec)
+    messages, llrs = transmit(the_code, 2000, 0.9, 8)
+    expected = maximum_likelihood(the_code, llrs)
+    decoded, _ = OrderedStatistics(the_code, 4, early=True).decode(llrs)
+    wrong = (expected != messages).any(axis=1).sum()
+    assert wrong > 20
+    assert (decoded != messages).any(axis=1).sum() <= 1.1 * wrong
+    assert (decoded != expected).any(axis=1).sum() <= 0.15 * wrong
+
+
+def test_an_early_end_costs_no_errors_and_leaves_nothing_out_at_large_llrs():
+    the_code = code("polar-nr:128,64")
+    messages, llrs = transmit(the_code, 500, 0.78, 9)
+    plain, _ = OrderedStatistics(the_code, 2).decode(llrs)
+    early, _ = OrderedStatistics(the_code, 2, early=True).decode(llrs)
+    errors = [(words != messages).any(axis=1).sum() for words in (plain, early)]
+    assert 20 < errors[0] <= errors[1] <= 1.1 * errors[0]
+    # The nearest word it tries is never nearer than the best of all that are tried.
+    distances = [
+        ordered_statistics.distance(the_code.encode(words), llrs) for words in (plain, early)
+    ]
+    assert (distances[0] <= distances[1] * (1 + 1e-5)).all()
+    certain, _ = OrderedStatistics(the_code, 2, early=True).decode(llrs * np.float32(1e4))
+    assert np.array_equal(certain, plain)
+
+
 def test_other_llrs_can_order_the_positions():
     the_code = code("bch:63,45")
     messages, llrs = transmit(the_code, 300, 0.7, 4)
@@ -86,14 +115,15 @@ def test_scale_and_sent_word_change_nothing():
     assert np.array_equal(decoder.decode(towards_zero)[0], decoded ^ messages)
 
 
-def test_block_and_generic_decoder():
+@pytest.mark.parametrize("early", [False, True])
+def test_block_and_generic_decoder(early):
     the_code = code("bch:31,16")
     _, llrs = transmit(the_code, 300, 0.8, 6)
     llrs[3, 3], llrs[7, 30] = np.nan, np.inf
-    expected, stats = OrderedStatistics(the_code, 2).decode(llrs)
+    expected, stats = OrderedStatistics(the_code, 2, early=early).decode(llrs)
     assert stats == {"frames": 300, "bad_samples": 1}
-    block = neuralfec.osd_decoder(the_code, order=2)
-    generic = neuralfec.generic_osd_decoder(the_code, order=2)
+    block = neuralfec.osd_decoder(the_code, order=2, early=early)
+    generic = neuralfec.generic_osd_decoder(the_code, order=2, early=early)
     assert fec.get_decoder_input_size(generic) == 31
     around = fec.extended_decoder(generic, threading=None)
     for decoder, n, k in ((block, 31, 16), (around, 1, 1)):
@@ -108,7 +138,7 @@ def test_block_and_generic_decoder():
 
 def test_refuses():
     the_code = code("bch:15,7")
-    for argument in ("", "5", "x", "-1"):
+    for argument in ("", "5", "x", "-1", "2,", "2,late", "early"):
         with pytest.raises(ValueError, match="order"):
             ordered_statistics.osd(argument, the_code)
     decoder = ordered_statistics.osd("1", the_code)

@@ -27,9 +27,11 @@ public:
     /*!
      * \param code the code
      * \param order how many of the most reliable positions are changed at most: 0 to 4
+     * \param early leave patterns out that are improbable to give the nearest word; asks
+     *        for true LLRs
      * \throws std::invalid_argument
      */
-    static sptr make(const linear_code& code, unsigned order = 2);
+    static sptr make(const linear_code& code, unsigned order = 2, bool early = false);
 
     //! frames decoded; bad_samples: LLRs that were NaN and counted as 0.
     virtual std::map<std::string, uint64_t> stats() const = 0;
@@ -39,7 +41,9 @@ public:
  * The same decoder for gr-fec's deployments (fec.extended_decoder and the others).
  * \param codewords how many make a frame of gr-fec's
  */
-NEURALFEC_API counted_decoder::sptr
-make_generic_osd_decoder(const linear_code& code, unsigned order, unsigned codewords);
+NEURALFEC_API counted_decoder::sptr make_generic_osd_decoder(const linear_code& code,
+                                                             unsigned order,
+                                                             bool early,
+                                                             unsigned codewords);
 
 } // namespace gr::neuralfec

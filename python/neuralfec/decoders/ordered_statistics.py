@@ -2,6 +2,7 @@
 """Ordered-statistics decoding of any `LinearCode` of up to 1024 message and check bits."""
 
 import math
+import re
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,9 +12,6 @@ from ..codes.gf2 import Bits
 from ..phy.llr import frames
 from ..remade import Remade
 
-ORDERS = ("0", "1", "2", "3", "4")
-"""Orders as specs have them."""
-
 
 class OrderedStatistics(Remade):
     """Ordered-statistics decoder (Fossorier and Lin 1995) of order 0 to 4.
@@ -22,9 +20,16 @@ class OrderedStatistics(Remade):
     them changed, and decides for the codeword nearest to the LLRs: the one with the least
     sum of |L| over the positions where it contradicts their signs. Patterns that cannot be
     the nearest any more are left out. With order k this is maximum likelihood decoding.
+
+    early: leave out those, too, that are improbable to be the nearest, after C. Yue et al.,
+        "Probability-based ordered-statistics decoding for short block codes", IEEE Commun. Lett.,
+        2021: patterns whose changed positions cost more than the best word so far, less what the
+        check bits of the word sent are expected to cost by |L|, less a standard deviation of
+        that. It asks for true LLRs: where they are too small words are lost, where they are too
+        large nothing is left out.
     """
 
-    def __init__(self, code: LinearCode, order: int) -> None:
+    def __init__(self, code: LinearCode, order: int, *, early: bool = False) -> None:
         from .. import _kernels
 
         if not isinstance(code, LinearCode):
@@ -35,7 +40,7 @@ class OrderedStatistics(Remade):
                 f"expected a code of at most 1024 message bits and 1024 check bits, got {code!r}"
             )
         self.n, self.k = code.n, code.k
-        self._kernel = _kernels.OrderedStatistics(code.generator, code.pseudo_inverse, order)
+        self._kernel = _kernels.OrderedStatistics(code.generator, code.pseudo_inverse, order, early)
 
     def decode(
         self,
@@ -58,10 +63,13 @@ class OrderedStatistics(Remade):
 
 
 def osd(argument: str, code: LinearCode) -> OrderedStatistics:
-    """Spec ``osd:ORDER``."""
-    if argument not in ORDERS:
-        raise ValueError(f"expected osd:ORDER with an order of 0 to 4, got osd:{argument}")
-    return OrderedStatistics(code, int(argument))
+    """Spec ``osd:ORDER`` or ``osd:ORDER,early``."""
+    words = re.fullmatch("([0-4])(,early)?", argument)
+    if words is None:
+        raise ValueError(
+            f"expected osd:ORDER or osd:ORDER,early with an order of 0 to 4, got osd:{argument}"
+        )
+    return OrderedStatistics(code, int(words[1]), early=words[2] is not None)
 
 
 def distance(codewords: ArrayLike, llrs: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Successive-cancellation decoders of polar codes, with and without a list."""
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..codes.gf2 import Bits
 from ..codes.polar import PolarCode
 from ..phy.llr import frames
 from ..remade import Remade
-from .ordered_statistics import ORDERS, OrderedStatistics
+from .ordered_statistics import OrderedStatistics
 
 
 class Decoded(NamedTuple):
@@ -116,15 +117,16 @@ class ReprocessedList(Remade):
     """A CRC-aided list decoder; where no path's check bits hold, ordered statistics decide.
 
     The few frames that the list of ``list_size`` paths loses are decoded by `OrderedStatistics` of
-    ``order``, which takes the CRC as part of the code. So a short list, and with it the speed of
-    one, comes near maximum likelihood at error rates where such frames are rare.
+    ``order``, with an ``early`` end or without, which takes the CRC as part of the code. So a
+    short list, and with it the speed of one, comes near maximum likelihood at error rates where
+    such frames are rare.
     """
 
-    def __init__(self, code: PolarCode, list_size: int, order: int) -> None:
+    def __init__(self, code: PolarCode, list_size: int, order: int, *, early: bool = False) -> None:
         self._list = PolarDecoder(code, list_size)
         if not code.crc_degree:
             raise ValueError(f"expected a polar code with a CRC, got {code!r}")
-        self._ordered = OrderedStatistics(code, order)
+        self._ordered = OrderedStatistics(code, order, early=early)
         self.n, self.k = code.n, code.k
 
     def decode(self, llrs: ArrayLike) -> tuple[Bits, dict[str, int]]:
@@ -160,13 +162,14 @@ def scl(argument: str, code: Any) -> PolarDecoder:
 
 
 def scl_osd(argument: str, code: Any) -> ReprocessedList:
-    """Spec ``scl-osd:L,ORDER``."""
-    words = argument.split(",")
-    if len(words) != 2 or not words[0].isdecimal() or words[1] not in ORDERS:
+    """Spec ``scl-osd:L,ORDER`` or ``scl-osd:L,ORDER,early``."""
+    words = re.fullmatch(r"(\d+),([0-4])(,early)?", argument)
+    if words is None:
         raise ValueError(
-            f"expected scl-osd:L,ORDER with an order of 0 to 4, got scl-osd:{argument}"
+            "expected scl-osd:L,ORDER or scl-osd:L,ORDER,early with an order of 0 to 4, "
+            f"got scl-osd:{argument}"
         )
-    return ReprocessedList(code, int(words[0]), int(words[1]))
+    return ReprocessedList(code, int(words[1]), int(words[2]), early=words[3] is not None)
 
 
 def ae_sc(argument: str, code: Any) -> AutomorphismEnsemble:

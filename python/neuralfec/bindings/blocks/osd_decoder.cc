@@ -16,8 +16,11 @@ void bind_osd_decoder(py::module& m)
         "n LLRs, log P(b=1) - log P(b=0), in; the k message bits out.\n\n"
         "code: a codes.LinearCode, or its spec, for example 'bch:63,36'.\n"
         "order: how many of the most reliable positions are changed at most, 0 to 4.\n"
+        "early: leave patterns out that are improbable to give the nearest word, for\n"
+        "several times the speed; asks for true LLRs.\n"
         "ValueError for anything else.",
-        py::arg("order") = 2);
+        py::arg("order") = 2,
+        py::arg("early") = false);
 }
 
 } // namespace gr::neuralfec

@@ -34,16 +34,21 @@ void bind_ordered_statistics(py::module& m)
     py::class_<ordered_statistics>(m, "OrderedStatistics")
         .def(py::init([](const array<uint8_t>& generator,
                          const array<uint8_t>& pseudo_inverse,
-                         unsigned order) {
+                         unsigned order,
+                         bool early) {
                  if (generator.ndim() != 2)
                      throw std::invalid_argument(
                          "expected a generator of two dimensions");
-                 return ordered_statistics(
-                     view(generator), view(pseudo_inverse), generator.shape(0), order);
+                 return ordered_statistics(view(generator),
+                                           view(pseudo_inverse),
+                                           generator.shape(0),
+                                           order,
+                                           early);
              }),
              py::arg("generator"),
              py::arg("pseudo_inverse"),
-             py::arg("order"))
+             py::arg("order"),
+             py::arg("early") = false)
         .def(
             "decode",
             [](const ordered_statistics& self,
