@@ -21,7 +21,7 @@ namespace gr::neuralfec {
 namespace {
 // Groups that go through the network together: their activations stay in the first cache.
 constexpr std::size_t chunk = 48;
-constexpr std::size_t most_patterns = 64;
+constexpr std::size_t most_group_bits = 8;
 // The network sees no log-ratio below this one (FLOOR of feedback/belief/network.py).
 constexpr float input_floor = -16.0f;
 } // namespace
@@ -240,9 +240,11 @@ void update(const belief_code& code,
 {
     const D d;
     const std::size_t patterns = code.patterns();
-    HWY_ALIGN float log_ratios[most_patterns * chunk] = {};
-    HWY_ALIGN float classes[most_patterns * chunk] = {};
-    HWY_ALIGN float candidates[most_patterns * chunk] = {};
+    const auto memory = hwy::AllocateAligned<float>(3 * chunk * patterns);
+    std::fill_n(memory.get(), 3 * chunk * patterns, 0.0f);
+    float* const log_ratios = memory.get();
+    float* const classes = log_ratios + chunk * patterns;
+    float* const candidates = classes + chunk * patterns;
     HWY_ALIGN float received[chunk] = {};
     HWY_ALIGN float precisions[chunk] = {};
     HWY_ALIGN float rest[chunk];
@@ -399,8 +401,8 @@ std::size_t belief_code::parameter_count(const settings& s)
 belief_code::belief_code(const settings& s, span<const float> parameters)
     : d_settings(s), d_patterns(std::size_t(1) << s.group_bits)
 {
-    if (s.group_bits < 1 || s.group_bits > 6)
-        refuse("1 to 6 bits a group, got " + std::to_string(s.group_bits));
+    if (s.group_bits < 1 || s.group_bits > most_group_bits)
+        refuse("1 to 8 bits a group, got " + std::to_string(s.group_bits));
     if (s.hidden1 == 0 || s.hidden2 == 0)
         refuse("hidden layers of at least 1, got " + std::to_string(s.hidden1) + " and " +
                std::to_string(s.hidden2));

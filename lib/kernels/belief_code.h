@@ -40,7 +40,7 @@ class belief_code
 {
 public:
     /*!
-     * \param group_bits m, 1 to 6; M = 2^m
+     * \param group_bits m, 1 to 8; M = 2^m
      * \param hidden1, hidden2 widths of the network's layers
      * \param peak limit of |x|
      * \param snr_db what the network is told of the channel

@@ -42,7 +42,7 @@ def random_code(group_bits=4, threshold=8.0, seed=1, **changes):
     return p, made, DigitalBeliefCode(p, state_of(made), threshold)
 
 
-@pytest.mark.parametrize("group_bits", [1, 3, 4, 6])
+@pytest.mark.parametrize("group_bits", [1, 3, 4, 6, 8])
 def test_ends_follow_the_plain_twin(group_bits):
     p, made, code = random_code(group_bits, gains=[(1.0, ((5.0, 0.9), (10.0, 1.1)))])
     state = {name: value.double().numpy() for name, value in made.state_dict().items()}
@@ -232,6 +232,27 @@ def test_training_goes_on_where_it_stopped(tmp_path):
     )
 
 
+def test_repeated_symbols_are_worth_a_better_channel():
+    """Four symbols of one value are one over a channel 6.02 dB better, at four times its cost."""
+    p, made, _ = random_code(2)
+    with torch.no_grad():
+        made.layer1.weight[:, -1] = 0  # The network is not to see the SNR.
+
+    def play(snr_db, horizon, repeats):
+        full = [torch.full((64,), value) for value in (30.0, horizon, p.peak, snr_db)]
+        generator = torch.Generator().manual_seed(1)
+        batch = rollout.Batch(*full)
+        return rollout.rollout(rollout.Digital, made, p, batch, 0.3, generator, False, 9.0, repeats)
+
+    repeated = play(1.0, 1.0, (4,))
+    better = play(1.0 + 20 * math.log10(2), 1.0, ())
+    torch.testing.assert_close(repeated.price, better.price)
+    torch.testing.assert_close(repeated.rounds, 4 * better.rounds)
+    torch.testing.assert_close(repeated.energy, 4 * better.energy)
+    # Far below the threshold all rounds are sent: once, twice, three times.
+    torch.testing.assert_close(play(1.0, 3.0, (3, 2)).rounds, torch.full((64,), 6.0))
+
+
 def test_gradient_of_the_received_symbol():
     """Of E[y] and E[y^2], known in closed form for the mixture sum p_i N(x_i, s^2)."""
     n, variance = 400_000, 0.8
@@ -266,6 +287,7 @@ def test_gain_between_thresholds():
 @pytest.mark.parametrize(
     "change",
     [
+        {"group_bits": 12},
         {"group_bits": 7},
         {"group_bits": 5},
         {"rounds": 0},

@@ -77,7 +77,7 @@ belief_table played(const belief_code& code, std::size_t groups, unsigned seed)
 
 int main()
 {
-    for (std::size_t bits = 1; bits <= 6; bits++) {
+    for (std::size_t bits = 1; bits <= 8; bits++) {
         const belief_code::settings settings{bits, 24, 20, 4, 1, 8, 0.0625f};
         const belief_code code(
             settings, random_floats(belief_code::parameter_count(settings), 0.3f, 1));
@@ -158,7 +158,7 @@ int main()
     auto broken = parameters;
     broken[5] = std::numeric_limits<float>::quiet_NaN();
     CHECK_THROWS(belief_code(settings, broken));
-    for (auto change : {+[](belief_code::settings& s) { s.group_bits = 7; },
+    for (auto change : {+[](belief_code::settings& s) { s.group_bits = 9; },
                         +[](belief_code::settings& s) { s.feedback_step = 0; },
                         +[](belief_code::settings& s) { s.feedback_bits = 9; },
                         +[](belief_code::settings& s) { s.snr_db = INFINITY; },

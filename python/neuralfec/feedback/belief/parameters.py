@@ -39,9 +39,9 @@ class BeliefParameters:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         rows = ((snr_db, tuple(tuple(pair) for pair in pairs)) for snr_db, pairs in self.gains)
         object.__setattr__(self, "gains", tuple(rows))
-        if not 1 <= self.group_bits <= 6 or self.message_bits % self.group_bits:
+        if not 1 <= self.group_bits <= 8 or self.message_bits % self.group_bits:
             raise ValueError(
-                "expected groups of 1 to 6 bits that divide the message, got "
+                "expected groups of 1 to 8 bits that divide the message, got "
                 f"{self.message_bits} bits in groups of {self.group_bits}"
             )
         if not 1 <= self.rounds <= 255:

@@ -7,6 +7,7 @@ the receiver's posterior, and `Analog`, where the candidates come from a tracked
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -163,13 +164,15 @@ def rollout(
     generator: torch.Generator,
     followed: bool = False,
     erasure_price: float | None = None,
+    repeats: Sequence[int] = (),
 ) -> Rollout:
     """Take groups through the code.
 
     softness : T of the soft stop, in nats. followed : see `received`. erasure_price : rounds
     that a lost block costs, where blocks are confirmed: groups then pay it for wrong decisions,
     and for log-odds below KEPT after the last round; None charges `price` for what is left
-    below the threshold.
+    below the threshold. repeats : how often a symbol is sent in the last round, the one before
+    it, ..., as `Confirmation.repeats`; both ends take the mean.
     """
     n, device = len(batch.threshold), batch.threshold.device
     sums = [torch.zeros(n, device=device) for _ in range(3)]
@@ -178,14 +181,16 @@ def rollout(
     weight, share = torch.ones(2, n, device=device)
     alive = torch.arange(n, device=device)
     one = torch.ones((), device=device)
+    copies = torch.tensor([*repeats, 1.0], device=device)
     for round in range(int(batch.horizon.max())):
         left, threshold = batch.horizon[alive] - round, batch.threshold[alive]
         conditions = torch.stack([left, threshold, batch.peak[alive], batch.snr_db[alive]], 1)
-        noise_variance = 10 ** (-batch.snr_db[alive, None] / 10)
+        sent = copies[(left.long() - 1).clamp(max=len(repeats))]
+        noise_variance = 10 ** (-batch.snr_db[alive, None] / 10) / sent[:, None]
         candidates = network(state.tracked, conditions, one)
         energy = (torch.softmax(state.posterior, 1) * candidates.square()).sum(1)
-        sums[0] = sums[0].index_add(0, alive, share * weight)
-        sums[1] = sums[1].index_add(0, alive, share * weight * energy)
+        sums[0] = sums[0].index_add(0, alive, share * weight * sent)
+        sums[1] = sums[1].index_add(0, alive, share * weight * sent * energy)
         y = received(state.posterior, candidates, noise_variance, generator, followed)
         odds = state.learn(candidates, y, noise_variance)
         stay = torch.sigmoid((threshold - odds) / softness)

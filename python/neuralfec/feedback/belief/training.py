@@ -132,6 +132,7 @@ class BeliefTrainer:
             self.generator,
             followed=ease > 1 - FOLLOWED,
             erasure_price=a.erasure_price,
+            repeats=a.repeats,
         )
         slopes = torch.stack([torch.ones_like(threshold), (threshold - 10) / 5, (snr_db - 1) / 3])
         multiplier = self.multiplier @ slopes
@@ -216,6 +217,15 @@ def options_of_training() -> argparse.ArgumentParser:
         "--erasure-price",
         type=float,
         help="symbols that a lost block costs, for codes whose blocks are confirmed",
+    )
+    made.add_argument(
+        "--repeats",
+        type=int,
+        nargs="+",
+        default=(),
+        metavar="N",
+        help="how often a group sends in the last round, the one before it, ..., for codes whose "
+        "blocks are confirmed (default once)",
     )
     made.add_argument(
         "--measured-groups", type=int, default=300_000, help="for the card (default 300000)"
