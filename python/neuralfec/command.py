@@ -20,6 +20,7 @@ _SHORT = {"bicm_link": "link", "quantize_llrs": "quantize"}
 _CURVES = {
     "bicm": "bicm_curves",
     "burst": "burst_curves",
+    "decoders": "decoder_comparison",
     "feedback": "feedback_curves",
     "harq": "harq_link",
     "quantization": "llr_quantization",
