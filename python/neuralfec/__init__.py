@@ -63,6 +63,7 @@ _BLOCKS = {
     "feedback_transmitter": "feedback.blocks",
     "feedback_receiver": "feedback.blocks",
     "feedback_link": "feedback.blocks",
+    "feedback_rate_sink": "feedback.qt_blocks",
     "bcjr_decoder": "neuralfec_python",
     "generic_viterbi_decoder": "neuralfec_python",
     "radio_sink": "radio.blocks",

@@ -163,16 +163,32 @@ def _text(rate: Estimate) -> str:
     return f"{rate.value:.2e} ({rate.low:.1e} to {rate.high:.1e})"
 
 
-def _make_widget(sink: ber_sink) -> Any:
+def qt_modules() -> tuple[Any, Any, Any]:
+    """Import pyqtgraph, QtCore and QtWidgets. ImportError, with who brings them, without."""
     try:
         import pyqtgraph
         from PyQt5 import QtCore, QtWidgets
     except ImportError as error:
         raise ImportError(
-            f"the window of the BER sink needs PyQt5 and pyqtgraph ({error}); Debian's "
+            f"the window of this block needs PyQt5 and pyqtgraph ({error}); Debian's "
             "gnuradio brings both"
         ) from error
+    return pyqtgraph, QtCore, QtWidgets
 
+
+def white_plot(bottom: str, left: str) -> Any:
+    """Make an empty plot, black on white, with these labels of its axes."""
+    made = qt_modules()[0].PlotWidget(background="w")
+    for axis, label in (("left", left), ("bottom", bottom)):
+        made.setLabel(axis, label)
+        made.getAxis(axis).setPen("k")
+        made.getAxis(axis).setTextPen("k")
+    made.showGrid(x=True, y=True, alpha=0.3)
+    return made
+
+
+def _make_widget(sink: ber_sink) -> Any:
+    pyqtgraph, QtCore, QtWidgets = qt_modules()
     lowest = math.log10(sink.floor)
 
     def level(value: float) -> float:
@@ -197,14 +213,8 @@ def _make_widget(sink: ber_sink) -> Any:
             top.addWidget(self.reset_button, 0, QtCore.Qt.AlignTop)
             top.addWidget(self.save_button, 0, QtCore.Qt.AlignTop)
             layout.addLayout(top)
-            self.plot = pyqtgraph.PlotWidget(background="w")
-            self.plot.setLabel("bottom", "Time (s)")
-            self.plot.setLabel("left", "Error rate")
+            self.plot = white_plot("Time (s)", "Error rate")
             self.plot.getAxis("left").setLogMode(True)
-            for axis in ("left", "bottom"):
-                self.plot.getAxis(axis).setPen("k")
-                self.plot.getAxis(axis).setTextPen("k")
-            self.plot.showGrid(x=True, y=True, alpha=0.3)
             self.plot.setYRange(lowest, 0, padding=0.02)
             self.plot.setMouseEnabled(x=False, y=True)
             legend = self.plot.addLegend(offset=(-10, 10), labelTextColor="k", brush="#ffffffc0")

@@ -7,7 +7,7 @@ import numpy as np
 import pmt
 import pytest
 from gnuradio import gr, neuralfec
-from gnuradio.neuralfec import vectors
+from gnuradio.neuralfec import models, vectors
 from gnuradio.neuralfec.feedback import blocks, evaluation, files
 from gnuradio.neuralfec.feedback.session import Message
 from gnuradio.neuralfec.python_block import PythonBlock
@@ -183,3 +183,49 @@ def test_a_file_goes_between_two_processes(tmp_path):
     assert (tmp_path / "out").read_bytes() == data
     assert "average rounds" in transmitter.stdout and "control bits" in said
     assert picture.stat().st_size > 1000
+
+
+def ended(delivered, symbols, repeated, rounds):
+    """A PDU of outcomes, as the transmitter gives it."""
+    meta = pmt.make_dict()
+    columns = {"delivered": (delivered, np.uint8), "symbols": (symbols, np.uint32)}
+    for name, (values, kind) in (columns | {"repeated": (repeated, np.uint32)}).items():
+        meta = pmt.dict_add(meta, pmt.intern(name), vectors.from_array(np.array(values, kind)))
+    return pmt.cons(meta, vectors.from_array(np.array(rounds, np.float32)))
+
+
+def test_the_rate_counts_what_was_delivered_by_all_that_was_sent(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    sink = neuralfec.feedback_rate_sink(48, 1.0, last=3)
+    sink._take(ended([1], [1], [0], [1]))
+    assert sink.stats()["messages"] == 0  # It was under way before.
+    now[0] += 1
+    sink._take(ended([1, 1, 0, 1], [90, 80, 70, 60], [10, 0, 30, 0], [8, 7, 6, 5]))
+    assert sink.stats()["rate"] == pytest.approx(48 * 2 / (80 + 100 + 60))
+    assert sink.rounds().tolist() == [7, 6, 5]
+    sink.set_snr_db(3.0)
+    now[0] += 1
+    sink._take(ended([1], [48], [0], [4]))
+    assert sink.rates == {1.0: pytest.approx(0.4), 3.0: pytest.approx(1.0)}
+    assert sink.rounds().tolist() == [4]
+
+
+@pytest.mark.parametrize("arguments", [(0, 1.0), (48, float("nan")), (48, 1.0, 0)])
+def test_the_rate_sink_refuses(arguments):
+    with pytest.raises(ValueError, match="expected"):
+        neuralfec.feedback_rate_sink(*arguments)
+
+
+def test_the_rate_of_a_running_code_is_near_that_of_its_card():
+    loop = Loop((0.0, 0.0, 0.0, 0.0))
+    loop.sink = neuralfec.feedback_rate_sink(48, 1.0)
+    loop.sink._settled = 0.0
+    loop.msg_connect(loop.transmitter, "outcomes", loop.sink, "outcomes")
+    loop.start()
+    loop.transmitter.session.submit(np.random.default_rng(1).integers(0, 2, (200, 48), np.uint8))
+    loop.run_until(200)
+    found = loop.sink.stats()
+    measured = models.read_card(MODEL).measured["at_threshold"]["12"]["rate"]
+    assert found["delivered"] >= 190
+    assert found["rate"] == pytest.approx(measured, rel=0.15)
