@@ -36,7 +36,7 @@ DECODERS = {
     "scl": ["scl:8", "scl:32"],
     "ae-sc": ["ae-sc:64"],
     "scl-osd": ["scl-osd:8,3"],
-    "osd": ["osd:2", "osd:3"],
+    "osd": ["osd:2", "osd:3", "osd:3,early"],
     "syndrome-osd": ["syndrome-osd:2"],
     "syndrome-ae": ["syndrome-ae:8"],
 }
