@@ -273,7 +273,10 @@ def parser():
 def main(argv=None):
     python = parser().parse_args(argv).python
     try:
-        return examine(python)
+        status = examine(python)
+        # Here, and not at the end of Python, where nothing would catch what comes of it.
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         sys.stderr.write("\ndoctor: interrupted; nothing was changed\n")
         return 130

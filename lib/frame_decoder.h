@@ -98,7 +98,9 @@ public:
                                         ": expected at least 1 codeword, got 0");
     }
 
-    int get_input_size() override { return d_codewords * d_kernel.n(); }
+    // Both are 0 while a length is refused: GNU Radio 3.10.12 takes the difference of
+    // one's bits and the other for a code's tail.
+    int get_input_size() override { return d_refused ? 0 : d_codewords * d_kernel.n(); }
     int get_output_size() override { return d_refused ? 0 : d_codewords * d_kernel.k(); }
     // Callers multiply the packet's length by this and cut off what is behind the point.
     double rate() override

@@ -37,6 +37,8 @@ CODES = {
     "syndrome-ae:2": "polar-nr:64,32",
     "sc": "polar-nr:64,32",
     "scl:4": "polar-nr:64,32",
+    "scl-osd:4,1": "polar-nr:64,32,crc6",
+    "ae-sc:2": "rm:2,6",
     "osd:1": "polar-nr:64,32",
 }
 
