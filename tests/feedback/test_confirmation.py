@@ -214,6 +214,25 @@ def test_choice_finds_unit_power_below_the_target():
         choice.choose(p, models.parameters(MODEL), 0.5)
 
 
+def test_choices_are_written_beside_those_that_a_card_has(tmp_path, capsys):
+    file = tmp_path / "more.pt"
+    asked = ["--error-target", "1e-3", "--snr", "3", "--thresholds", "4.5", "--blocks", "1500"]
+    name = "feedback/belief-4bit-1dB-confirmed"
+    assert choice.main([name, str(file), *asked, "--repeats", "4", "2"]) == 0
+    code, _, card = files.load(file, snr_db=3.0, error_target=1e-3)
+    assert code.threshold == 4.5 and code.confirmation.repeats == (4, 2)
+    assert card.name == "more" and card.measured["confirmed"][-1]["blocks"] == 1500
+    before = files.load(name, snr_db=1.0, error_target=1e-5)[0]
+    assert files.load(file, snr_db=1.0, error_target=1e-5)[0].identity == before.identity
+    assert choice.main([str(file), str(file), *asked, "--seed", "2"]) == 0
+    assert len(files.load(file)[2].parameters["confirmations"]) == len(
+        card.parameters["confirmations"]
+    )
+    capsys.readouterr()
+    assert choice.main([name, str(file), "--snr", "9"]) == 2
+    assert "not trained for 9 dB" in capsys.readouterr().err
+
+
 def test_sessions_report_erasures_at_both_ends():
     """A channel too bad for the code: what cannot be confirmed is declared lost."""
     code = confirmed()

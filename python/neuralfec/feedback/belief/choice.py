@@ -3,23 +3,35 @@
 
 By calculation: the posterior tells, of each accepted block, how likely it is wrong, so that some
 ten thousand simulated blocks measure error rates that no count of so few could see.
+
+    python -m gnuradio.neuralfec.feedback.belief.choice feedback/belief-4bit-1dB-confirmed \\
+        more.pt --error-target 1e-5 --snr 3 5
+
+writes a model with what it finds in its card, beside what was there for other SNRs and targets.
 """
 
+import argparse
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import models
 from .. import evaluation
 from .confirmation import Confirmation
-from .model import Confirmed, make
+from .model import Confirmed, load_network, make
 from .parameters import BeliefParameters
 
 # Of erasures, what is wished for at most.
 ERASURES = 3e-3
-THRESHOLDS = (4.8, 5.1, 5.4, 5.7, 6.0, 6.5, 7.0)
+THRESHOLDS = (3.2, 3.6, 4.0, 4.4, 4.8, 5.1, 5.4, 5.7, 6.0, 6.5, 7.0)
+# What a card keeps of a measurement.
+MEASURED = ("blocks", "block_errors", "erasures", "erasure_rate", "rate", "mean_power")
+MEASURED += ("undecided_blocks", "block_error_rate_by_posterior")
 
 
 def choose(
@@ -76,3 +88,87 @@ def choose(
             f"no threshold of {', '.join(map(str, thresholds))} keeps erasures below {ERASURES}"
         )
     return best
+
+
+def with_choices(
+    card: models.Card, choices: Sequence[tuple[Confirmed, Mapping[str, float]]]
+) -> models.Card:
+    """Return a card with choices in place of those that it has for the same SNRs and targets."""
+    place = ("error_target", "snr_db")
+    told = [row.to_card() for row, _ in choices]
+    found = [
+        {name: row[name] for name in place}
+        | {name: result[name] for name in MEASURED if name in result}
+        for row, (_, result) in zip(told, choices, strict=True)
+    ]
+    fresh = {tuple(row[name] for name in place) for row in told}
+
+    def other(rows: Iterable[dict]) -> list[dict]:
+        return [row for row in rows if tuple(row[name] for name in place) not in fresh]
+
+    known = other(card.parameters.get("confirmations", ()))
+    measured = other(card.measured.get("confirmed", ()))
+    return dataclasses.replace(
+        card,
+        parameters=card.parameters | {"confirmations": [*known, *told]},
+        measured=card.measured | {"confirmed": [*measured, *found]},
+    )
+
+
+def confirm(options: argparse.Namespace) -> None:
+    """Choose what the options ask for, and write the model."""
+    network, p, card = load_network(options.model)
+    state = models.parameters(options.model)
+    base = Confirmation(9.0, repeats=tuple(options.repeats))
+    choices = []
+    for snr_db in options.snr or [p.snr_db]:
+        there = p.at(snr_db)
+        if there.snr_db != snr_db:
+            raise ValueError(f"{card.name} was not trained for {snr_db:g} dB, but {there.snr_db:g}")
+        for target in options.error_target:
+            row, result = choose(
+                there,
+                state,
+                target,
+                blocks=options.blocks,
+                thresholds=options.thresholds,
+                base=base,
+                seed=options.seed,
+            )
+            choices.append((row, result))
+            capacity = evaluation.capacity(snr_db)
+            print(
+                f"{snr_db:g} dB, {target:g}: threshold {row.threshold:g}, "
+                f"{row.confirmation}: rate {result['rate']:.4f}, "
+                f"{result['rate'] / capacity:.4f} of capacity, power {result['mean_power']:.4f}, "
+                f"{result['block_error_rate_by_posterior']:.2e} wrong by the posterior, "
+                f"{result['erasure_rate']:.2e} erased",
+                flush=True,
+            )
+    card = dataclasses.replace(card, name=Path(options.output).stem)
+    models.save(options.output, network, with_choices(card, choices))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Choose by a command line; return the exit status, 2 for what a user can mend."""
+    made = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    made.add_argument("model", help="file, or name of a shipped model, of a belief-driven code")
+    made.add_argument("output", type=Path, help="model file to write, *.pt")
+    made.add_argument("--error-target", type=float, nargs="+", default=[1e-5], help="(1e-5)")
+    made.add_argument("--snr", type=float, nargs="+", help="in dB; default: that of the card")
+    made.add_argument("--blocks", type=int, default=60_000, help="of each trial (60000)")
+    made.add_argument("--thresholds", type=float, nargs="+", default=THRESHOLDS, help="to try")
+    repeats = Confirmation(9.0).repeats
+    made.add_argument("--repeats", type=int, nargs="*", default=repeats, help="see `Confirmation`")
+    made.add_argument("--seed", type=int, default=1, help="of messages and noise")
+    options = made.parse_args(argv)
+    try:
+        confirm(options)
+    except (ValueError, OSError) as error:
+        print(f"{made.prog}: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

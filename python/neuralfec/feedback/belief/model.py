@@ -182,7 +182,8 @@ def load(
     snr_db : of the channel, see ``BeliefParameters.at``; None for the card's
     confirmation : how blocks are confirmed
     error_target : undetected block error rate, for which the card has threshold and
-        confirmation, or names the model that was trained for confirmed blocks
+        confirmation, or names the models that were trained for confirmed blocks: pairs of an
+        SNR and a name, of which the nearest SNR is taken
 
     Raises
     ------
@@ -193,8 +194,10 @@ def load(
     if error_target is not None:
         if threshold is not None or confirmation is not None:
             raise ValueError("expected an error target, or a threshold and confirmation, not both")
-        if other := card.parameters.get("confirmed_by"):
-            file = other
+        if others := card.parameters.get("confirmed_by"):
+            here = p.snr_db if snr_db is None else snr_db
+            # The first of two that are equally near.
+            file = min(others, key=lambda row: abs(row[0] - here))[1]
             p, card = parameters(file)
         row = confirmed(card, error_target, p.snr_db if snr_db is None else snr_db)
         threshold, confirmation = row.threshold, row.confirmation
