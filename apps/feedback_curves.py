@@ -211,6 +211,7 @@ def draw(arguments: argparse.Namespace) -> None:
         (6, lambda: all_snrs(pyplot, [("AWGN", awgn)], style)),
         (7, lambda: all_snrs(pyplot, [("fading", faded)], style)),
         (8, lambda: evolution(pyplot, histograms)),
+        ("snr", lambda: over_snr(pyplot, awgn)),
         ("termination", lambda: terminations(pyplot, awgn, style)),
         ("training", lambda: progress(pyplot, arguments.results)),
     ):
@@ -401,6 +402,45 @@ def all_snrs(pyplot, channels: list[tuple[str, list[Point]]], style: dict):
         place.legend(
             shown.values(), shown.keys(), fontsize=7, loc="upper left", bbox_to_anchor=(1, 1)
         )
+    return figure
+
+
+def over_snr(pyplot, everything: list[Point]):
+    """What codes that confirm their blocks have of capacity, and what is lost, over the SNR."""
+    lines: dict[str, list[Point]] = {}
+    for point in everything:
+        if point.error_target is not None:
+            label = f"{point.scheme}, {feedback(point)}, target {point.error_target:g}"
+            lines.setdefault(label, []).append(point)
+    if not lines:
+        return None
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    for number, (label, line) in enumerate(sorted(lines.items())):
+        line.sort(key=lambda point: point.setting.snr_db)
+        snrs = [point.setting.snr_db for point in line]
+        shares = [point.rate / capacity(point.setting.snr_db) for point in line]
+        look = {"color": f"C{number % 10}", "linewidth": 1, "markersize": 5}
+        left.plot(snrs, shares, marker="o", label=label, **look)
+        erased = [point.counts.get("erasures", 0) / point.counts["blocks"] for point in line]
+        right.plot(snrs, erased, marker="s", linestyle=":", label=f"erasures, {label}", **look)
+        right.plot([], [], marker="o", label=f"undetected, {label}", **look)
+        for point in line:
+            value, low, high = point.block_error_rate
+            right.errorbar(
+                point.setting.snr_db,
+                value or high,
+                yerr=[[value - low if value else high / 2], [high - value if value else 0]],
+                uplims=not value,
+                fmt="o",
+                color=look["color"],
+                markersize=5,
+            )
+    left.axhline(0.9, color="gray", linewidth=0.8)
+    left.set(xlabel="SNR in dB", ylabel="rate / capacity", title="rate, erasures resent")
+    right.set(xlabel="SNR in dB", ylabel="of blocks", yscale="log", title="counted, 95 % intervals")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
     return figure
 
 

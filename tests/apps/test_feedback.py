@@ -113,11 +113,13 @@ def test_curves_are_drawn_from_stored_counts(tmp_path, run, monkeypatch):
     folder = ["--results", "results"]
     ours = ["--scheme", "belief", "--model", "feedback/belief-4bit-1dB", "--blocks", 200]
     theirs = ["--scheme", "R", "--model", "m.pt", "--blocks", 200]
+    confirmed = ["--scheme", "C", "--model", "feedback/belief-4bit-1dB", "--blocks", 200]
     for arguments in (
         ["measure", "a", *ours, "--log-odds", 6, 9],
         ["measure", "b", *theirs, "--threshold", 0.9, 0.99],
         ["measure", "b", *theirs, "--feedback-snr", 20, "--threshold", 0.9],
         ["measure", "b", *theirs, "--channel", "tdl-c", "--snr", 3, "--threshold", 0.9],
+        ["measure", "c", *confirmed, "--snr", 1, 3, "--error-target", 1e-5],
         ["symbols", "symbols", *ours],
     ):
         status, said = run("feedback_curves", *arguments, *folder)
@@ -127,7 +129,7 @@ def test_curves_are_drawn_from_stored_counts(tmp_path, run, monkeypatch):
     status, said = run("feedback_curves", "draw", *folder)
     assert status == 0, said.err
     drawn = {file.name for file in (tmp_path / "figures").iterdir()}
-    assert drawn == {f"feedback-figure-{number}.png" for number in (4, 5, 6, 7, 8)}
+    assert drawn == {f"feedback-figure-{number}.png" for number in (4, 5, 6, 7, 8, "snr")}
 
     with open("results/feedback-symbols.csv") as file:
         rows = list(csv.DictReader(file))
