@@ -30,8 +30,16 @@ from .parameters import BeliefParameters
 ERASURES = 3e-3
 THRESHOLDS = (3.2, 3.6, 4.0, 4.4, 4.8, 5.1, 5.4, 5.7, 6.0, 6.5, 7.0)
 # What a card keeps of a measurement.
-MEASURED = ("blocks", "block_errors", "erasures", "erasure_rate", "rate", "mean_power")
-MEASURED += ("undecided_blocks", "block_error_rate_by_posterior")
+MEASURED = (
+    "blocks",
+    "block_errors",
+    "erasures",
+    "erasure_rate",
+    "rate",
+    "mean_power",
+    "undecided_blocks",
+    "block_error_rate_by_posterior",
+)
 
 
 def choose(
