@@ -127,7 +127,7 @@ def confirm(options: argparse.Namespace) -> None:
     """Choose what the options ask for, and write the model."""
     network, p, card = load_network(options.model)
     state = models.parameters(options.model)
-    base = Confirmation(9.0, repeats=tuple(options.repeats))
+    base = Confirmation(9.0, early=options.early, repeats=tuple(options.repeats))
     choices = []
     for snr_db in options.snr or [p.snr_db]:
         there = p.at(snr_db)
@@ -166,8 +166,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--snr", type=float, nargs="+", help="in dB; default: that of the card")
     made.add_argument("--blocks", type=int, default=60_000, help="of each trial (60000)")
     made.add_argument("--thresholds", type=float, nargs="+", default=THRESHOLDS, help="to try")
-    repeats = Confirmation(9.0).repeats
-    made.add_argument("--repeats", type=int, nargs="*", default=repeats, help="see `Confirmation`")
+    plain = Confirmation(9.0)
+    told = "see `Confirmation`"
+    made.add_argument("--early", type=int, default=plain.early, help=told)
+    made.add_argument("--repeats", type=int, nargs="*", default=plain.repeats, help=told)
     made.add_argument("--seed", type=int, default=1, help="of messages and noise")
     options = made.parse_args(argv)
     try:
