@@ -281,7 +281,8 @@ def finish(axes, title: str, xlabel: str) -> None:
     axes.set(yscale="log", title=title, xlabel=xlabel, ylabel="block error rate")
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7)
+        # Below, where no curve is.
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.17))
 
 
 def described(point: Point) -> str:
