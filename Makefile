@@ -121,6 +121,8 @@ docs: $(BUILD)/installed $(BUILD)/docs-packages
 	@echo "The site: $(BUILD)/docs/index.html"
 
 deb: $(BUILD)/system-packages
+	@for tool in file dpkg-shlibdeps; do command -v $$tool > /dev/null || \
+		{ echo "A Debian package needs $$tool. First: apt-get install file dpkg-dev"; exit 1; }; done
 	cmake -S . -B $(BUILD)/deb -G Ninja -DCMAKE_INSTALL_PREFIX=/usr -DGR_PYTHON_DIR=lib/python3/dist-packages \
 		-DPYTHON_EXECUTABLE=$(SYSTEM_PYTHON) > $(BUILD)/configure-deb.log || { cat $(BUILD)/configure-deb.log; exit 1; }
 	cmake --build $(BUILD)/deb

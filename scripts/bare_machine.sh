@@ -147,6 +147,7 @@ step "$folder" 0 "cmake --build build/system --target uninstall"
 step "$folder" "1" "cd / && python3 -c 'from gnuradio import neuralfec'"
 
 # The package, where nothing that builds it is.
+step "$folder" 0 "apt-get install -y -qq file dpkg-dev"
 step "$folder" 0 "make deb"
 set_up "$folder/package" ca-certificates
 mkdir -p "$folder/package/$clone"
