@@ -24,6 +24,13 @@ RUNS = {
         ["file", "out", "--snr", "30", "--realtime", "--rate", "10000"],
         ("decoder", "frames"),
     ),
+    "feedback_radio": (
+        [
+            *("--front-end", "loop:told,snr=25", "--other", "loop:told,snr=6"),
+            *("--blocks", "60", "--file", "file", "--out", "out", "--rate", "3e5"),
+        ],
+        ("responder", "blocks"),
+    ),
     "feedback_link": (["--file", "file", "--out", "out"], ("receiver", "delivered")),
     "radio_link": (
         ["--front-end", "loop:told,snr=25", "--file", "file", "--out", "out", "--rate", "1e5"],

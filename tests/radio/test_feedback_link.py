@@ -84,7 +84,7 @@ def test_bytes_come_through(code, bits):
     framing = FeedbackFraming(DigitalBeliefCode(p, models.parameters(NAME), 10), blocks=100)
     rng = np.random.default_rng(bits)
     data = rng.bytes(4 * framing.capacity - 17)
-    initiator, responder = Initiator(framing, data), Responder(framing, 4)
+    initiator, responder = Initiator(framing, data), Responder(framing)
     exchange(
         initiator,
         responder,
@@ -107,7 +107,7 @@ def test_faults_deliver_nothing_wrong(code):
     """Lost, doubled, late and torn bursts both ways."""
     framing = FeedbackFraming(code, blocks=100)
     rng = np.random.default_rng(3)
-    initiator, responder = Initiator(framing, rng.bytes(600)), Responder(framing, 2)
+    initiator, responder = Initiator(framing, rng.bytes(600)), Responder(framing)
     held: dict[float, list[np.ndarray]] = {}
 
     def faulty(snr_db):
@@ -145,7 +145,7 @@ def test_wrong_arguments(code):
         lambda: FeedbackFraming(code, blocks=0),
         lambda: FeedbackFraming(code, blocks=10**6),
         lambda: Initiator(framing, b""),
-        lambda: Responder(framing, 0),
+        lambda: Initiator(framing, bytes(512 * framing.capacity)),
     ):
         with pytest.raises(ValueError, match="expected"):
             make()

@@ -39,7 +39,8 @@ from ..phy.demapping import demap
 from .recordings import Complex
 
 _CRC_BYTES = 4
-_ROUND_BITS, _TOLD_BITS = 16, 10
+# Of the header's field, from its end up: SNR, round, forward or answer, super-blocks.
+_ROUND_BITS, _TOLD_BITS, _COUNT_BITS = 16, 10, 9
 _FORWARD, _ANSWER = 0, 1
 # Told SNRs, dB: rounded down, so that half of a step is lost.
 _STEP, _LOWEST = 0.02, -8.0
@@ -103,6 +104,22 @@ class FeedbackFraming:
         most = -(-blocks * p.groups // (2 * self.format.data))
         if blocks < 1 or self.capacity < 1 or most > self.format.max_symbols:
             raise ValueError(f"expected blocks that make a burst, got {blocks}")
+
+    @property
+    def most_bytes(self) -> int:
+        """Bytes that the most super-blocks have room for, whose number a header can tell."""
+        return ((1 << _COUNT_BITS) - 1) * self.capacity
+
+    @property
+    def longest(self) -> int:
+        """Samples of the longest burst of both ways, with the silence around it."""
+        p = self.code.parameters
+        values = self.blocks * p.groups
+        words = -(-(values * p.feedback_bits + 8 * _CRC_BYTES) // self.answer_code.k)
+        bits = words * self.answer_code.n
+        points = max(-(-values // 2), -(-bits // self.answer_constellation.bits_per_symbol))
+        symbols = -(-points // self.format.data)
+        return self.format.length(symbols) + 2 * _SILENCE * self.format.symbol_length
 
     def samples(self, payload: Complex, user: int) -> Complex:
         """Make a burst with silence around it."""
@@ -179,7 +196,7 @@ class _End:
     def _bursts(self, samples: ArrayLike, kind: int) -> list[Burst]:
         """Bursts of a kind in samples."""
         bursts = self.receiver.push(samples)
-        return [b for b in bursts if b.user >> (_ROUND_BITS + _TOLD_BITS) == kind]
+        return [b for b in bursts if b.user >> (_ROUND_BITS + _TOLD_BITS) & 1 == kind]
 
 
 class Initiator(_End):
@@ -188,7 +205,8 @@ class Initiator(_End):
     Parameters
     ----------
     framing : shared with the responder
-    data : bytes, made up with zeros to whole super-blocks; ValueError for none
+    data : bytes, made up with zeros to whole super-blocks; ValueError for none, and for more than
+        511 super-blocks
 
     Attributes
     ----------
@@ -199,14 +217,17 @@ class Initiator(_End):
 
     def __init__(self, framing: FeedbackFraming, data: bytes) -> None:
         super().__init__(framing)
-        if not data:
-            raise ValueError("expected data, got none")
+        if not 0 < len(data) <= framing.most_bytes:
+            raise ValueError(
+                f"expected at most {framing.most_bytes} bytes, and some, got {len(data)}"
+            )
         body = []
         for at in range(0, len(data), framing.capacity):
             text = data[at : at + framing.capacity].ljust(framing.capacity, b"\0")
             body.append(text + zlib.crc32(text).to_bytes(_CRC_BYTES, "little"))
         whole = np.frombuffer(b"".join(body), np.uint8).reshape(-1, framing.block_bytes)
         self.messages = np.unpackbits(whole, axis=1)
+        self._super_blocks = len(body)
         self._encoder = framing.code.encoder(framing.blocks)
         self._decoder = make_decoder("bp:50", framing.answer_code)
         self._burst: Complex | None = None
@@ -254,14 +275,15 @@ class Initiator(_End):
         if new.size:
             self._encoder.start(new, self.messages[self._number[new]])
         self._active = np.flatnonzero(self._number >= 0)
-        self._burst = None
         if self._active.size == 0:
+            self._burst = None
             return
         x = self._encoder.encode(self._active)
         values = x[self._encoder.sent[self._active]]
         self.counts["reals"] += values.size
         self.energy += float(np.square(values, dtype=np.float64).sum())
-        user = self.round % (1 << _ROUND_BITS) << _TOLD_BITS
+        number = self.round % (1 << _ROUND_BITS)
+        user = (self._super_blocks << 1 + _ROUND_BITS | number) << _TOLD_BITS
         self._burst = self.framing.samples(spread(self.framing.format, values), user)
 
 
@@ -271,7 +293,6 @@ class Responder(_End):
     Parameters
     ----------
     framing : shared with the initiator
-    super_blocks : how many there are; both ends must know when no block comes any more
 
     Attributes
     ----------
@@ -280,27 +301,33 @@ class Responder(_End):
     error_estimate : sum over the blocks of the chance of an error by the receiver's posterior
     snr : of each burst, 1 / sigma^2
     messages : uint8 (blocks, K), decided
+    super_blocks : how many there are, as the first burst told; 0 before it
     """
 
-    def __init__(self, framing: FeedbackFraming, super_blocks: int) -> None:
+    def __init__(self, framing: FeedbackFraming) -> None:
         super().__init__(framing)
-        if super_blocks < 1:
-            raise ValueError(f"expected at least 1 super-block, got {super_blocks}")
-        self._limit = super_blocks * framing.blocks
+        self.super_blocks = self._limit = 0
         self._decoder = framing.code.decoder(framing.blocks)
         bits = framing.code.parameters.message_bits
-        self.messages = np.zeros((self._limit, bits), np.uint8)
+        self.messages = np.zeros((0, bits), np.uint8)
         self.error_estimate = 0.0
         self.bodies: list[bytes | None] = []
-        self._done = np.zeros(self._limit, bool)
+        self._done = np.zeros(0, bool)
+        self._active = np.zeros(0, np.int64)
         self._answer: Complex | None = None
         self.snr: list[float] = []
-        self._prepare()
+
+    @property
+    def over(self) -> bool:
+        """Whether all blocks are."""
+        return self._limit > 0 and bool(self._done.all())
 
     def push(self, samples: ArrayLike) -> list[Complex]:
         """Take samples of the weak link; the bursts to answer with."""
         answers = []
         for burst in self._bursts(samples, _FORWARD):
+            if self.super_blocks == 0:
+                self._begin(burst.user >> (1 + _ROUND_BITS + _TOLD_BITS))
             number = burst.user >> _TOLD_BITS & (1 << _ROUND_BITS) - 1
             if number == self.round % (1 << _ROUND_BITS) and self._active.size:
                 self._take(burst)
@@ -312,6 +339,13 @@ class Responder(_End):
             if self._answer is not None:
                 answers.append(self._answer)
         return answers
+
+    def _begin(self, super_blocks: int) -> None:
+        self.super_blocks = super_blocks
+        self._limit = super_blocks * self.framing.blocks
+        self.messages = np.zeros((self._limit, self.messages.shape[1]), np.uint8)
+        self._done = np.zeros(self._limit, bool)
+        self._prepare()
 
     def _prepare(self) -> None:
         new = self._fill(self._limit)

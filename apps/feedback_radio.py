@@ -1,0 +1,397 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Send a file by a feedback code over bursts of radio samples.
+
+The initiator sends bursts of one round of many blocks over a weak link; the responder answers each
+with what it heard, quantized, over a strong one. Lost, doubled and torn bursts are sent again or
+left out, and super-blocks whose CRC fails are not handed on: they are told, and the exit status
+is 1. Both ends are two processes with a radio each, or one with two.
+"""
+
+if __name__ == "__main__":
+    import _start  # noqa: F401
+
+import argparse
+import dataclasses
+import struct
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gnuradio import gr
+from gnuradio.neuralfec import app, codes, models, provenance, simulation, telemetry
+from gnuradio.neuralfec.feedback.belief import model
+from gnuradio.neuralfec.feedback.belief.digital import DigitalBeliefCode
+from gnuradio.neuralfec.phy.burst import PRESETS
+from gnuradio.neuralfec.phy.constellation import NAMES
+from gnuradio.neuralfec.radio import front_end
+from gnuradio.neuralfec.radio.feedback_link import FeedbackFraming, Initiator, Responder
+from gnuradio.neuralfec.radio.streams import Running, burst_feed, sample_tap
+from rich.console import Console
+from rich.live import Live
+
+# Amplitude of what is sent: room for OFDM's peaks below 1, full scale of most radios.
+AMPLITUDE = 0.2
+# Steps of the quantizer of what goes back, by its bits, where they are not the model's.
+STEPS = {8: 1 / 16, 6: 0.25, 5: 0.5, 4: 0.75}
+# How many bytes the file has, before them.
+_SIZE = struct.Struct("<Q")
+
+
+def parser() -> app.Parser:
+    made = app.parser(
+        __doc__,
+        "neuralfec feedback-radio --front-end loop:feedback,snr=24 --other loop:feedback,snr=3 "
+        "--blocks 60 --file file.bin --out out.bin",
+    )
+    made.add_argument(
+        "--role",
+        default="both",
+        choices=["initiator", "responder", "both"],
+        help="send the file, receive it",
+    )
+    made.add_argument(
+        "--front-end", required=True, metavar="SPEC", help=", ".join(front_end.REGISTRY.specs())
+    )
+    made.add_argument(
+        "--other", metavar="SPEC", help="the responder's front end (role both), of the same kinds"
+    )
+    made.add_argument("--file", type=app.InputFile, help="to send (initiator, both)")
+    made.add_argument("--out", type=app.OutputFile, help="what came (responder, both)")
+    made.add_argument("--model", default="feedback/belief-4bit-1dB", help="of a digital code")
+    made.add_argument(
+        "--threshold", type=float, default=11.0, help="log-odds in nats that end a group"
+    )
+    made.add_argument(
+        "--feedback-bits",
+        type=int,
+        choices=list(STEPS),
+        help="of a level that goes back (default: the model's)",
+    )
+    made.add_argument("--blocks", type=int, default=2100, help="blocks of a super-block")
+    made.add_argument("--format", default="burst-128", choices=list(PRESETS), help="of the bursts")
+    made.add_argument("--answer-code", default="wifi-648", help=", ".join(codes.specs()))
+    made.add_argument("--answer-constellation", default="qam256", help=", ".join(NAMES))
+    made.add_argument(
+        "--timeout", type=float, help="seconds before a burst comes again (default: by its length)"
+    )
+    made.add_argument(
+        "--patience", type=float, default=10.0, help="seconds without a burst before it gives up"
+    )
+    front_end.add_options(made)
+    made.add_argument("--json", type=app.OutputFile, help="counts and figures to write")
+    app.add_quiet(made)
+    telemetry.add_option(made)
+    return made
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together, before any work."""
+    if args.role != "responder" and args.file is None:
+        raise ValueError(f"--role {args.role}: expected --file, the file to send")
+    if args.role != "initiator" and args.out is None:
+        raise ValueError(f"--role {args.role}: expected --out, the file to write")
+    if args.role == "responder" and args.file is not None:
+        raise ValueError("--role responder: --file is of initiator and both")
+    if args.role == "initiator" and args.out is not None:
+        raise ValueError("--role initiator: --out is of responder and both")
+    if (args.role == "both") != (args.other is not None):
+        raise ValueError("--other: expected with --role both, and with it alone")
+    for name in ("patience", "timeout"):
+        value = getattr(args, name)
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise ValueError(f"--{name}: expected more than 0 seconds, got {value}")
+    for spec in filter(None, (args.front_end, args.other)):
+        radio = front_end.front_end(spec, front_end.settings_of(args))
+        if not (radio.live and radio.transmits and radio.receives):
+            raise ValueError(
+                f"{spec}: expected a front end that sends and receives, got {radio.describe()}"
+            )
+
+
+class Station:
+    """One end with its front end: what comes goes to the end, and what it makes goes out.
+
+    take : gets samples, tells whether there is something to send now
+    next_burst : gives the next burst, or None where there is none
+
+    turnarounds : seconds that the last samples of a burst took until there was something to send
+    heard : when something came last, by time.monotonic()
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        args: argparse.Namespace,
+        framing: FeedbackFraming,
+        end: Initiator | Responder,
+        take: Callable[[np.ndarray], bool],
+        next_burst: Callable[[], np.ndarray | None],
+    ) -> None:
+        self.end = end
+        self.radio = front_end.front_end(spec, front_end.settings_of(args))
+        self.turnarounds: list[float] = []
+        self.heard = time.monotonic()
+        # Both directions are threads of their own.
+        lock = threading.Lock()
+
+        def push(samples: np.ndarray) -> None:
+            began = time.monotonic()
+            with lock:
+                more = take(samples)
+            if more:
+                self.heard = time.monotonic()
+                self.turnarounds.append(self.heard - began)
+                self._feed.wake()
+
+        def scaled() -> np.ndarray | None:
+            with lock:
+                burst = next_burst()
+            return None if burst is None else np.complex64(AMPLITUDE) * burst
+
+        self._tap = sample_tap(push, end.receiver.gap)
+        source = self.radio.source()
+        source.set_min_output_buffer(0, 1 << 18)
+        self._listening, self._sending = gr.top_block(), gr.top_block()
+        self._listening.connect(source, self._tap)
+        self._feed = burst_feed(scaled, lambda: False)
+        self._sending.connect(self._feed, self.radio.sink(framing.longest))
+
+    def run(self) -> list[Running]:
+        """Start both directions, the ear first."""
+        tap, feed = self._tap, self._feed
+        return [
+            Running(self._listening, [tap], self.radio, lambda: tap.counts["samples"]),
+            Running(
+                self._sending,
+                [feed],
+                self.radio,
+                lambda: feed.counts["samples"],
+                lambda: feed.idle,
+            ),
+        ]
+
+
+def initiating(args: argparse.Namespace, framing: FeedbackFraming, end: Initiator) -> Station:
+    """Make the station that sends bursts, each again where no answer comes in time."""
+    # A burst there, its answer, and room for a busy machine.
+    timeout = args.timeout or 0.2 + 3 * framing.longest / args.rate
+    sent: list[tuple[int, float]] = [(-1, 0.0)]
+
+    def next_burst() -> np.ndarray | None:
+        if end.over:
+            return None
+        now, (number, at) = time.monotonic(), sent[0]
+        if number == end.round:
+            if now < at + timeout:
+                return None
+            end.counts["repeated_bursts"] += 1
+        sent[0] = end.round, now
+        return end.samples()
+
+    return Station(args.front_end, args, framing, end, end.push, next_burst)
+
+
+def answering(args: argparse.Namespace, framing: FeedbackFraming, end: Responder) -> Station:
+    """Make the station that answers each burst."""
+    answers: deque[np.ndarray] = deque()
+
+    def take(samples: np.ndarray) -> bool:
+        made = end.push(samples)
+        answers.extend(made)
+        return bool(made)
+
+    def next_burst() -> np.ndarray | None:
+        return answers.popleft() if answers else None
+
+    return Station(args.other or args.front_end, args, framing, end, take, next_burst)
+
+
+def line(initiator: Initiator | None, responder: Responder | None) -> str:
+    """One line of live figures."""
+    parts = []
+    if initiator is not None:
+        parts.append(
+            f"{initiator.round} rounds, {initiator.counts['repeated_bursts']} bursts again"
+        )
+    if responder is not None:
+        snr = f", SNR {10 * np.log10(responder.snr[-1]):.1f} dB" if responder.snr else ""
+        parts.append(f"{responder.counts['blocks']} of {len(responder.messages)} blocks came{snr}")
+    return "; ".join(parts)
+
+
+def link(
+    args: argparse.Namespace,
+    framing: FeedbackFraming,
+    initiator: Initiator | None,
+    responder: Responder | None,
+    live: Live,
+) -> dict[str, Any]:
+    """Run the link until all is there or nothing comes any more; return its figures."""
+    stations = []
+    if responder is not None:
+        stations.append(answering(args, framing, responder))
+    if initiator is not None:
+        stations.append(initiating(args, framing, initiator))
+    running: list[Running] = []
+    began = time.monotonic()
+    try:
+        with telemetry.told(args.stats, lambda: stats(stations)):
+            for station in stations:
+                running += station.run()
+            began = time.monotonic()
+            while True:
+                for one in running:
+                    one.over()
+                live.update(line(initiator, responder))
+                now = time.monotonic()
+                if initiator is not None and initiator.over:
+                    break
+                last = max(station.heard for station in stations)
+                # The initiator may not have got the last answer.
+                quiet = 1.0 if responder is not None and responder.over else args.patience
+                if now > last + quiet:
+                    if quiet == args.patience:
+                        raise RuntimeError(
+                            f"nothing came for {quiet:g} s: {line(initiator, responder)}"
+                        )
+                    break
+                time.sleep(0.02)
+    finally:
+        for one in running:
+            one.stop()
+        for station in stations:
+            station.radio.close(True)
+    seconds = max(station.heard for station in stations) - began
+    return figures(framing, initiator, responder, stations, seconds)
+
+
+def stats(stations: list[Station]) -> dict[str, dict[str, Any]]:
+    """Counts of the ends and of their receivers, by name."""
+    return {
+        type(station.end).__name__.lower(): dict(station.end.counts) | station.end.receiver.stats()
+        for station in stations
+    }
+
+
+def figures(
+    framing: FeedbackFraming,
+    initiator: Initiator | None,
+    responder: Responder | None,
+    stations: list[Station],
+    seconds: float,
+) -> dict[str, Any]:
+    """What a run gives."""
+    bits = framing.code.parameters.message_bits
+    found: dict[str, Any] = {"seconds": seconds, "counts": stats(stations)}
+    turnarounds = [t for station in stations for t in station.turnarounds]
+    if turnarounds:
+        found["host_turnaround_ms"] = 1e3 * float(np.median(turnarounds))
+    if initiator is not None and initiator.counts["reals"]:
+        reals = initiator.counts["reals"]
+        blocks = int(initiator.messages.shape[0])
+        found |= {
+            "blocks": blocks,
+            "rate": blocks * bits / reals if initiator.over else None,
+            "mean_power": initiator.energy / reals,
+        }
+    if responder is not None and responder.super_blocks:
+        blocks = responder.counts["blocks"]
+        found |= {
+            "blocks": blocks,
+            "block_error_rate_by_posterior": responder.error_estimate / max(blocks, 1),
+            "super_blocks": responder.super_blocks,
+            "right_super_blocks": responder.counts["right_super_blocks"],
+            "refused_super_blocks": [
+                number for number, body in enumerate(responder.bodies) if body is None
+            ],
+            "snr_db": 10 * float(np.log10(np.mean(responder.snr))),
+            "bits_a_second": blocks * bits / max(seconds, 1e-9),
+        }
+    if initiator is not None and responder is not None and responder.super_blocks:
+        done = responder.counts["blocks"] == len(responder.messages)
+        if done:
+            wrong = int((initiator.messages != responder.messages).any(1).sum())
+            low, high = simulation.clopper_pearson(wrong, len(initiator.messages))[1:]
+            found |= {"block_errors": wrong, "block_error_rate_interval": [low, high]}
+    return found
+
+
+def write(file: app.OutputFile, responder: Responder) -> None:
+    """Write the super-blocks that are right, zeros where one is not; errors end the program."""
+    if not responder.bodies:
+        raise RuntimeError("no super-block came")
+    first = responder.bodies[0]
+    empty = bytes(responder.framing.capacity)
+    whole = b"".join(body or empty for body in responder.bodies)
+    # Without the first nobody knows the size.
+    size = _SIZE.unpack_from(first)[0] if first else len(whole) - _SIZE.size
+    file.write_bytes(whole[_SIZE.size :][:size])
+
+
+def run(args: argparse.Namespace) -> int:
+    check(args)
+    code = model.load(args.model, threshold=args.threshold)[0]
+    if not code.payload_bytes:
+        raise ValueError(f"{args.model}: expected a code with digital feedback")
+    if args.feedback_bits is not None:
+        step = STEPS[args.feedback_bits]
+        p = dataclasses.replace(
+            code.parameters, feedback_bits=args.feedback_bits, feedback_step=step
+        )
+        code = DigitalBeliefCode(p, models.parameters(args.model), args.threshold)
+    framing = FeedbackFraming(
+        code, args.blocks, args.format, args.answer_code, args.answer_constellation
+    )
+    initiator = responder = None
+    if args.file is not None:
+        most = framing.most_bytes - _SIZE.size
+        with args.file.open() as file:
+            data = file.read(most + 1)
+        if not 0 < len(data) <= most:
+            got = "an empty one" if not data else "more"
+            raise ValueError(f"{args.file}: expected a file of 1 to {most} bytes, got {got}")
+        initiator = Initiator(framing, _SIZE.pack(len(data)) + data)
+    if args.out is not None:
+        responder = Responder(framing)
+    console = Console(stderr=True, quiet=args.quiet)
+    with Live("", console=console, refresh_per_second=4, transient=True) as live:
+        found = link(args, framing, initiator, responder, live)
+    if args.json:
+        parameters = {key: value for key, value in vars(args).items() if value is not None}
+        args.json.write_json(provenance.record() | {"parameters": parameters} | found)
+    if responder is not None:
+        write(args.out, responder)
+    if not args.quiet:
+        print(told(args, found))
+    return app.INCOMPLETE if found.get("refused_super_blocks") else app.OK
+
+
+def told(args: argparse.Namespace, found: dict[str, Any]) -> str:
+    """One line of what a run gave."""
+    parts = []
+    if "super_blocks" in found:
+        parts.append(
+            f"{args.out}: {found['right_super_blocks']} of {found['super_blocks']} super-blocks, "
+            f"SNR {found['snr_db']:.1f} dB, {found['bits_a_second'] / 1e3:.1f} kbit/s, "
+            f"BLER by posterior {found['block_error_rate_by_posterior']:.1e}"
+        )
+    if "block_errors" in found:
+        parts.append(f"{found['block_errors']} of {found['blocks']} blocks wrong")
+    if found.get("rate"):
+        parts.append(f"rate {found['rate']:.4f} bit a real, power {found['mean_power']:.3f}")
+    if "host_turnaround_ms" in found:
+        parts.append(f"turnaround of the host {found['host_turnaround_ms']:.1f} ms")
+    return ", ".join(parts)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return app.main(parser(), run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
