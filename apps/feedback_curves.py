@@ -439,9 +439,9 @@ def over_snr(pyplot, everything: list[Point]):
     left.axhline(0.9, color="gray", linewidth=0.8)
     left.set(xlabel="SNR in dB", ylabel="rate / capacity", title="rate, erasures resent")
     right.set(xlabel="SNR in dB", ylabel="of blocks", yscale="log", title="counted, 95 % intervals")
-    for axes in (left, right):
+    for axes, place in ((left, "lower center"), (right, "lower left")):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc=place)
     return figure
 
 

@@ -193,6 +193,9 @@ def test_error_targets():
     there = [files.load(MODEL, snr_db=snr, error_target=1e-5) for snr in (0.0, 3.0)]
     assert [setting.snr_db for _, setting, _ in there] == [0.0, 3.0]
     assert there[0][0].threshold > there[1][0].threshold
+    # The model names others far from 1 dB.
+    low, _, card = files.load("feedback/belief-4bit-1dB", snr_db=-1.0, error_target=1e-5)
+    assert (card.name, low.parameters.group_bits) == ("belief-3bit-low", 3)
     with pytest.raises(ValueError, match="1e-12; it has"):
         files.load(MODEL, error_target=1e-12)
     with pytest.raises(ValueError, match="not both"):

@@ -50,6 +50,7 @@ def choose(
     blocks: int = 100_000,
     thresholds: Iterable[float] = THRESHOLDS,
     base: Confirmation | None = None,
+    erasures: float = ERASURES,
     seed: int = 1,
 ) -> tuple[Confirmed, dict]:
     """Return the choice of the highest rate at unit power, and what it measured.
@@ -61,11 +62,12 @@ def choose(
     blocks : simulated for each candidate, three times
     thresholds : theta of the groups to try
     base : the confirmation whose acceptance and gain are found; the rest stays
+    erasures : what share of the blocks may be erased at most
 
     Raises
     ------
     ValueError : for a target that is not above 0 and below 0.1, or where no threshold keeps
-        erasures below 3e-3
+        erasures below what was asked for
     """
     if not 0 < error_target < 0.1:
         raise ValueError(f"expected an error target above 0 and below 0.1, got {error_target}")
@@ -88,12 +90,12 @@ def choose(
             if result["feedback_power"]:
                 back = found.feedback_gain / math.sqrt(result["feedback_power"])
                 found = dataclasses.replace(found, feedback_gain=round(back, 5))
-        good = result["erasure_rate"] <= ERASURES
+        good = result["erasure_rate"] <= erasures
         if good and (best is None or result["rate"] > best[1]["rate"]):
             best = Confirmed(error_target, code.threshold, p.snr_db, found), result
     if best is None:
         raise ValueError(
-            f"no threshold of {', '.join(map(str, thresholds))} keeps erasures below {ERASURES}"
+            f"no threshold of {', '.join(map(str, thresholds))} keeps erasures below {erasures}"
         )
     return best
 
@@ -141,6 +143,7 @@ def confirm(options: argparse.Namespace) -> None:
                 blocks=options.blocks,
                 thresholds=options.thresholds,
                 base=base,
+                erasures=options.erasures,
                 seed=options.seed,
             )
             choices.append((row, result))
@@ -166,6 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--snr", type=float, nargs="+", help="in dB; default: that of the card")
     made.add_argument("--blocks", type=int, default=60_000, help="of each trial (60000)")
     made.add_argument("--thresholds", type=float, nargs="+", default=THRESHOLDS, help="to try")
+    made.add_argument("--erasures", type=float, default=ERASURES, help="at most (3e-3)")
     plain = Confirmation(9.0)
     told = "see `Confirmation`"
     made.add_argument("--early", type=int, default=plain.early, help=told)
