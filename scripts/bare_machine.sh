@@ -158,3 +158,4 @@ step "$folder/package" 0 "apt-get update -qq"
 step "$folder/package" 0 "apt-get install -y -qq --no-install-recommends /tmp/gr-neuralfec*.deb"
 use_installed "$folder/package" usr/share/gr-neuralfec/examples
 step "$folder/package" 0 "apt-get remove -y -qq gr-neuralfec"
+step "$folder/package" 1 "python3 -c 'from gnuradio import neuralfec'"
