@@ -168,6 +168,29 @@ def test_matching_is_schalkwijk_and_kailaths_scheme_for_a_normal_amplitude():
         variance -= gain * variance / scale
 
 
+def test_matching_with_an_exact_receiver_has_the_rate_that_is_told_of_it():
+    """T at 1 dB with a receiver that knows what would be sent for each pattern."""
+    rng = torch.Generator().manual_seed(1)
+    blocks, sigma = 2000, 10**-0.05
+    labels = torch.randint(0, 8, (blocks, 16), generator=rng)
+    log, active, sent = torch.zeros(blocks, 16, 8), torch.ones(blocks, dtype=torch.bool), 0
+    for _ in range(12):
+        belief = log.softmax(2)
+        going = active[:, None].expand(-1, 16)
+        # What is sent for pattern j: the symbol of label j, of the same scale.
+        x = matching.symbols(belief, labels, going)
+        levels = matching.amplitudes(8)
+        error = levels - (belief @ levels)[:, :, None]
+        true = error.gather(2, labels[:, :, None])[:, :, 0]
+        would = error * (x[going].square().sum() / true[going].square().sum()).sqrt()
+        y = x + sigma * torch.randn(x.shape, generator=rng)
+        log = log - (y[:, :, None] - would).square() / (2 * sigma**2)
+        sent += 16 * int(active.sum())
+        active = active & ~(log.argmax(2) == labels).all(1)
+    assert not active.any()
+    assert 48 * blocks / sent == pytest.approx(0.530, abs=0.006)
+
+
 def test_imitation_adds_the_distance_in_proportion():
     module = training.FeedbackCode(training.parameters(options("x")))
 
@@ -216,17 +239,18 @@ def test_refuses_what_makes_no_sense(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "termination", "rate"),
+    ("name", "feedback", "termination", "rate"),
     [
-        ("deepvlf-r-1dB", "receiver", 0.29),
-        ("deepvlf-t-1dB", "transmitter", 0.36),
-        ("deepvlf-t-1dB-learned", "transmitter", 0.40),
-        ("deepvlf-hybrid-1dB-learned", "hybrid", 0.42),
+        ("deepvlf-r-1dB", 20.0, "receiver", 0.29),
+        ("deepvlf-t-1dB", 20.0, "transmitter", 0.36),
+        ("deepvlf-t-1dB-noiseless", None, "transmitter", 0.47),
+        ("deepvlf-t-1dB-learned", 20.0, "transmitter", 0.40),
+        ("deepvlf-hybrid-1dB-learned", 20.0, "hybrid", 0.42),
     ],
 )
-def test_shipped_models_keep_their_power(name, termination, rate):
+def test_shipped_models_keep_their_power(name, feedback, termination, rate):
     code, setting, card = files.load(f"feedback/{name}")
-    assert (setting.snr_db, setting.feedback_snr_db) == (1.0, 20.0)
+    assert (setting.snr_db, setting.feedback_snr_db) == (1.0, feedback)
     assert setting.termination == termination and code.parameters.peak == 4.0
     result = evaluation.evaluate(code, setting, 1000, np.random.default_rng(3))
     assert result["mean_power"] == pytest.approx(1, abs=0.03)
