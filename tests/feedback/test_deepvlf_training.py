@@ -234,8 +234,13 @@ def test_fading_costs_in_the_evaluator():
 
 
 def test_refuses_what_makes_no_sense(tmp_path, capsys):
-    assert training.main([str(tmp_path / "m.pt"), *SMALL, "--groups", "3"]) == 2
-    assert "groups" in capsys.readouterr().err
+    for more, reason in (
+        (["--groups", "3"], "groups"),
+        (["--imitation", "-1"], "--imitation of at least 0"),
+        (["--imitation", "0.1", "--scheme", "GBAF"], "none for GBAF"),
+    ):
+        assert training.main([str(tmp_path / "m.pt"), *SMALL, *more]) == 2
+        assert reason in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,12 @@ def train(options: argparse.Namespace) -> None:
     """Train the code that the options ask for, and write its model file."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
+    if options.imitation and (options.imitation < 0 or options.scheme == "GBAF"):
+        # Its receiver learns after the last round alone, so that no belief is there to match.
+        raise ValueError(
+            "expected --imitation of at least 0, and none for GBAF, "
+            f"got {options.imitation} for {options.scheme}"
+        )
     module = FeedbackCode(parameters(options)).to(options.device)
     if options.init:
         start_from(module, options.init, {"system": "feedback"})
