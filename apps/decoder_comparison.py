@@ -17,7 +17,7 @@ from pathlib import Path
 from gnuradio.neuralfec import app, simulation
 from gnuradio.neuralfec.links import decoder_comparison as library
 from gnuradio.neuralfec.links.bicm import DecoderLink
-from gnuradio.neuralfec.simulation.options import add_options, simulate
+from gnuradio.neuralfec.simulation.options import add_figures, add_options, simulate
 
 
 def parser() -> app.Parser:
@@ -42,12 +42,7 @@ def parser() -> app.Parser:
         "--slowest", type=float, default=300, help="words per second that a decoder must do"
     )
     add_options(made, errors=200, blocks=100_000)
-    made.add_argument(
-        "--output",
-        type=app.OutputFolder,
-        default=app.OutputFolder("figures"),
-        help="folder of the figures",
-    )
+    add_figures(made)
     return made
 
 

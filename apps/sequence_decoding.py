@@ -19,7 +19,7 @@ from pathlib import Path
 from gnuradio.neuralfec import app, codes, simulation
 from gnuradio.neuralfec.links import convolutional_figures as figures
 from gnuradio.neuralfec.links.convolutional import CHANNELS, ReceiverLink, Scheme
-from gnuradio.neuralfec.simulation.options import add_options, simulate
+from gnuradio.neuralfec.simulation.options import add_figures, add_options, simulate
 from matplotlib.figure import Figure
 
 LENGTHS = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
@@ -187,12 +187,7 @@ def parser() -> app.Parser:
     )
     made.add_argument("--snr", help="in dB: 0:6, 2,4; the experiment's if absent")
     add_options(made, errors=4000, blocks=None)
-    made.add_argument(
-        "--output",
-        type=app.OutputFolder,
-        default=app.OutputFolder("figures"),
-        help="folder of the figures",
-    )
+    add_figures(made)
     return made
 
 

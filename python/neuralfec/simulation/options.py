@@ -71,6 +71,16 @@ def add_results(made: argparse.ArgumentParser) -> None:
     )
 
 
+def add_figures(made: argparse.ArgumentParser) -> None:
+    """Add --output, the folder of a program's figures."""
+    made.add_argument(
+        "--output",
+        type=OutputFolder,
+        default=OutputFolder("figures"),
+        help="folder of the figures",
+    )
+
+
 def simulate(
     args: argparse.Namespace,
     link: Link,
