@@ -60,6 +60,31 @@ def test_bursts_widen_the_interval_of_the_bit_error_rate():
     np.testing.assert_allclose(bursts.rate(0, metric="ber"), plain, rtol=2e-3)
 
 
+def test_clusters_widen_the_interval_of_the_block_error_rate():
+    # 100 bad bursts of 10_000, all ten codewords wrong: as uncertain as one codeword a burst.
+    together = made({0: 0.01}, blocks=100_000)
+    together.rows["", 0.0, 0] |= {"clusters": 10_000, "squared_cluster_errors": 100 * 10**2}
+    alone = made({0: 0.01}, blocks=10_000)
+    np.testing.assert_allclose(together.rate(0), alone.rate(0), rtol=0.01)
+
+
+def test_loss_between_schemes_of_the_same_clusters():
+    """Both wrong in the same bursts: the loss is sure, however few the bursts are."""
+    rows = {}
+    for snr, bad in ((0.0, 1000), (1.0, 100)):
+        for scheme in ("one", "two"):
+            rows[scheme, snr, 0] = {
+                **{"chunks": 1, "blocks": 100_000, "bits": 100_000, "clusters": 10_000},
+                **{"block_errors": 10 * bad, "bit_errors": 10 * bad},
+                **{"squared_cluster_errors": 100 * bad, "common_cluster_errors": 100 * bad},
+            }
+    results = Results("clusters", rows)
+    loss = results.loss("two", "one", 0.03)
+    assert loss.value == pytest.approx(0, abs=1e-9) and loss.high - loss.low < 0.005
+    single = results.snr_at(0.03, "one")
+    assert single.high - single.low > 0.03
+
+
 def test_without_bit_errors_the_bound_is_that_of_blocks():
     results = made({0: 0.0}, blocks=1000, bit_errors_squared=0)
     assert results.rate(0, metric="ber").high == clopper_pearson(0, 1000).high

@@ -288,6 +288,15 @@ class BurstLink:
                         decoded = self._second(burst, messages, x, decoded)
                     decided["second"] = decoded[:counted]
             if decided:
-                for scheme, more in count_errors(messages[:counted], decided).items():
-                    add(scheme, more)
+                found = count_errors(messages[:counted], decided)
+                first = next(iter(found.values()))["block_errors"]
+                for scheme, more in found.items():
+                    wrong = more["block_errors"]
+                    # Codewords of a burst share its channel.
+                    cluster = {
+                        "clusters": 1,
+                        "squared_cluster_errors": wrong**2,
+                        "common_cluster_errors": wrong * first,
+                    }
+                    add(scheme, more | cluster)
         return counts

@@ -52,25 +52,28 @@ def clopper_pearson(errors: float, trials: float, confidence: float = CONFIDENCE
 def _sample(counts: Mapping[str, float], metric: str) -> tuple[float, float]:
     """Errors and trials of a metric as an equivalent simple random sample.
 
-    Bit errors come in bursts, many in a bad block and none in a good one. Where the sum of
-    squares `bit_errors_squared` is known, the bits count as bits / deff, deff being the
-    variance of the BER between blocks over that of independent bits (Korn and Graubard,
-    Survey Methodology, 1998). Else bits count as independent, an interval too narrow.
+    Bit errors come in bursts, many in a bad block and none in a good one, and blocks of one
+    transmission share its channel. Where the sum of squares is known, `bit_errors_squared` over
+    blocks or `squared_cluster_errors` over clusters of blocks, trials count as trials / deff, deff
+    being the variance of the rate between the groups over that of independent trials (Korn and
+    Graubard, Survey Methodology, 1998). Else they count as independent, an interval too narrow.
     """
     if metric == "bler":
-        return counts["block_errors"], counts["blocks"]
-    if metric != "ber":
+        errors, trials = counts["block_errors"], counts["blocks"]
+        groups, squared = counts.get("clusters", 0), counts.get("squared_cluster_errors")
+    elif metric == "ber":
+        errors, trials = counts["bit_errors"], counts["bits"]
+        groups, squared = counts["blocks"], counts.get("bit_errors_squared")
+    else:
         raise ValueError(f"expected metric 'bler' or 'ber', got {metric!r}")
-    errors, bits, blocks = counts["bit_errors"], counts["bits"], counts["blocks"]
-    squared = counts.get("bit_errors_squared")
-    if squared is None or blocks < 2 or errors == bits:
-        return errors, bits
+    if squared is None or groups < 2 or errors == trials:
+        return errors, trials
     if errors == 0:
-        return 0, blocks
-    rate = errors / bits
-    between = (squared - errors**2 / blocks) * blocks / (blocks - 1)
-    effect = max(1.0, between / (bits * rate * (1 - rate)))
-    return errors / effect, bits / effect
+        return 0, groups
+    rate = errors / trials
+    between = (squared - errors**2 / groups) * groups / (groups - 1)
+    effect = max(1.0, between / (trials * rate * (1 - rate)))
+    return errors / effect, trials / effect
 
 
 @dataclass
@@ -161,9 +164,11 @@ class Results:
             second = reference if scheme == first else scheme
             for snr in mine.keys() & theirs.keys():
                 joint, alone = self.counts(snr, second), self.counts(snr, first)
-                if joint.get("common_block_errors") and joint["blocks"] == alone["blocks"]:
+                kind = "cluster" if "clusters" in joint else "block"
+                common, groups = joint.get(f"common_{kind}_errors"), joint.get(f"{kind}s")
+                if common and groups and joint["blocks"] == alone["blocks"]:
                     expected = joint["block_errors"] * alone["block_errors"]
-                    covariance = joint["common_block_errors"] / expected - 1 / joint["blocks"]
+                    covariance = common / expected - 1 / groups
                     variance -= 2 * mine[snr][0] * theirs[snr][0] * covariance
         return _normal(value - other_value, variance)
 
