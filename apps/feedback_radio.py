@@ -239,6 +239,7 @@ def link(
         stations.append(initiating(args, framing, initiator))
     running: list[Running] = []
     began = time.monotonic()
+    stopped = ""
     try:
         with telemetry.told(args.stats, lambda: stats(stations)):
             for station in stations:
@@ -253,21 +254,21 @@ def link(
                     break
                 last = max(station.heard for station in stations)
                 # The initiator may not have got the last answer.
-                quiet = 1.0 if responder is not None and responder.over else args.patience
-                if now > last + quiet:
-                    if quiet == args.patience:
-                        raise RuntimeError(
-                            f"nothing came for {quiet:g} s: {line(initiator, responder)}"
-                        )
+                done = responder is not None and responder.over
+                if now > last + (1.0 if done else args.patience):
+                    stopped = "" if done else f"nothing came for {args.patience:g} s"
                     break
                 time.sleep(0.02)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
     finally:
         for one in running:
             one.stop()
         for station in stations:
             station.radio.close(True)
     seconds = max(station.heard for station in stations) - began
-    return figures(framing, initiator, responder, stations, seconds)
+    found = figures(framing, initiator, responder, stations, seconds)
+    return found | ({"stopped": f"{stopped}: {line(initiator, responder)}"} if stopped else {})
 
 
 def stats(stations: list[Station]) -> dict[str, dict[str, Any]]:
@@ -310,7 +311,11 @@ def figures(
                 number for number, body in enumerate(responder.bodies) if body is None
             ],
             "snr_db": 10 * float(np.log10(np.mean(responder.snr))),
-            "bits_a_second": blocks * bits / max(seconds, 1e-9),
+            # What is handed on.
+            "bits_a_second": 8
+            * framing.capacity
+            * responder.counts["right_super_blocks"]
+            / max(seconds, 1e-9),
         }
     if initiator is not None and responder is not None and responder.super_blocks:
         done = responder.counts["blocks"] == len(responder.messages)
@@ -364,11 +369,16 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         parameters = {key: value for key, value in vars(args).items() if value is not None}
         args.json.write_json(provenance.record() | {"parameters": parameters} | found)
-    if responder is not None:
+    stopped = found.get("stopped", "")
+    if responder is not None and (responder.bodies or not stopped):
         write(args.out, responder)
+    if stopped.startswith("interrupted"):
+        raise app.Interrupted(stopped.removeprefix("interrupted: "))
+    if stopped and not (responder and responder.bodies):
+        raise RuntimeError(stopped)
     if not args.quiet:
-        print(told(args, found))
-    return app.INCOMPLETE if found.get("refused_super_blocks") else app.OK
+        print(told(args, found) + (f"; {stopped}" if stopped else ""))
+    return app.INCOMPLETE if stopped or found.get("refused_super_blocks") else app.OK
 
 
 def told(args: argparse.Namespace, found: dict[str, Any]) -> str:

@@ -5,6 +5,8 @@
     4   BLER of LDPC (648, 324), 256-QAM, i.i.d. Rayleigh fading
     5   the same over extended typical urban fading, models not trained for it
     6   the same with the polar code (256, 128), successive cancellation list, L = 4
+    qam16, qam64, qam256, qam1024   learned models beside scalar levels in mixed radix, of as many
+                bits, LDPC, i.i.d. Rayleigh fading
     published   figure 4 of the published autoencoder, trained here
     interference   64-QAM with a known interferer
 
@@ -38,6 +40,21 @@ OURS = (
 )
 PAPER = ("qam256-paper-15bit", "qam256-paper-16bit", "qam256-paper-18bit")
 SCALAR = ("qam256-scalar-16bit", "qam256-scalar-24bit")
+
+
+def beside_scalar(
+    constellation: str, low: int, high: int, *models: str, code: str = "wifi-648"
+) -> StorageLink:
+    """Learned models beside scalar levels in mixed radix of as many bits."""
+    baseline = [
+        f"mixed-radix:{model.rpartition('-')[2].removesuffix('bit')}:{low}:{high}"
+        for model in models
+    ]
+    return StorageLink(
+        code=code, constellation=constellation, schemes=("exact", *models, *baseline)
+    )
+
+
 # Figure: the name of its result, the link and the SNRs in dB.
 CURVES = {
     "4": (
@@ -54,6 +71,26 @@ CURVES = {
         "llr-quantization-rayleigh-polar",
         StorageLink(code="polar-nr:256,128", decoder="scl:4", schemes=("exact", *OURS)),
         "20:20.5:0.5",
+    ),
+    "qam16": (
+        "llr-quantization-mixed-radix-qam16",
+        beside_scalar("qam16", 8, 12, "qam16-11bit"),
+        "9.5:10.5:0.5",
+    ),
+    "qam64": (
+        "llr-quantization-mixed-radix-qam64",
+        beside_scalar("qam64", 12, 16, "qam64-13bit"),
+        "14:15.5:0.5",
+    ),
+    "qam256": (
+        "llr-quantization-mixed-radix-qam256",
+        beside_scalar("qam256", 16, 20, "qam256-15bit", "qam256-16bit", "qam256-18bit"),
+        "18.5:20:0.5",
+    ),
+    "qam1024": (
+        "llr-quantization-mixed-radix-qam1024",
+        beside_scalar("qam1024", 20, 24, "qam1024-17bit", code="nr-ldpc:320,640"),
+        "22.5:24:0.5",
     ),
     "published": (
         "llr-quantization-rayleigh-ldpc-published",

@@ -3,7 +3,8 @@
 
 Where LLRs are stored, a scheme is "exact" (float32 LLRs), "max-log", or a model of
 `LlrQuantizer`, with "/fast" behind its name for the network's codeword in place of the nearest
-one. Where decoders are compared, a scheme is a decoder's spec.
+one, or "mixed-radix:BITS:LOW:HIGH", see `quantization.mixed_radix`. Where decoders are compared,
+a scheme is a decoder's spec.
 """
 
 import time
@@ -25,7 +26,7 @@ from ..phy.constellation import modulate
 from ..phy.demapping import demap
 from ..phy.finite_length import normal_approximation
 from ..phy.snr import noise_variance
-from ..quantization import LlrQuantizer
+from ..quantization import LlrQuantizer, mixed_radix
 from ..simulation import count_errors
 
 
@@ -70,10 +71,12 @@ class _Link:
         return _kernels.random_permutation(self._code.n, self.interleaver_seed)
 
     @cached_property
-    def _quantizers(self) -> dict[str, LlrQuantizer]:
-        found = {}
+    def _quantizers(self) -> dict[str, LlrQuantizer | mixed_radix.MixedRadixQuantizer]:
+        found: dict[str, LlrQuantizer | mixed_radix.MixedRadixQuantizer] = {}
         for scheme in self.schemes:
-            if scheme not in ("exact", "max-log"):
+            if scheme.startswith("mixed-radix:"):
+                found[scheme] = mixed_radix.from_spec(scheme, self.constellation)
+            elif scheme not in ("exact", "max-log"):
                 name, _, fast = scheme.partition("/")
                 found[scheme] = LlrQuantizer(name, search=fast != "fast")
         return found
