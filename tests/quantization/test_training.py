@@ -169,7 +169,7 @@ def test_even_split():
     [
         ("qam16-6bit", ["--hidden", "8,8"]),
         ("qam16-paper-6bit", []),
-        ("qam16-joint-float", []),
+        ("qam16-float", []),
         ("qam16-scalar-8bit", []),
     ],
 )

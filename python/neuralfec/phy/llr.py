@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Log-likelihood ratios that are no ordinary numbers, and those of the other sign."""
-
-from typing import TypeVar
+"""Log-likelihood ratios that are no ordinary numbers."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,17 +8,6 @@ CERTAIN = np.float32(1e20)
 """The magnitude that stands for certainty: sums of as many as a frame can have stay finite."""
 
 _FLOAT32 = np.dtype(np.float32)
-
-T = TypeVar("T")
-
-
-def flip_sign(llrs: T) -> T:
-    """log P(b=0) - log P(b=1) of our log P(b=1) - log P(b=0), and the other way round.
-
-    For blocks and libraries that take positive for bit 0: NumPy array or torch tensor of
-    any shape.
-    """
-    return -llrs  # type: ignore[operator]
 
 
 def known(llrs: ArrayLike) -> tuple[NDArray[np.float32], int]:

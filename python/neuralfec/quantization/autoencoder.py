@@ -29,8 +29,7 @@ def train(run: Run, arguments: argparse.Namespace, source: LlrSource) -> tuple[n
     bits_per_symbol = int(math.log2(arguments.order))
     torch.manual_seed(arguments.seed)
     interferers = int(source.interferer is not None)
-    joint = arguments.kind == "joint"
-    module = BranchedAutoencoder(bits_per_symbol, 3 + 2 * interferers, joint)
+    module = BranchedAutoencoder(bits_per_symbol, 3 + 2 * interferers)
     module, done = module.to(arguments.device), 0
     if arguments.init:
         of_network = models.read_card(arguments.init)
@@ -64,15 +63,13 @@ def train(run: Run, arguments: argparse.Namespace, source: LlrSource) -> tuple[n
     # common one, which drowns it, and AMSGrad scales every later step by the largest.
     clip = 1 / bits_per_symbol
     for r in range(rounds):
-        # The joint baseline has no weights, equation (13): its rounds are one.
         train_stage(
             run, f"stage 1, round {r}", module, amsgrad(module.parameters(), arguments.rate),
             steps // rounds, loss, span=(r / rounds, (r + 1) / rounds), clip=clip,
         )  # fmt: skip
-        if not joint:
-            error = run.keep(f"weights {r}", errors)
-            weights = error / error.sum()  # (16)
-            print("weights", [round(w, 4) for w in weights.tolist()], flush=True)
+        error = run.keep(f"weights {r}", errors)
+        weights = error / error.sum()  # (16)
+        print("weights", [round(w, 4) for w in weights.tolist()], flush=True)
 
     def decoders(_: float) -> torch.Tensor:
         batch = sample()
@@ -82,10 +79,9 @@ def train(run: Run, arguments: argparse.Namespace, source: LlrSource) -> tuple[n
         # Each decoder has its own parameters: the sum trains each by its own loss.
         return sample_weighted_loss(module.soft_bits(noisy), batch).mean(0).sum()
 
-    if not joint:
-        alone = amsgrad(module.decoders.parameters(), arguments.rate / 3)
-        train_stage(run, "stage 2", module, alone, steps // 2, decoders, clip=1.0)
-    return module, done + steps + (0 if joint else steps // 2)
+    alone = amsgrad(module.decoders.parameters(), arguments.rate / 3)
+    train_stage(run, "stage 2", module, alone, steps // 2, decoders, clip=1.0)
+    return module, done + steps + steps // 2
 
 
 def add_k_means(

@@ -236,19 +236,16 @@ class BranchedAutoencoder(_LatentCodebook):
     """The papers' autoencoder of soft bits Lambda = tanh(L / 2), equation (7).
 
     Encoder K - 4K - 4K - 4K - D with a tanh latent, D = 3 + 2 N_I for N_I interferers, (4);
-    a decoder D - 4K - 4K - 4K - 1 with a tanh output for each bit, (11). With
-    `joint` a single decoder of K outputs: the baseline of Arvinte, Tewfik, Vishwanath,
-    "Deep Log-Likelihood Ratio Quantization", 2019.
+    a decoder D - 4K - 4K - 4K - 1 with a tanh output for each bit, (11).
     """
 
-    def __init__(self, bits_per_symbol: int, latent: int = 3, joint: bool = False) -> None:
+    def __init__(self, bits_per_symbol: int, latent: int = 3) -> None:
         super().__init__()
         width = 4 * bits_per_symbol
         self.encoder = _mlp([bits_per_symbol, width, width, width, latent])
-        decoders, outputs = (1, bits_per_symbol) if joint else (bits_per_symbol, 1)
         layers: list[nn.Module] = []
-        for fan_in, fan_out in pairwise([latent, width, width, width, outputs]):
-            layers += [_SideBySide(decoders, fan_in, fan_out), nn.ReLU()]
+        for fan_in, fan_out in pairwise([latent, width, width, width, 1]):
+            layers += [_SideBySide(bits_per_symbol, fan_in, fan_out), nn.ReLU()]
         self.decoders = nn.Sequential(*layers[:-1], nn.Tanh())
 
     def latent(self, soft_bits: torch.Tensor) -> torch.Tensor:

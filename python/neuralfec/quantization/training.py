@@ -9,7 +9,6 @@ The file's name, or --name, says what is trained:
     qam256-float                  the papers' autoencoder, latent not quantized
     qam256-paper-15bit            the same, latent by k-means; --split tells the bits of each
                                   latent number, --init takes the network of a float model
-    qam256-joint-float            the baseline with one joint decoder
     qam256-scalar-16bit           each LLR on its own, for maximum mutual information
     qam256-interference-float     the papers' autoencoder with a known QPSK interferer
     qam256-interference-20bit     the same, latent by k-means
@@ -42,7 +41,7 @@ _INTERFERER = "qam4"
 _INTERFERENCE_DB = 5
 _NAME = re.compile(
     r"qam(?P<order>4|16|64|256|1024)-"
-    r"((?P<kind>paper|joint|scalar|interference)-)?((?P<bits>\d+)bit|float)"
+    r"((?P<kind>paper|scalar|interference)-)?((?P<bits>\d+)bit|float)"
 )
 
 
