@@ -15,6 +15,8 @@ APPS = Path(__file__).parents[2] / "apps"
 RUNS = {
     "bicm": "--snr 17,18 --errors 100000 --blocks 1010",
     "burst": "--snr 9 --errors 100000 --blocks 1010 --symbols 54 --taps 1",
+    # The network is left out by far, and no other decoder is.
+    "decoders": "simulate conv-7-5 --errors 100000 --blocks 1010 --slowest 20000",
     "feedback": "measure a --scheme b --model feedback/belief-4bit-1dB --log-odds 5 --blocks 512 "
     "--batch 128",
     "harq": "--snr 17 --blocks 1010 --transmissions 1",
