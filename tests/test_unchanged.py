@@ -128,7 +128,6 @@ def train_sequence(channel, folder, patch):
     patch.setattr(training, "EVALUATION", {})
     arguments = "--batch 2000 --hidden 10 --rate 2e-2 --steps 10 --seed 3 --channel"
     training.main([str(folder / "m.pt"), *arguments.split(), channel])
-    torch.set_flush_denormal(False)
     state = torch.load(folder / "m.pt.checkpoint", weights_only=True)
     return {"parameters": sample(state["done"]["training"]["parts"]["network"].values())}
 

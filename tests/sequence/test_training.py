@@ -14,13 +14,6 @@ from gnuradio.neuralfec.sequence import decoder, training
 from gnuradio.neuralfec.sequence.trellis import Trellis
 
 
-@pytest.fixture(autouse=True)
-def denormal_numbers():
-    """The trainer flushes them to zero, for its whole process."""
-    yield
-    torch.set_flush_denormal(False)
-
-
 @pytest.mark.parametrize("spec", ["7,5", "7,5/7", "13,15,17/13"])
 def test_targets_are_the_posteriors_of_the_kernel(spec):
     """From an unknown into an unknown state: the kernel starts in state 0, so it is led into

@@ -76,7 +76,7 @@ def joint_posteriors(
     # Only here is torch needed.
     import torch
 
-    from ..sequence.trellis import Trellis
+    from ..sequence.trellis import Trellis, denormals_flushed
 
     trellis = Trellis([abs(g) for g in code.generators], code.feedback)
     steps, outputs = code.n // len(code.generators), len(code.generators)
@@ -85,18 +85,16 @@ def joint_posteriors(
     padded[:, ends:-ends] = y.reshape(len(y), steps, outputs) * code.signs
     known = torch.zeros(1, steps + 2 * ends, 1, dtype=torch.bool)
     known[:, :ends] = known[:, -ends:] = True
-    # Paths that are given up leave denormal numbers behind, which are slow.
-    torch.set_flush_denormal(True)
-    decided = [
-        trellis.posterior_in_pulses(
-            torch.from_numpy(part),
-            torch.full((len(part), 1, 1), noise_var),
-            known.expand(len(part), -1, 1),
-            pulses,
-        )
-        for part in np.array_split(padded, max(1, len(y) // 250))
-    ]
-    torch.set_flush_denormal(False)
+    with denormals_flushed():
+        decided = [
+            trellis.posterior_in_pulses(
+                torch.from_numpy(part),
+                torch.full((len(part), 1, 1), noise_var),
+                known.expand(len(part), -1, 1),
+                pulses,
+            )
+            for part in np.array_split(padded, max(1, len(y) // 250))
+        ]
     return torch.cat(decided)[:, ends : ends + code.k].numpy() - 0.5
 
 

@@ -31,7 +31,7 @@ from ..training import Run, parser, start_from
 from ..training import main as run_trainer
 from .decoder import PAD_STEPS, PAD_VALUE
 from .network import RecurrentNetwork
-from .trellis import Trellis
+from .trellis import Trellis, denormals_flushed
 
 # Message bits by SNR in dB over which a model's error rates are measured.
 EVALUATION = {0: 100_000, 2: 200_000, 4: 600_000}
@@ -126,10 +126,10 @@ def rate_at(step: int, steps: int) -> float:
     return min((step + 1) / warmup, max(0.0, steps - step) / max(1, steps - warmup))
 
 
+@denormals_flushed()
 def train(options: argparse.Namespace) -> None:
     """Run or go on with the training that the options ask for, and write its model file."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     torch.manual_seed(options.seed)
     code = codes.code(options.code)
     if not isinstance(code, ConvolutionalCode) or code.puncture:

@@ -1,9 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The BCJR algorithm in torch: the posteriors that the recurrent decoder learns from."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from ..phy.impulsive import Pulses
+
+
+@contextlib.contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Flush denormal numbers to zero for a while: paths that are given up leave them behind.
+
+    They are slow. Whoever calculates later in the process gets them back.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 class Trellis:
