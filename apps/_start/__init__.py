@@ -1,6 +1,8 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Lets every program of the folder above start with any Python.
 
+Run by itself it says nothing where a program would start, and what to do where none would.
 The first import of a program: where gr-neuralfec is not installed for the Python that runs, the
 Python of the clone's `.venv` takes over; where that is not there either, one line says what to do.
 It must run on Python 3.8.

@@ -355,20 +355,22 @@ private:
     }
 };
 
-template <int L, bool Exact>
-std::size_t decode_list(const successive_cancellation& decoder,
-                        const float* llrs,
-                        std::size_t frames,
-                        uint8_t* messages,
-                        uint8_t* verdicts)
+//! Decodes as many frames at a time as a decoder takes; told: one number a frame, or
+//! null.
+template <typename Decoder, typename Code, typename Told>
+std::size_t decode_groups(Decoder&& decoder,
+                          const Code& code,
+                          const float* llrs,
+                          std::size_t frames,
+                          uint8_t* messages,
+                          Told* told)
 {
-    list_decoder<L, Exact> list(decoder);
     std::size_t not_a_number = 0;
-    for (std::size_t f = 0; f < frames; f += list.frames())
-        not_a_number += list.decode(llrs + f * decoder.n(),
-                                    std::min(list.frames(), frames - f),
-                                    messages + f * decoder.k(),
-                                    verdicts ? verdicts + f : nullptr);
+    for (std::size_t f = 0; f < frames; f += decoder.frames())
+        not_a_number += decoder.decode(llrs + f * code.n(),
+                                       std::min(decoder.frames(), frames - f),
+                                       messages + f * code.k(),
+                                       told ? told + f : nullptr);
     return not_a_number;
 }
 
@@ -379,9 +381,18 @@ std::size_t decode_list(const successive_cancellation& decoder,
                         uint8_t* messages,
                         uint8_t* verdicts)
 {
-    return decoder.exact()
-               ? decode_list<L, true>(decoder, llrs, frames, messages, verdicts)
-               : decode_list<L, false>(decoder, llrs, frames, messages, verdicts);
+    return decoder.exact() ? decode_groups(list_decoder<L, true>(decoder),
+                                           decoder,
+                                           llrs,
+                                           frames,
+                                           messages,
+                                           verdicts)
+                           : decode_groups(list_decoder<L, false>(decoder),
+                                           decoder,
+                                           llrs,
+                                           frames,
+                                           messages,
+                                           verdicts);
 }
 
 /*!
@@ -515,14 +526,8 @@ std::size_t DecodeEnsemble(const automorphism_ensemble& ensemble,
                            uint8_t* messages,
                            uint32_t* decodings)
 {
-    ensemble_decoder decoder(ensemble);
-    std::size_t not_a_number = 0;
-    for (std::size_t f = 0; f < frames; f += decoder.frames())
-        not_a_number += decoder.decode(llrs + f * ensemble.n(),
-                                       std::min(decoder.frames(), frames - f),
-                                       messages + f * ensemble.k(),
-                                       decodings ? decodings + f : nullptr);
-    return not_a_number;
+    return decode_groups(
+        ensemble_decoder(ensemble), ensemble, llrs, frames, messages, decodings);
 }
 
 std::size_t DecodePolar(const successive_cancellation& decoder,

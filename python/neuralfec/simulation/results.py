@@ -153,8 +153,9 @@ class Results:
         """Compute the SNR in dB that a scheme needs beyond the reference for an error rate.
 
         Where one of the two is the run's first scheme and the counts have `common_block_errors`
-        (see `count_errors`), the interval of a BLER loss makes use of both having decoded the same
-        noise; else they are taken as independent.
+        (see `count_errors`) or, of clusters of blocks, `common_cluster_errors`, the interval of a
+        BLER loss makes use of both having decoded the same noise; else they are taken as
+        independent.
         """
         value, mine = self._crossing(target, self._scheme(scheme), metric)
         other_value, theirs = self._crossing(target, self._scheme(reference), metric)

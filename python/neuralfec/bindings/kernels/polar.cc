@@ -5,6 +5,23 @@
 
 namespace gr::neuralfec {
 
+namespace {
+
+//! Messages of LLRs, one number more of each frame, and how many LLRs were NaN.
+template <typename Told, typename Decoder>
+py::tuple decode_and_tell(const Decoder& decoder, const array<float>& llrs)
+{
+    array<Told> told(frames_of(llrs, decoder.n(), "LLRs"));
+    const auto out_told = mutable_view(told);
+    auto [messages, not_a_number] = decode_frames<uint8_t>(
+        decoder, llrs, [&](span<const float> in, span<uint8_t> out) {
+            return decoder.decode(in, out, out_told);
+        });
+    return py::make_tuple(std::move(messages), std::move(told), not_a_number);
+}
+
+} // namespace
+
 void bind_polar(py::module& m)
 {
     py::class_<successive_cancellation>(m, "SuccessiveCancellation")
@@ -27,14 +44,7 @@ void bind_polar(py::module& m)
         .def(
             "decode",
             [](const successive_cancellation& decoder, const array<float>& llrs) {
-                array<uint8_t> verdicts(frames_of(llrs, decoder.n(), "LLRs"));
-                const auto holds = mutable_view(verdicts);
-                auto [messages, not_a_number] = decode_frames<uint8_t>(
-                    decoder, llrs, [&](span<const float> in, span<uint8_t> out) {
-                        return decoder.decode(in, out, holds);
-                    });
-                return py::make_tuple(
-                    std::move(messages), std::move(verdicts), not_a_number);
+                return decode_and_tell<uint8_t>(decoder, llrs);
             },
             py::arg("llrs"),
             "Messages uint8 (F, k) of LLRs float32 (F, n); uint8 (F,), 1 where the check "
@@ -54,14 +64,7 @@ void bind_polar(py::module& m)
         .def(
             "decode",
             [](const automorphism_ensemble& ensemble, const array<float>& llrs) {
-                array<uint32_t> decodings(frames_of(llrs, ensemble.n(), "LLRs"));
-                const auto taken = mutable_view(decodings);
-                auto [messages, not_a_number] = decode_frames<uint8_t>(
-                    ensemble, llrs, [&](span<const float> in, span<uint8_t> out) {
-                        return ensemble.decode(in, out, taken);
-                    });
-                return py::make_tuple(
-                    std::move(messages), std::move(decodings), not_a_number);
+                return decode_and_tell<uint32_t>(ensemble, llrs);
             },
             py::arg("llrs"),
             "Messages uint8 (F, k) of LLRs float32 (F, n); uint32 (F,), how many "
