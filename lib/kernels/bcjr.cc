@@ -3,10 +3,10 @@
 #define HWY_TARGET_INCLUDE "kernels/bcjr.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-#include <hwy/contrib/math/math-inl.h>
 
 #include "kernels/bcjr.h"
 #include "kernels/llr.h"
+#include "kernels/math-inl.h"
 #include "kernels/workspace.h"
 
 #include <algorithm>
@@ -53,7 +53,7 @@ struct bcjr_group {
 constexpr int any_end = -1;
 
 struct bcjr_workspace {
-    hwy::AlignedFreeUniquePtr<float[]> llrs, alpha, checkpoints, beta, posteriors;
+    hwy::AlignedFreeUniquePtr<float[]> llrs, alpha, checkpoints, beta, terms, posteriors;
 };
 
 } // namespace gr::neuralfec
@@ -72,8 +72,7 @@ HWY_INLINE V max_star(V a, V b)
     const D d;
     if (method == bcjr_method::max_log)
         return hn::Max(a, b);
-    const V correction = hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(hn::Sub(a, b)))));
-    return hn::Add(hn::Max(a, b), correction);
+    return hn::Add(hn::Max(a, b), log1p_exp(d, hn::Neg(hn::Abs(hn::Sub(a, b)))));
 }
 
 /*
@@ -108,6 +107,26 @@ HWY_INLINE void branches(const float* llrs, std::size_t n, bool any_large, float
         branches_of<true>(llrs, n, branch);
     else
         branches_of<false>(llrs, n, branch);
+}
+
+// max* of all states' terms, of which the largest is known: one logarithm for all of
+// them, and no sum that waits for the one before.
+template <bcjr_method method>
+HWY_INLINE V max_star_of(std::size_t states, const float* terms, V largest)
+{
+    const D d;
+    if (method == bcjr_method::max_log)
+        return largest;
+    const std::size_t lanes = hn::Lanes(d);
+    V sum = hn::Zero(d);
+    for (std::size_t s = 0; s < states; s++) {
+        const V below = hn::Sub(hn::Load(d, terms + s * lanes), largest);
+        sum = hn::Add(sum,
+                      exp2_fine(d,
+                                hn::Max(hn::Mul(below, hn::Set(d, 1.44269504f)),
+                                        hn::Set(d, -125.0f))));
+    }
+    return hn::Add(largest, log_coarse(d, sum));
 }
 
 // Subtracts the largest of the states' metrics from all, and returns it.
@@ -219,6 +238,7 @@ void decode(const bcjr_plan& plan, bcjr_group& group, bcjr_workspace& work)
     }
 
     float* posteriors = work.posteriors.get();
+    float* zeros = work.terms.get();
     for (std::size_t i = segments; i-- > 0;) {
         const std::size_t first = i * plan.segment;
         const std::size_t last = std::min(steps, first + plan.segment);
@@ -238,15 +258,23 @@ void decode(const bcjr_plan& plan, bcjr_group& group, bcjr_workspace& work)
                                hn::Load(d, beta + (edge & (states - 1)) * lanes));
             };
             V one = hn::Set(d, 2 * impossible), zero = one;
+            float* ones = zeros + row;
             for (std::size_t s = 0; s < states; s++) {
                 const V from = hn::Load(d, a + s * lanes);
                 const V b0 = onward(2 * s), b1 = onward(2 * s + 1);
                 hn::Store(max_star<method>(b0, b1), d, next + s * lanes);
                 const bool flipped = plan.message[2 * s];
-                zero = max_star<method>(zero, hn::Add(from, flipped ? b1 : b0));
-                one = max_star<method>(one, hn::Add(from, flipped ? b0 : b1));
+                const V to_zero = hn::Add(from, flipped ? b1 : b0);
+                const V to_one = hn::Add(from, flipped ? b0 : b1);
+                hn::Store(to_zero, d, zeros + s * lanes);
+                hn::Store(to_one, d, ones + s * lanes);
+                zero = hn::Max(zero, to_zero);
+                one = hn::Max(one, to_one);
             }
-            hn::Store(hn::Sub(one, zero), d, posteriors + t * lanes);
+            hn::Store(hn::Sub(max_star_of<method>(states, ones, one),
+                              max_star_of<method>(states, zeros, zero)),
+                      d,
+                      posteriors + t * lanes);
             std::copy_n(next, row, beta);
             if (t % bcjr_norm_steps == 0)
                 normalize(states, beta);
@@ -333,8 +361,9 @@ struct bcjr_kernel::impl {
         work.checkpoints =
             hwy::AllocateAligned<float>((frame.steps / plan.segment + 2) * row);
         work.beta = hwy::AllocateAligned<float>(2 * row);
+        work.terms = hwy::AllocateAligned<float>(2 * row);
         work.posteriors = hwy::AllocateAligned<float>(frame.steps * bcjr_lanes);
-        if (!work.llrs || !work.alpha || !work.checkpoints || !work.beta ||
+        if (!work.llrs || !work.alpha || !work.checkpoints || !work.beta || !work.terms ||
             !work.posteriors)
             throw std::bad_alloc();
         return work;

@@ -109,6 +109,27 @@ HWY_INLINE V exp_reproducible(D d, V x)
     return hn::Mul(p, hn::BitCast(d, power));
 }
 
+//! log(1 + e^x) for x <= 0, absolute error below 5e-7: z = e^x, and a minimax polynomial
+//! of degree 8 for log(1 + z).
+template <class D, class V>
+HWY_INLINE V log1p_exp(D d, V x)
+{
+    namespace hn = hwy::HWY_NAMESPACE;
+    const V z =
+        exp2_fine(d, hn::Max(hn::Mul(x, hn::Set(d, 1.44269504f)), hn::Set(d, -125.0f)));
+    return hn::Mul(z,
+                   polynomial<true>(d,
+                                    z,
+                                    {-0.00667944737f,
+                                     0.0369752198f,
+                                     -0.0967310444f,
+                                     0.168795526f,
+                                     -0.241242006f,
+                                     0.331919819f,
+                                     -0.499887884f,
+                                     0.99999696f}));
+}
+
 //! Natural logarithm of normal x > 0, absolute error below 2e-6 + 1.2e-7 times its size.
 template <class D, class V>
 HWY_INLINE V log_coarse(D d, V x)

@@ -38,6 +38,15 @@ void check_bounds()
     CHECK(coarse > 2e-6 && fine > 1e-7);
     CHECK(value(exp_reproducible(d, of(-1e30f))) > 0);
 
+    double softplus = 0;
+    for (double step = -90; step <= 0; step += 3.7e-4) {
+        const float x = static_cast<float>(step);
+        const double exact = std::log1p(std::exp(static_cast<double>(x)));
+        softplus = std::max(softplus, std::fabs(value(log1p_exp(d, of(x))) - exact));
+    }
+    CHECK(softplus < 5e-7);
+    CHECK(value(log1p_exp(d, of(-1e30f))) < 1e-30);
+
     for (double step = 1e-37; step < 1e38; step *= 1.00137) {
         const float x = static_cast<float>(step);
         const double exact = std::log(static_cast<double>(x));
