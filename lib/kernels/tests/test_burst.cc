@@ -3,7 +3,7 @@
  * Bursts made here by sums as the format's definition reads, found and demodulated by the
  * kernels.
  */
-#include "kernels/burst_demodulate.h"
+#include "kernels/burst_receiver.h"
 #include "kernels/burst_search.h"
 #include "kernels/tests/check.h"
 

@@ -18,6 +18,7 @@ import torch
 
 from ..phy.constellation import constellation
 from .data import LlrSource
+from .partition import between, merged_entropy, partition
 
 # A rail's distance from the axis is cut off here (Es = 1).
 _LARGEST_DISTANCE = 1.4
@@ -98,25 +99,16 @@ def _rail_quantizers(
         interval = over_gains[width:] - over_gains[:-width]
         return torch.cat([torch.zeros_like(interval[:, :1]), interval.cumsum(1)], 1)
 
-    def between(values: torch.Tensor) -> torch.Tensor:
-        return (values[:, None] - values[:, :, None]).clamp_min(0)
-
     weight = between(sums(histogram.weight))
     cost = -between(sums(histogram.entropy))
     for bit in range(histogram.ones.shape[2]):
-        ones = torch.minimum(between(sums(histogram.ones[:, :, bit])), weight)
-        zeros = weight - ones
-        cost += torch.xlogy(weight, weight) - torch.xlogy(ones, ones) - torch.xlogy(zeros, zeros)
+        cost += merged_entropy(weight, between(sums(histogram.ones[:, :, bit])))
     cost = cost.clamp_min(0).float()
     steps = torch.arange(cost.shape[1], device=cost.device)
     cost[:, steps[:, None] > steps] = math.inf
-    best = cost[:, 0]
-    losses, thresholds = [best[:, -1]], []
-    for _ in range(most_levels - 1):
-        best, last = (best[:, :, None] + cost).min(1)
-        losses.append(best[:, -1])
-        thresholds.append(last.short())
-    return torch.stack(losses, 1).double().cpu(), torch.stack(thresholds, 1).cpu()
+    best, begins = partition(cost, most_levels)
+    losses = torch.stack([least[:, -1] for least in best], 1)
+    return losses.double().cpu(), torch.stack([begin.short() for begin in begins], 1).cpu()
 
 
 Cell = tuple[int, int, int]  # first gain, width, levels

@@ -2,13 +2,14 @@
 """Scalar quantization of LLRs for maximum mutual information.
 
 Winkelbauer and Matz, "On quantization of log-likelihood ratios for maximum mutual
-information", 2015; here exact, by dynamic programming over a fine histogram (Kurkoski and
-Yagi, "Quantization of binary-input discrete memoryless channels", 2014).
+information", 2015; here exact, by dynamic programming over a fine histogram.
 """
 
 from __future__ import annotations
 
 import torch
+
+from .partition import between, merged_entropy, partition
 
 _BINS = 768
 
@@ -41,15 +42,11 @@ def design(llrs: torch.Tensor, levels: int) -> tuple[torch.Tensor, torch.Tensor]
     ones = torch.sigmoid(bins).mean(1).cumsum(0)
     ones = torch.cat([torch.zeros_like(ones[:1]), ones])
     weight = torch.arange(_BINS + 1, dtype=torch.double, device=llrs.device)
-    w = (weight - weight[:, None]).clamp_min(0)
-    o = torch.minimum((ones - ones[:, None]).clamp_min(0), w)
+    w = between(weight)
     # H(b | level) times the level's weight: least where the mutual information is largest.
-    cost = torch.xlogy(w, w) - torch.xlogy(o, o) - torch.xlogy(w - o, w - o)
+    cost = merged_entropy(w, between(ones))
     cost[w == 0] = torch.inf
-    best, choices = cost[0], []
-    for _ in range(levels - 1):
-        best, last = (best[:, None] + cost).min(0)
-        choices.append(last)
+    _, choices = partition(cost, levels)
     edges = [_BINS]
     for last in reversed(choices):
         edges.append(int(last[edges[-1]]))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "kernels/burst_demodulate.h"
+#include "kernels/burst_receiver.h"
 #include "kernels/burst_search.h"
 
 #include "arrays.h"
