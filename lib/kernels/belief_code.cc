@@ -159,7 +159,8 @@ void propose(const belief_code& code,
              const uint8_t* left,
              std::size_t n,
              float threshold,
-             float gain)
+             float gain,
+             float snr_db)
 {
     const D d;
     const std::size_t patterns = code.patterns();
@@ -175,7 +176,7 @@ void propose(const belief_code& code,
     for (std::size_t i = 0; i < code.layer1.out; i++) {
         bias[i] += code.threshold_weights[i] * threshold;
         bias[i] += code.peak_weights[i] * peak;
-        bias[i] += code.snr_weights[i] * code.parameters().snr_db;
+        bias[i] += code.snr_weights[i] * snr_db;
     }
     // Candidates of the uniform belief, which all groups begin with.
     std::vector<float> first(patterns);
@@ -411,8 +412,6 @@ belief_code::belief_code(const settings& s, span<const float> parameters)
     for (const float value : {s.peak, s.feedback_step})
         if (!(std::isfinite(value) && value > 0))
             refuse("peak and feedback step above 0, got " + std::to_string(value));
-    if (!std::isfinite(s.snr_db))
-        refuse("a finite SNR, got " + std::to_string(s.snr_db));
     if (parameters.size() != parameter_count(s))
         refuse(std::to_string(parameter_count(s)) + " parameters, got " +
                std::to_string(parameters.size()));
@@ -476,16 +475,24 @@ void belief_code::propose(belief_table& table,
                           span<const uint32_t> blocks,
                           span<const uint8_t> left,
                           float threshold,
-                          float gain) const
+                          float gain,
+                          float snr_db) const
 {
     check(table, blocks, left.size(), blocks.size(), "counts of rounds left");
-    if (!std::isfinite(threshold) || !std::isfinite(gain))
-        refuse("a finite threshold and gain, got " + std::to_string(threshold) + " and " +
-               std::to_string(gain));
+    if (!std::isfinite(threshold) || !std::isfinite(gain) || !std::isfinite(snr_db))
+        refuse("a finite threshold, gain and SNR, got " + std::to_string(threshold) +
+               ", " + std::to_string(gain) + " and " + std::to_string(snr_db));
     const auto [rows, left_of_rows] =
         undecided(table, blocks, [&](std::size_t n, std::size_t) { return left[n]; });
     HWY_DYNAMIC_DISPATCH(propose)
-    (*this, table, rows.data(), left_of_rows.data(), rows.size(), threshold, gain);
+    (*this,
+     table,
+     rows.data(),
+     left_of_rows.data(),
+     rows.size(),
+     threshold,
+     gain,
+     snr_db);
 }
 
 void belief_code::symbols(const belief_table& table,

@@ -43,7 +43,6 @@ public:
      * \param group_bits m, 1 to 8; M = 2^m
      * \param hidden1, hidden2 widths of the network's layers
      * \param peak limit of |x|
-     * \param snr_db what the network is told of the channel
      * \param feedback_bits 2 to 8
      * \param feedback_step distance of the quantizer's levels
      */
@@ -52,7 +51,6 @@ public:
         std::size_t hidden1;
         std::size_t hidden2;
         float peak;
-        float snr_db;
         std::size_t feedback_bits;
         float feedback_step;
     };
@@ -79,12 +77,14 @@ public:
      * Candidates x of the next round.
      * \param left rounds left of each block, the next one included
      * \param gain factor on the network's points that makes unit power
+     * \param snr_db what the network is told of the channel
      */
     void propose(belief_table& table,
                  span<const uint32_t> blocks,
                  span<const uint8_t> left,
                  float threshold,
-                 float gain) const;
+                 float gain,
+                 float snr_db) const;
 
     /*! What the transmitter sends: the candidate of each group's true class, 0 for one
      * that is decided. Classes and symbols: blocks by groups. */

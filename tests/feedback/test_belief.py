@@ -85,7 +85,7 @@ def test_network_in_torch_is_the_kernels():
     code.kernel.start(table, block)
     rng = np.random.default_rng(1)
     for left in (12, 11, 10):
-        code.kernel.propose(table, block, np.array([left], np.uint8), 8.0, code.gain)
+        code.kernel.propose(table, block, np.array([left], np.uint8), 8.0, code.gain, 1.0)
         before = torch.from_numpy(table.log_ratios[0])
         conditions = torch.tensor([[left, 8.0, p.peak, p.snr_db]]).expand(p.groups, -1)
         candidates = made(before, conditions, torch.tensor(code.gain))

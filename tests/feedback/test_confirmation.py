@@ -107,8 +107,8 @@ def test_ends_follow_the_plain_ledger():
         levels = []
         quantize = decoder.feedback
 
-        def noted(slots, y, quantize=quantize, levels=levels):
-            levels.append(quantize(slots, y))
+        def noted(slots, y, variance=None, quantize=quantize, levels=levels):
+            levels.append(quantize(slots, y, variance))
             return levels[-1]
 
         decoder.feedback = noted
@@ -282,7 +282,7 @@ def test_both_ends_use_the_noise_variance_that_they_are_told():
             x = encoder.encode(slots)
             y = x + np.sqrt(variance)[:, None] * rng.standard_normal(x.shape)
             decoder.decode(slots, y.astype(np.float32), noise_variance=variance)
-            levels = decoder.feedback(slots, y.astype(np.float32))
+            levels = decoder.feedback(slots, y.astype(np.float32), variance)
             encoder.observe(slots, levels, noise_variance=variance)
             slots = slots[~decoder.over(slots)]
         every = np.arange(2000)

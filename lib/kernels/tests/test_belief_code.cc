@@ -57,7 +57,7 @@ belief_table played(const belief_code& code, std::size_t groups, unsigned seed)
     for (unsigned round = 0; round < 8; round++) {
         std::vector<uint8_t> left(groups, static_cast<uint8_t>(12 - round));
         left[groups / 2]++;
-        code.propose(table, rows, left, threshold, 1.05f);
+        code.propose(table, rows, left, threshold, 1.05f, 1);
         code.symbols(table, rows, truth, symbols);
         const auto noise = random_floats(groups, 0.89f, seed + round);
         for (std::size_t g = 0; g < groups; g++)
@@ -78,7 +78,7 @@ belief_table played(const belief_code& code, std::size_t groups, unsigned seed)
 int main()
 {
     for (std::size_t bits = 1; bits <= 8; bits++) {
-        const belief_code::settings settings{bits, 24, 20, 4, 1, 8, 0.0625f};
+        const belief_code::settings settings{bits, 24, 20, 4, 8, 0.0625f};
         const belief_code code(
             settings, random_floats(belief_code::parameter_count(settings), 0.3f, 1));
         const std::size_t m = code.patterns();
@@ -139,7 +139,7 @@ int main()
         }
     }
 
-    const belief_code::settings settings{3, 8, 8, 4, 1, 4, 0.5f};
+    const belief_code::settings settings{3, 8, 8, 4, 4, 0.5f};
     const auto parameters =
         random_floats(belief_code::parameter_count(settings), 0.3f, 1);
     const belief_code code(settings, parameters);
@@ -161,7 +161,6 @@ int main()
     for (auto change : {+[](belief_code::settings& s) { s.group_bits = 9; },
                         +[](belief_code::settings& s) { s.feedback_step = 0; },
                         +[](belief_code::settings& s) { s.feedback_bits = 9; },
-                        +[](belief_code::settings& s) { s.snr_db = INFINITY; },
                         +[](belief_code::settings& s) { s.hidden2 = 0; }}) {
         auto wrong = settings;
         change(wrong);
@@ -174,8 +173,9 @@ int main()
     CHECK_THROWS(code.start(table, outside));
     CHECK_THROWS(code.start(other, row));
     code.start(table, row);
-    CHECK_THROWS(code.propose(table, row, {}, 10, 1));
-    CHECK_THROWS(code.propose(table, row, one, NAN, 1));
+    CHECK_THROWS(code.propose(table, row, {}, 10, 1, 1));
+    CHECK_THROWS(code.propose(table, row, one, NAN, 1, 1));
+    CHECK_THROWS(code.propose(table, row, one, 10, 1, INFINITY));
     CHECK_THROWS(code.symbols(table, row, large, value));
     const std::vector<float> y{1}, zero{0}, infinite{INFINITY};
     CHECK_THROWS(code.update(table, row, infinite, y, 10));
@@ -190,7 +190,7 @@ int main()
     code.start(pairs, block);
     pairs.decided[4] = 1;
     const belief_table before = pairs;
-    code.propose(pairs, block, std::vector<uint8_t>{12}, 10, 1);
+    code.propose(pairs, block, std::vector<uint8_t>{12}, 10, 1, 1);
     std::vector<float> sent(2);
     code.symbols(pairs, block, std::vector<uint8_t>{5, 5}, sent);
     CHECK(sent[0] == 0 && sent[1] != 0);

@@ -163,11 +163,20 @@ class Code(abc.ABC):
     identity : 16 bits that differ from those of another code
     payload_bytes : of digital feedback a block and round; 0 for analog feedback
     feedback_bits : that tell of one symbol over digital feedback; 0 for analog feedback
+    takes_variances : whether both ends take the noise variance of each symbol,
+        `noise_variance=` of `decode`, `feedback` and `observe`
+    confirms : whether the code says by itself which blocks are lost
     """
 
     identity: int
     payload_bytes: int = 0
     feedback_bits: int = 0
+    takes_variances: bool = False
+
+    @property
+    def confirms(self) -> bool:
+        """Whether the code says by itself which blocks are lost."""
+        return False
 
     @property
     @abc.abstractmethod
@@ -200,8 +209,13 @@ class Code(abc.ABC):
                 f"got {setting.termination!r}"
             )
 
-    def counts(self, encoder: Encoder, decoder: Decoder) -> Mapping[str, Any]:
-        """Return what only this kind of code can count of blocks that are over, to be summed."""
+    def counts(
+        self, encoder: Encoder, decoder: Decoder, erased: NDArray[np.bool_]
+    ) -> Mapping[str, Any]:
+        """Return what only this kind of code can count of blocks that are over, to be summed.
+
+        erased : (n,) of the blocks
+        """
         return {}
 
     def labels(self, messages: NDArray[np.uint8]) -> NDArray[np.int64]:

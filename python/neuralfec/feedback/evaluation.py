@@ -3,11 +3,14 @@
 
 Forward channel (eq. 1): y = x + w, w of variance sigma_f^2 = 10^(-SNR/10) a real symbol;
 feedback channel (eq. 2): the symbol fed back plus noise of variance sigma_b^2. Masks and
-stop flags arrive; ``session`` is where they are messages that can get lost.
+stop flags arrive; ``session`` is where they are messages that can get lost. Over fading y is
+divided by the channel's gain, which the receiver knows; a code with digital feedback uses the
+noise variance of each symbol and tells it back, in `fading.TOLD_BITS` bits.
 """
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +39,8 @@ class Population:
     checks : times that a transmitter was asked, each of which costs a stop flag on the
         forward link
     feedback_symbols, feedback_energy : of analog feedback, for the groups that go on
+    told_bits : of digital feedback, that tell the noise variance of one symbol
+    decided : (blocks,) bool, blocks that have been ended before the rounds were
     """
 
     def __init__(
@@ -60,6 +65,8 @@ class Population:
         self.energy = np.zeros(blocks)
         self.checks = 0
         self.feedback_symbols, self.feedback_energy = 0, 0.0
+        self.decided = np.zeros(blocks, bool)
+        self.told_bits = fading.TOLD_BITS * (setting.channel != "awgn" and code.takes_variances)
         self.gains = (
             fading.gains(rng, blocks, p.rounds, p.groups) if setting.channel == "tdl-c" else None
         )
@@ -75,12 +82,16 @@ class Population:
         self.group_rounds[active] += sent
         self.energy[active] += np.square(x, dtype=np.float64).sum(1)
         noise = rng.standard_normal(x.shape, np.float32) * np.float32(setting.noise_deviation)
+        known: dict[str, Any] = {}
         if self.gains is not None:
-            noise /= self.gains[active, self.encoder.rounds[active] - 1]
+            gains = self.gains[active, self.encoder.rounds[active] - 1]
+            noise /= gains
+            if self.told_bits:
+                known["noise_variance"] = fading.told((setting.noise_deviation / gains) ** 2)
         y = (x + noise) * sent
         threshold = setting.threshold if setting.decides_at_receiver else None
-        decoded = self.decoder.decode(active, y, threshold)
-        feedback = back = self.decoder.feedback(active, y)
+        decoded = self.decoder.decode(active, y, threshold, **known)
+        feedback = back = self.decoder.feedback(active, y, **known)
         if setting.feedback_deviation:
             back = back + rng.standard_normal(x.shape, np.float32) * np.float32(
                 setting.feedback_deviation
@@ -100,13 +111,22 @@ class Population:
             )
             stopped = self.encoder.agrees(active, samples, setting.transmitter_threshold)
             decoded = decoded | stopped[:, None]
-        self.encoder.observe(active, back, decoded)
+        self.encoder.observe(active, back, decoded, **known)
+        self.decided[active] = decoded.all(1)
         self.active = active[~(self.decoder.over(active) | stopped)]
         if self.active.size and feedback.dtype.kind == "f":
             # `active` has become shorter, and the mask of what is stopped is the transmitter's.
             told = self.decoder.replies(active) & ~stopped[:, None]
             self.feedback_symbols += int(told.sum())
             self.feedback_energy += float(np.square(feedback[told], dtype=np.float64).sum())
+
+    def erased(self) -> np.ndarray:
+        """Return which blocks are declared lost, (blocks,) bool, of blocks that are over."""
+        declared = self.decoder.erased(np.arange(len(self.messages)))
+        setting = self.setting
+        if not setting.erases or self.code.confirms or setting.termination == "none":
+            return declared
+        return declared | ~self.decided
 
 
 def capacity(snr_db: float) -> float:
@@ -147,7 +167,7 @@ def counts(population: Population) -> dict:
     code, blocks = population.code, len(population.messages)
     every = np.arange(blocks)
     decided = code.bits(population.decoder.decisions(every))
-    erased = population.decoder.erased(every)
+    erased = population.erased()
     wrong = (decided != population.messages).sum(1) * ~erased
     symbols = population.group_rounds.sum(1).astype(np.float64)
     energy = population.energy
@@ -167,9 +187,9 @@ def counts(population: Population) -> dict:
         "energy_squared": float((energy**2).sum()),
         "symbols_energy": float((symbols * energy).sum()),
     }
-    total |= code.counts(population.encoder, population.decoder)
+    total |= code.counts(population.encoder, population.decoder, erased)
     if code.feedback_bits:
-        total["feedback_bits"] = total["symbols"] * code.feedback_bits
+        total["feedback_bits"] = total["symbols"] * (code.feedback_bits + population.told_bits)
     return total
 
 

@@ -14,6 +14,9 @@ SUBCARRIER_HZ = 30e3
 SLOT_SECONDS = 0.5e-3
 SPEED = 1.0
 DELAY_SPREAD = 100e-9
+# Numbers by which a receiver tells the SNR of a symbol, in dB.
+TOLD_BITS = 6
+TOLD_LEAST, TOLD_STEP = -26.0, 0.75
 # Equalised noise of deeper fades than this is no longer amplified.
 LEAST_GAIN = 0.05
 
@@ -47,3 +50,12 @@ def gains(rng: np.random.Generator, blocks: int, rounds: int, groups: int) -> np
     turn = np.exp(-2j * np.pi * np.outer(frequency, _TDL_C[:, 0] * DELAY_SPREAD))
     h = np.abs(np.einsum("fk,bkr->brf", turn, taps))
     return np.maximum(h, LEAST_GAIN).repeat(2, axis=2)[:, :, :groups].astype(np.float32)
+
+
+def told(noise_variance: np.ndarray) -> np.ndarray:
+    """Return the noise variances, float64, that the nearest numbers of TOLD_BITS bits stand for."""
+    number = np.rint((-10 * np.log10(noise_variance) - TOLD_LEAST) / TOLD_STEP)
+    snr_db = TOLD_LEAST + TOLD_STEP * np.arange(1 << TOLD_BITS)
+    # Rounded, so that two mathematical libraries give both ends the same number.
+    table = np.round(10 ** (-snr_db / 10), 9)
+    return table[np.clip(number, 0, len(table) - 1).astype(int)]

@@ -34,7 +34,8 @@ class Setting:
         receiver decides a group; None where the receiver does not decide
     transmitter_threshold : belief above which a transmitter that is asked stops a block
         (Definition 8 of the DeepVLF paper), in [0, 1)
-    channel : "awgn", or "tdl-c" for fading that the receiver equalises
+    channel : "awgn", or "tdl-c" for fading that the receiver knows and equalises, where a block
+        that is not decided is declared lost
     """
 
     snr_db: float
@@ -82,6 +83,11 @@ class Setting:
     def asks_transmitter(self) -> bool:
         """Whether the transmitter is asked to stop blocks."""
         return self.termination in ("transmitter", "hybrid")
+
+    @property
+    def erases(self) -> bool:
+        """Whether a block that the last round leaves undecided is lost, and not guessed."""
+        return self.channel != "awgn"
 
     @property
     def noise_deviation(self) -> float:

@@ -82,25 +82,18 @@ void bind_belief_code(py::module& m)
                          std::size_t hidden1,
                          std::size_t hidden2,
                          float peak,
-                         float snr_db,
                          std::size_t feedback_bits,
                          float feedback_step,
                          const array<float>& parameters) {
-                 return belief_code({group_bits,
-                                     hidden1,
-                                     hidden2,
-                                     peak,
-                                     snr_db,
-                                     feedback_bits,
-                                     feedback_step},
-                                    view(parameters));
+                 return belief_code(
+                     {group_bits, hidden1, hidden2, peak, feedback_bits, feedback_step},
+                     view(parameters));
              }),
              py::kw_only(),
              py::arg("group_bits"),
              py::arg("hidden1"),
              py::arg("hidden2"),
              py::arg("peak"),
-             py::arg("snr_db"),
              py::arg("feedback_bits"),
              py::arg("feedback_step"),
              py::arg("parameters"))
@@ -119,19 +112,22 @@ void bind_belief_code(py::module& m)
                const array<uint32_t>& blocks,
                const array<uint8_t>& left,
                float threshold,
-               float gain) {
+               float gain,
+               float snr_db) {
                 const auto b = view(blocks);
                 const auto l = view(left);
                 py::gil_scoped_release release;
-                code.propose(table, b, l, threshold, gain);
+                code.propose(table, b, l, threshold, gain, snr_db);
             },
             py::arg("table"),
             py::arg("blocks"),
             py::arg("left"),
             py::arg("threshold"),
             py::arg("gain"),
+            py::arg("snr_db"),
             "Candidates of the next round for groups not decided; left: uint8 rounds\n"
-            "left of each block, it included.")
+            "left of each block, it included; snr_db: what the network is told of the\n"
+            "channel.")
         .def(
             "symbols",
             [](const belief_code& code,

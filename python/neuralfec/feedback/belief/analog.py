@@ -112,7 +112,12 @@ class AnalogBeliefCode(DigitalBeliefCode):
                 f"got termination {setting.termination!r}"
             )
 
-    def counts(self, encoder: feedback.Encoder, decoder: feedback.Decoder) -> dict[str, Any]:
+    def counts(
+        self,
+        encoder: feedback.Encoder,
+        decoder: feedback.Decoder,
+        erased: NDArray[np.bool_],
+    ) -> dict[str, Any]:
         """Count undecided_blocks, as `DigitalBeliefCode.counts`.
 
         The posterior supposes that each number arrives, so that without confirmation its error
@@ -198,7 +203,7 @@ class AnalogEnd(End):
         self.history[slots] = history
         # What came of the confirm symbols is the receiver's to know.
         nothing = np.full(before.shape, np.nan, np.float32)
-        self.ledger.learn(slots, nothing, np.ones(len(slots)))
+        self.ledger.learn(slots, nothing, np.ones(before.shape))
         self.ledger.reopen(slots[(before & ~after).any(1)])
 
     def _checks(self, slots: NDArray) -> NDArray[np.float32]:
@@ -355,14 +360,19 @@ class AnalogDecoder(AnalogEnd, DigitalDecoder):
         theta = code.threshold + self.ledger.settings.step * self.ledger.opened[slots]
         known = self.table.decisions(slots)[block, group] == by_class.argmax(1)
         self.decoded[active] = (certainty > theta[block]) & known
-        self.verdict.learn(slots, received, np.full(len(slots), p.noise_variance))
+        self.verdict.learn(slots, received, np.full(received.shape, p.noise_variance))
         odds = self.odds[slots]
         self.verdict.judge(slots, left, odds, self.decoded, self.decisions)
         self._checked[slots] = before
         self._note(slots, numbers, before, self.decoded[slots])
         return self.decoded[slots]
 
-    def feedback(self, slots: NDArray, received: NDArray[np.float32]) -> NDArray[np.float32]:
+    def feedback(
+        self,
+        slots: NDArray,
+        received: NDArray[np.float32],
+        noise_variance: float | NDArray | None = None,
+    ) -> NDArray[np.float32]:
         """Return what goes back of the last round, (n, Q) float32.
 
         A i; for groups that are decided 0, or with confirmation, from the next round on, a

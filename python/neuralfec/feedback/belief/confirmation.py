@@ -104,6 +104,7 @@ class Ledger:
     ----------
     settings, threshold : of the code; parameters : its `BeliefParameters`
     capacity : blocks
+    variance : (capacity,) of the noise in the last round, as it was told
     asks_last : whether a block is accepted only in a round with confirm symbols, because what
         its groups are certain of may be wrong in ways that the posterior does not know
 
@@ -143,18 +144,9 @@ class Ledger:
         # The odds before the confirm symbols of this round, and what these speak of.
         self._before = np.zeros(capacity)
         self._spoken_of = np.zeros((capacity, groups), bool)
-        s, variance = settings, parameters.noise_variance
-        mean, deviation = parameters.peak**2 / 2 / variance, parameters.peak / math.sqrt(variance)
-        self._limit = float(np.float32(math.exp(-s.accept)))
-        self._reopen = float(np.float32(math.exp(-s.reopen)))
-        # Odds below which n symbols are enough, before and in the last round.
-        self._enough = [
-            [
-                float(np.float32(math.exp(n * mean - margin * math.sqrt(n) * deviation - s.accept)))
-                for n in range(1, s.most)
-            ]
-            for margin in (s.margin, s.last_margin)
-        ]
+        self.variance = np.full(capacity, parameters.noise_variance)
+        self._limit = float(np.float32(math.exp(-settings.accept)))
+        self._reopen = float(np.float32(math.exp(-settings.reopen)))
 
     def start(self, slots: NDArray) -> None:
         """Begin blocks anew."""
@@ -163,6 +155,7 @@ class Ledger:
         self.opened[slots] = 0
         self.accepted[slots] = False
         self.error[slots] = 0
+        self.variance[slots] = self.parameters.noise_variance
         self._doubt[:, slots] = 1
 
     def plan(
@@ -199,8 +192,7 @@ class Ledger:
         last = left == 1
         count = np.full(len(slots), s.most)
         for n in range(s.most - 1, 0, -1):
-            enough = np.where(last, self._enough[1][n - 1], self._enough[0][n - 1])
-            count = np.where(in_all < enough, n, count)
+            count = np.where(in_all < self._enough(n, last, self.variance[slots]), n, count)
         count = np.where(last, count, np.minimum(count, 2))
         asks = decided.any(1)
         asks &= last | ((undecided <= s.early) & (fresh.any(1) | (undecided == 0)))
@@ -218,20 +210,37 @@ class Ledger:
         )
         self.places[slots] = np.where(decided, free, numbers).astype(np.int8)
 
+    def _enough(
+        self, n: int, last: NDArray[np.bool_], variance: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Odds below which n symbols are enough, in the last round and before."""
+        s, peak = self.settings, self.parameters.peak
+        margin = np.where(last, s.last_margin, s.margin) * math.sqrt(n)
+        return _rounded_exp(
+            n * peak**2 / 2 / variance - margin * peak / np.sqrt(variance) - s.accept
+        )
+
     def learn(
         self, slots: NDArray, values: NDArray[np.float32], variance: NDArray[np.float64]
     ) -> None:
-        """Take the confirm symbols of a round, values (n, Q) with NaN where none arrived."""
+        """Take the confirm symbols of a round, values (n, Q) with NaN where none arrived.
+
+        variance : (n, Q) of their noise
+        """
         heard = (self.places[slots] == CONFIRM) & ~np.isnan(values)
         rows = np.nonzero(self._spoken_of[slots].any(1))[0]
         if rows.size == 0:
             return
-        slots, heard = slots[rows], heard[rows]
-        count = heard.sum(1)
-        # Levels are multiples of a power of two, so that any order gives the same sum.
-        total = np.where(heard, values[rows], 0).astype(np.float64).sum(1)
+        slots, heard, variance = slots[rows], heard[rows], variance[rows]
+        # One place after the other, each weighed against the first: both ends sum alike.
+        first = variance[:, 0]
+        count, total = np.zeros((2, len(rows)))
+        for place in range(heard.shape[1]):
+            weight = np.where(heard[:, place], first / variance[:, place], 0)
+            count += weight
+            total += weight * np.where(heard[:, place], values[rows, place], 0)
         peak = self.parameters.peak
-        factor = _rounded_exp((peak * total - count * peak**2 / 2) / variance[rows])
+        factor = _rounded_exp((peak * total - count * peak**2 / 2) / first)
         self.against[slots] = self._before[slots] * factor
         self.covered[slots] = self._spoken_of[slots]
 

@@ -16,6 +16,7 @@ The transmitter knows by itself which groups the receiver has decided: the mask 
 sends back tells it nothing new. ``confirmation`` tells how blocks are confirmed.
 """
 
+import dataclasses
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from .. import code as feedback
 from ..setting import Setting
 from .confirmation import CONFIRM, NOTHING, Confirmation, Ledger
-from .parameters import BeliefParameters
+from .parameters import AnalogParameters, BeliefParameters
 
 
 class DigitalBeliefCode(feedback.Code):
@@ -58,10 +59,9 @@ class DigitalBeliefCode(feedback.Code):
             raise ValueError(f"expected a threshold above 0 and below 36, got {threshold}")
         self._parameters, self.threshold = p, round(threshold, 6)
         self.confirmation = confirmation
-        self.gain = p.gain(self.threshold)
-        if confirmation is not None:
-            self.gain = round(self.gain * confirmation.gain, 6)
+        self.gain = self.gain_at(p.snr_db)
         self.payload_bytes, self.feedback_bits = p.groups, p.feedback_bits
+        self.takes_variances = not isinstance(p, AnalogParameters)
         layers = {
             f"{layer}.{leaf}": np.asarray(state[f"{layer}.{leaf}"], np.float32)
             for layer in ("layer1", "layer2", "layer3")
@@ -77,7 +77,6 @@ class DigitalBeliefCode(feedback.Code):
             hidden1=p.hidden[0],
             hidden2=p.hidden[1],
             peak=p.peak,
-            snr_db=p.snr_db,
             feedback_bits=p.feedback_bits,
             feedback_step=p.feedback_step,
             parameters=weights,
@@ -87,6 +86,16 @@ class DigitalBeliefCode(feedback.Code):
     def parameters(self) -> BeliefParameters:
         """Numbers that both ends must agree on."""
         return self._parameters
+
+    @property
+    def confirms(self) -> bool:
+        """Whether the code says by itself which blocks are lost."""
+        return self.confirmation is not None
+
+    def gain_at(self, snr_db: float) -> float:
+        """Return the gain at an SNR."""
+        gain = dataclasses.replace(self.parameters, snr_db=snr_db).gain(self.threshold)
+        return gain if self.confirmation is None else round(gain * self.confirmation.gain, 6)
 
     def check(self, setting: Setting) -> None:
         """Raise ValueError for a setting that this code does not serve."""
@@ -107,13 +116,18 @@ class DigitalBeliefCode(feedback.Code):
                 f"got {threshold}"
             )
 
-    def counts(self, encoder: feedback.Encoder, decoder: feedback.Decoder) -> dict[str, Any]:
+    def counts(
+        self,
+        encoder: feedback.Encoder,
+        decoder: feedback.Decoder,
+        erased: NDArray[np.bool_],
+    ) -> dict[str, Any]:
         """Count what the posterior tells of blocks that are over at both ends.
 
         error_estimate : sum over the blocks of the probability of an undetected error given all
-            that the receiver saw. The belief is the exact posterior but for the size of the
-            quantizer's bins, so its mean estimates the block error rate where errors are too
-            rare to count. estimate_squared : sum of its squares.
+            that the receiver saw, 0 of those that are erased. The belief is the exact posterior
+            but for the size of the quantizer's bins, so its mean estimates the block error rate
+            where errors are too rare to count. estimate_squared : sum of its squares.
         undecided_blocks : blocks with a group that the last round left below the threshold
         reopened_blocks : with confirmation, blocks that were refused once or more
 
@@ -129,7 +143,7 @@ class DigitalBeliefCode(feedback.Code):
             estimate = decoder.ledger.error
             found["reopened_blocks"] = int((decoder.ledger.opened > 0).sum())
         else:
-            estimate = -np.expm1(-np.log1p(decoder.odds.astype(np.float64)).sum(1))
+            estimate = -np.expm1(-np.log1p(decoder.odds.astype(np.float64)).sum(1)) * ~erased
         return {
             "error_estimate": float(estimate.sum()),
             "estimate_squared": float((estimate**2).sum()),
@@ -158,12 +172,33 @@ class DigitalBeliefCode(feedback.Code):
         p = self.parameters
         return _kernels.belief_table(p.patterns, p.groups, capacity)
 
-    def values(self, levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def values(
+        self, levels: NDArray[np.uint8], noise_variance: float | NDArray | None = None
+    ) -> NDArray[np.float32]:
         """Return what levels stand for, float32; NaN for level 0, which did not arrive."""
         p = self.parameters
         middle = np.float32(1 << (p.feedback_bits - 1))
         values = (levels.astype(np.float32) - middle) * np.float32(p.feedback_step)
+        values *= _stretch(noise_variance)
         return np.where(levels == 0, np.float32(np.nan), values)
+
+
+def _by_place(noise_variance: float | NDArray) -> NDArray:
+    """Variances that broadcast against (n, Q): one for all, (n,) or (n, Q)."""
+    variance = np.asarray(noise_variance)
+    return variance if variance.ndim == 2 else variance.reshape(-1, 1)
+
+
+def _stretch(noise_variance: float | NDArray | None) -> NDArray[np.float32] | np.float32:
+    """How much wider the quantizer's steps are for noise of a variance that is told.
+
+    The next power of two of the noise's deviation, so that the levels reach it and still are
+    multiples of a power of two.
+    """
+    if noise_variance is None:
+        return np.float32(1)
+    wide = np.frexp(np.maximum(_by_place(noise_variance), 1) * (1 - 2.0**-40))[1]
+    return np.exp2((wide + 1) // 2).astype(np.float32)
 
 
 class End:
@@ -176,6 +211,7 @@ class End:
     odds : (capacity, Q) float32, (1 - p_max) / p_max after the last update
     ledger : of the confirmation, None for a code without
 
+    snr_db : (capacity,) of each block's last round, as it was told; before, of the parameters
     other : an end whose state is this one's, too: it proposes, and this one updates
     """
 
@@ -183,14 +219,16 @@ class End:
     rounds: NDArray[np.int64]
     decoded: NDArray[np.bool_]
     odds: NDArray[np.float32]
+    snr_db: NDArray[np.float64]
 
     def __init__(self, code: DigitalBeliefCode, capacity: int, other: "End | None" = None) -> None:
         self.code, self.other = code, other
         self.ledger: Ledger | None = None
         if other is not None:
             self.table, self.rounds, self.ledger = other.table, other.rounds, other.ledger
-            self.decoded, self.odds = other.decoded, other.odds
+            self.decoded, self.odds, self.snr_db = other.decoded, other.odds, other.snr_db
             return
+        self.snr_db = np.full(capacity, code.parameters.snr_db)
         self.table = code.table(capacity)
         self.rounds = np.zeros(capacity, np.int64)
         self.decoded, self.odds = self.table.decided, self.table.odds
@@ -199,6 +237,7 @@ class End:
 
     def _begin(self, slots: NDArray) -> None:
         self.rounds[slots] = 0
+        self.snr_db[slots] = self.code.parameters.snr_db
         self.code.kernel.start(self.table, slots)
         if self.ledger is not None:
             self.ledger.start(slots)
@@ -223,9 +262,12 @@ class End:
         if left.size and left.min() < 1:
             raise ValueError(f"expected blocks of fewer than {limit} rounds, got one of as many")
         for threshold, rows in self._by_threshold(slots):
-            code.kernel.propose(
-                self.table, slots[rows], left[rows].astype(np.uint8), threshold, code.gain
-            )
+            some, rounds = slots[rows], left[rows].astype(np.uint8)
+            snrs = self.snr_db[some]
+            for snr_db in np.unique(snrs).tolist():
+                here = snrs == snr_db
+                gain = code.gain if snr_db == code.parameters.snr_db else code.gain_at(snr_db)
+                code.kernel.propose(self.table, some[here], rounds[here], threshold, gain, snr_db)
         if self.ledger is not None:
             odds = self._odds_to_plan_by(slots)
             self.ledger.plan(slots, left, self.decoded[slots], odds, self.table.decisions)
@@ -244,23 +286,38 @@ class End:
         """Bayes' rule with the values (n, Q) of a round, NaN where nothing arrived."""
         code = self.code
         told = code.parameters.update_variance if noise_variance is None else noise_variance
-        variance = np.broadcast_to(np.asarray(told, np.float32).reshape(-1, 1), values.shape)
+        each = np.broadcast_to(_by_place(told).astype(np.float64), values.shape)
+        if noise_variance is not None:
+            self._hear(slots, each)
+        variance = each.astype(np.float32)
         received = values
         if self.ledger is not None:
             received, variance = self._collected(self.ledger.places[slots], values, variance)
         for threshold, rows in self._by_threshold(slots):
             code.kernel.update(self.table, slots[rows], received[rows], variance[rows], threshold)
         if self.ledger is not None:
-            each = np.broadcast_to(np.asarray(told, np.float64).reshape(-1), len(slots))
             self.ledger.learn(slots, values, each)
             left = code.parameters.rounds - self.rounds[slots]
             odds = self.odds[slots]
             self.ledger.judge(slots, left, odds, self.decoded, self.table.decisions)
 
+    def _hear(self, slots: NDArray, variance: NDArray[np.float64]) -> None:
+        """Note the SNR of a round's symbols, of variances (n, Q), for the network and the plan."""
+        precision = np.zeros(len(slots))
+        for column in variance.T:
+            precision += 1 / column
+        precision /= variance.shape[1]
+        # Rounded, so that two mathematical libraries give both ends the same number.
+        snr_db = np.rint(20 * np.log10(precision)) / 2
+        rows = self.code.parameters.gains
+        self.snr_db[slots] = np.clip(snr_db, rows[0][0], rows[-1][0])
+        if self.ledger is not None:
+            self.ledger.variance[slots] = 1 / precision
+
     def _collected(
         self, places: NDArray, values: NDArray, variance: NDArray
     ) -> tuple[NDArray, NDArray]:
-        """Of each group, the mean of the symbols that it sent in the round, and its variance.
+        """Of each group, the weighted mean of its symbols of the round, and its variance.
 
         places : what each place of the round carried, (n, Q), as `Ledger.places`
         """
@@ -273,10 +330,12 @@ class End:
         count = (own & arrived).astype(np.float32)
         heard = arrived[row, place]
         row, place = row[heard], place[heard]
+        group = places[row, place]
+        weight = variance[row, group] / variance[row, place]
         # One after the other, in the order of the places.
-        np.add.at(total, (row, places[row, place]), values[row, place])
-        np.add.at(count, (row, places[row, place]), np.float32(1))
-        several = np.maximum(count, 1)
+        np.add.at(total, (row, group), weight * values[row, place])
+        np.add.at(count, (row, group), weight)
+        several = np.where(count > 0, count, np.float32(1))
         mean = np.where(count > 0, total / several, np.float32(np.nan))
         return mean.astype(np.float32), (variance / several).astype(np.float32)
 
@@ -331,7 +390,7 @@ class DigitalEncoder(End, feedback.Encoder):
         noise_variance : of the round's symbols, as the receiver used it
         """
         if not self.watched:
-            self._update(slots, self.code.values(feedback), noise_variance)
+            self._update(slots, self.code.values(feedback, noise_variance), noise_variance)
 
 
 class DigitalDecoder(End, feedback.Decoder):
@@ -358,19 +417,28 @@ class DigitalDecoder(End, feedback.Decoder):
         NaN tells of a symbol that did not arrive. Returns decoded, (n, Q) bool.
 
         threshold : ValueError for another than the code's, which both ends share
-        noise_variance : of the symbols, (n,) or one for all, which the transmitter must be
-            told; None for that of the parameters' SNR
+        noise_variance : of the symbols, (n, Q), (n,) or one for all, which the transmitter must
+            be told; None for that of the parameters' SNR
         """
         if threshold is not None:
             self.code.check_threshold(threshold)
         self._propose(slots)
-        values = self.code.values(self.feedback(slots, received))
+        levels = self.feedback(slots, received, noise_variance)
+        values = self.code.values(levels, noise_variance)
         self._update(slots, values, noise_variance)
         return self.decoded[slots]
 
-    def feedback(self, slots: NDArray, received: NDArray[np.float32]) -> NDArray:
-        """Return the levels that go back for y, (n, Q) uint8; only those sent are read."""
-        return self.code.kernel.quantize(received)
+    def feedback(
+        self,
+        slots: NDArray,
+        received: NDArray[np.float32],
+        noise_variance: float | NDArray | None = None,
+    ) -> NDArray:
+        """Return the levels that go back for y, (n, Q) uint8; only those sent are read.
+
+        noise_variance : as `decode`
+        """
+        return self.code.kernel.quantize(received / _stretch(noise_variance))
 
     def decisions(self, slots: NDArray) -> NDArray[np.uint8]:
         """Return the likeliest pattern of each group, (n, Q)."""

@@ -174,7 +174,9 @@ def train(options: argparse.Namespace) -> None:
         run.report(**trainer.step(step))
     snrs = sorted({*np.linspace(low, high, 1 + math.ceil(high - low)).tolist(), options.snr})
     network = trainer.average.module.cpu().eval()
-    targets = CONFIRMED if options.erasure_price is not None else ()
+    targets = options.error_targets
+    if targets is None:
+        targets = CONFIRMED if options.erasure_price is not None else ()
     finish(options.output, network, trainer.p, snrs, options.measured_groups, run.record(), targets)
 
 
@@ -226,6 +228,13 @@ def options_of_training() -> argparse.ArgumentParser:
         metavar="N",
         help="how often a group sends in the last round, the one before it, ..., for codes whose "
         "blocks are confirmed (default once)",
+    )
+    made.add_argument(
+        "--error-targets",
+        type=float,
+        nargs="*",
+        help="for which a confirmation is found, at each whole dB (default 1e-4 to 1e-7 with "
+        "--erasure-price, else none)",
     )
     made.add_argument(
         "--measured-groups", type=int, default=300_000, help="for the card (default 300000)"
