@@ -262,3 +262,19 @@ def test_shipped_models_keep_their_power(name, feedback, termination, rate):
     assert result["rate"] > rate
     high = card.measured["block_error_rate_interval"][1]
     assert result["block_errors"] < 1000 * high + 4 * (1000 * high) ** 0.5
+
+
+def test_a_receiver_that_decides_may_begin_with_a_transmitters_code(tmp_path, capsys):
+    began, out = tmp_path / "t.pt", tmp_path / "r.pt"
+    assert training.main([*SMALL, "--scheme", "T", "--steps", "5", str(began)]) == 0
+    more = ["--scheme", "R", "--init", str(began)]
+    # With next to no rate the networks stay as they were.
+    assert training.main([*SMALL, *more, "--steps", "1", "--rate", "1e-9", str(out)]) == 0
+    (first, _), (second, _) = model.load_module(began), model.load_module(out)
+    assert second.code.termination == "receiver" and not second.code.belief_input
+    assert second.code.first_decision == 2
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+    capsys.readouterr()
+    assert training.main([*SMALL, *more, "--rounds", "5", str(tmp_path / "x.pt")]) == 2
+    assert "transmitter network of" in capsys.readouterr().err

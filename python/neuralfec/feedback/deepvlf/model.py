@@ -64,7 +64,8 @@ def save(
     models.save(file, module, card)
 
 
-def _parameters(file: str | os.PathLike) -> tuple[CodeParameters, models.Card]:
+def read_parameters(file: str | os.PathLike) -> tuple[CodeParameters, models.Card]:
+    """Read what a model file says of its code, and its card. Errors as ``models.read_card``."""
     card = models.read_card(file)
     card.check({"system": "feedback"})
     if KIND not in card.parameters:
@@ -79,7 +80,7 @@ def load_module(file: str | os.PathLike) -> tuple["FeedbackCode", models.Card]:
     """
     from .network import FeedbackCode
 
-    p, card = _parameters(file)
+    p, card = read_parameters(file)
     module = FeedbackCode(p)
     try:
         module.load_state_dict(models.state_dict(file))
@@ -99,7 +100,7 @@ def load(
     threshold : log-odds of the receiver, snr_db : of the forward channel, in place of the
     card's. engine : what runs the networks. Errors as ``models.load``.
     """
-    p, card = _parameters(file)
+    p, card = read_parameters(file)
     setting = Setting.from_card(card.parameters["setting"])
     setting = setting.with_(threshold=threshold, snr_db=snr_db)
     return DeepvlfCode(p, models.parameters(file), engine), setting, card

@@ -19,6 +19,7 @@ over fresh blocks and what it measured.
 import argparse
 import copy
 import csv
+import dataclasses
 import math
 import sys
 
@@ -51,7 +52,7 @@ def parameters(options: argparse.Namespace) -> CodeParameters:
     rounds = options.rounds or {"R": 10, "hybrid": 10, "T": 20, "GBAF": 9}[options.scheme]
     first = options.first_decision or min(max(3, shannon), rounds)
     gain = 1 / math.sqrt(1 + 10 ** (-options.snr / 10))
-    return design(
+    code = design(
         "R" if options.scheme == "hybrid" else options.scheme,
         message_bits=options.bits,
         groups=options.groups,
@@ -59,6 +60,16 @@ def parameters(options: argparse.Namespace) -> CodeParameters:
         first_decision=1 if options.scheme == "T" else first,
         peak=options.peak,
         feedback_gain=gain,
+    )
+    if options.init is None:
+        return code
+    # The networks of T are a good beginning for R and hybrid, too.
+    begun, _ = model.read_parameters(options.init)
+    return dataclasses.replace(
+        code,
+        transmitter=begun.transmitter,
+        receiver=begun.receiver,
+        belief_input=begun.belief_input,
     )
 
 
