@@ -160,11 +160,20 @@ def picture(path: str, results: Results, point: dict, args: argparse.Namespace) 
         ylim=(-reach, reach),
     )
     bits_per_symbol = len(llrs) // len(received)
-    for bit, values in enumerate(llrs.reshape(-1, bits_per_symbol).T):
-        middle.hist(values.clip(-40, 40), bins=80, histtype="step", label=f"bit {bit}")
-    middle.set(title="log-likelihood ratios", xlabel="LLR = log P(1)/P(0)", ylabel="count")
-    middle.set_yscale("log")
-    middle.legend(ncols=2, fontsize="small")
+    # A row a bit: histograms over each other would hide each other.
+    edges = np.linspace(-40, 40, 81)
+    counts = [
+        np.histogram(bit.clip(-40, 40), edges)[0] for bit in llrs.reshape(-1, bits_per_symbol).T
+    ]
+    image = middle.pcolormesh(edges, np.arange(bits_per_symbol + 1) - 0.5, counts, norm="log")
+    drawn.colorbar(image, ax=middle, label="count")
+    middle.set(
+        title="log-likelihood ratios",
+        xlabel="LLR = log P(1)/P(0)",
+        ylabel="bit of the symbol",
+        yticks=range(bits_per_symbol),
+    )
+    middle.invert_yaxis()
     draw(right, [results])
     right.set(title=f"{args.code}, {args.decoder}", xlabel="Es/N0 (dB)")
     drawn.savefig(path, dpi=100)

@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 from gnuradio.neuralfec import app, codes, decoders, simulation
-from gnuradio.neuralfec.links.bicm import HybridArqLink
+from gnuradio.neuralfec.links.bicm import HybridArqLink, scheme_name
 from gnuradio.neuralfec.models import read_card
 from gnuradio.neuralfec.simulation.options import add_options, simulate
 from matplotlib.figure import Figure
@@ -34,18 +34,16 @@ def buffer_bits(scheme: str, llrs: int) -> int:
 
 def draw(curves: dict[str, list[tuple[float, float]]], llrs: int, path: str) -> None:
     """Throughput against SNR, and what a soft buffer of some size loses where it loses most."""
-    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
     against_snr, against_memory = figure.subplots(1, 2)
     floats = np.array(curves["exact"])[:, 1]
     for scheme, points in curves.items():
         snr, throughput = np.array(points).T
-        against_snr.plot(snr, throughput, marker="o", markersize=3, label=scheme)
+        against_snr.plot(snr, throughput, marker="o", markersize=3)
         kept = (throughput / np.maximum(floats, 1e-9))[floats > 0]
         bits = buffer_bits(scheme, llrs)
-        against_memory.plot(bits, 100 * (1 - kept.min(initial=1)), "o")
-        against_memory.annotate(
-            scheme, (bits, 100 * (1 - kept.min(initial=1))), (4, 4), textcoords="offset points"
-        )
+        loss = 100 * (1 - kept.min(initial=1))
+        against_memory.plot(bits, loss, "o", label=scheme_name(scheme))
     against_snr.set(xlabel="Es/N0 of a transmission (dB)", ylabel="Throughput (bit/symbol)")
     against_memory.set(
         xlabel="Soft buffer (bits a frame)",
@@ -54,7 +52,7 @@ def draw(curves: dict[str, list[tuple[float, float]]], llrs: int, path: str) -> 
     )
     for axes in (against_snr, against_memory):
         axes.grid(which="both", alpha=0.3)
-    against_snr.legend()
+    against_memory.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
     figure.savefig(path, dpi=100)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from gnuradio.neuralfec import app, models, simulation
-from gnuradio.neuralfec.links.bicm import StorageLink
+from gnuradio.neuralfec.links.bicm import StorageLink, scheme_name
 from gnuradio.neuralfec.quantization.quantizer import encode
 from gnuradio.neuralfec.simulation.options import add_options, simulate
 from matplotlib.figure import Figure
@@ -212,7 +212,7 @@ def run(args: argparse.Namespace) -> None:
             elif figure == "3":
                 latents(path, args.latent)
             else:
-                simulation.figure([results], path, snr_label="Es/N0 (dB)")
+                simulation.figure([results], path, snr_label="Es/N0 (dB)", names=scheme_name)
         print(Path(args.output, name))
         if figure in CURVES:
             print_losses(results, args.target)

@@ -24,7 +24,8 @@ exclude_patterns = ["_build", "_extensions"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 # Pages are read on a forge, too, where `apps/decode.py` and the like are paths of the repository.
-suppress_warnings = ["myst.header", "myst.xref_missing"]
+# Types of parameters are prose, whose words are no names to look up.
+suppress_warnings = ["myst.header", "myst.xref_missing", "ref.python"]
 
 html_theme = "furo"
 html_title = "gr-neuralfec"

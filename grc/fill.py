@@ -75,8 +75,10 @@ def lists():
         "quantizers:k": [str(card["bits_per_symbol"]) for card in quantizers.values()],
         "quantizers:bits": [str(card["bits"]) for card in quantizers.values()],
     }
-    for system in ("sequence", "syndrome"):
-        found[f"models:{system}"] = ["", *(name for name in shipped if name.startswith(system))]
+    for system in ("sequence", "syndrome", "feedback"):
+        named = [name for name in shipped if name.startswith(f"{system}/")]
+        # Empty: the one that is shipped for the code.
+        found[f"models:{system}"] = named if system == "feedback" else ["", *named]
     return found
 
 

@@ -13,6 +13,7 @@ from .codes import code as make_code
 from .decoders import decoder as make_decoder
 from .phy.constellation import constellation as make_constellation
 from .phy.snr import noise_variance as convert_noise
+from .radio.front_end import Settings, front_end
 
 
 @functools.lru_cache(maxsize=64)
@@ -103,9 +104,35 @@ def bits_per_symbol(constellation: Any) -> int:
     return make_constellation(constellation).bits_per_symbol
 
 
-def checked(*values: Any) -> int:
-    """Return 1, the vector length of a port whose definition checks fields by the arguments."""
-    return 1
+@functools.lru_cache(maxsize=256)
+def _taken(block: str, arguments: tuple) -> None:
+    """Make a block and let go of it; only what raises nothing is remembered."""
+    from gnuradio import neuralfec
+
+    getattr(neuralfec, block)(*arguments)
+
+
+def refused(block: str, *arguments: Any) -> bool:
+    """Return False if the block of that name takes the arguments; its own error is raised if not.
+
+    The companion shows what a port's `optional` raises, with the reason, and nothing of why an
+    assert raises. So the first port of a definition is not optional if its block is refused.
+    """
+    try:
+        hash(arguments)
+    except TypeError:
+        _taken.__wrapped__(block, arguments)
+    else:
+        _taken(block, arguments)
+    return False
+
+
+def refused_front_end(spec: str, sample_rate: float, gain: float | None) -> bool:
+    """Return False, as `refused` does, for a front end that can be; nothing is opened."""
+    if gain is not None:
+        float(gain)
+    front_end(spec, Settings(sample_rate))
+    return False
 
 
 def noise_variance(value: float, unit: str, constellation: Any, of_code: Any) -> float:

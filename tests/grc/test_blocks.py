@@ -282,39 +282,96 @@ def test_its_ports_are_those_of_its_block(file):
         assert shown == set(pmt.to_python(message_ports) or ()) - {"system"}
 
 
-@pytest.mark.parametrize(
-    ("identity", "parameter", "wrong", "check"),
-    [
-        ("neuralfec_bicm_transmitter", "code", "wifi-649", "code(code)"),
-        ("neuralfec_bicm_transmitter", "constellation", "qam17", "bits_per_symbol"),
-        ("neuralfec_bicm_receiver", "decoder", "viterbi", "decoder(decoder, code)"),
-        ("neuralfec_bicm_receiver", "decoder", "scl", "decoder(decoder, code)"),
-        ("neuralfec_viterbi_decoder", "code", "conv:9", "code(code)"),
-        ("neuralfec_frame_decoder", "decoder", "bp:none", "decoder(decoder, code)"),
-        ("neuralfec_channel", "noise_var", "-1", "noise_variance"),
-        ("neuralfec_ber_sink", "code", "no-code", "frame_bits(code)"),
-    ],
-)
-def test_the_dialog_says_what_is_wrong(identity, parameter, wrong, check):
-    """While it is typed, and no longer once it is right, with quotes or without."""
+def new_block(identity):
+    """A block of its own in the graph; the caller takes it out again."""
     made = flow_graph().new_block(identity)
     made.params["id"].set_value(f"under_test_{len(flow_graph().blocks)}")
+    return made
+
+
+def complaints(made):
+    """What the dialog shows."""
+    flow_graph().rewrite()
+    made.validate()
+    return [
+        message for _, message in made.iter_error_messages() if message != "Port is not connected."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("identity", "parameter", "wrong", "reason"),
+    [
+        ("neuralfec_code", "spec", "wifi-649", "expected a code of"),
+        ("neuralfec_bicm_transmitter", "code", "wifi-649", "expected a code of"),
+        ("neuralfec_bicm_transmitter", "constellation", "qam17", "expected a constellation"),
+        ("neuralfec_bicm_receiver", "decoder", "viterbi", "expected a convolutional code"),
+        ("neuralfec_bicm_receiver", "decoder", "scl", "scl"),
+        ("neuralfec_viterbi_decoder", "code", "conv:9", "conv"),
+        ("neuralfec_bcjr_decoder", "code", "wifi-648", "expected a convolutional code"),
+        ("neuralfec_generic_polar_decoder", "code", "wifi-648", "polar"),
+        ("neuralfec_generic_osd_decoder", "codewords", "0", "at least 1 codeword"),
+        ("neuralfec_frame_decoder", "decoder", "bp:none", "bp:none"),
+        ("neuralfec_syndrome_decoder", "model", "syndrome/none", "no model"),
+        ("neuralfec_feedback_receiver", "model", "feedback/none", "no model"),
+        ("neuralfec_burst_receiver", "format", "burst-129", "burst-129"),
+        ("neuralfec_radio_source", "front_end", "radio:1", "expected a front end of"),
+        ("neuralfec_channel", "noise_var", "-1", "expected"),
+        ("neuralfec_ber_sink", "code", "no-code", "expected a code of"),
+        ("neuralfec_interleaver", "order", "[0, 0]", "order"),
+    ],
+)
+def test_the_dialog_says_what_is_wrong(identity, parameter, wrong, reason):
+    """While it is typed, and no longer once it is right, with quotes or without."""
+    made = new_block(identity)
     field = made.params[parameter]
     right = field.get_value()
-    values = [(wrong, True), (right, False)]
-    if field.dtype == "string":
-        values.append((f'"{right}"', False))
     try:
-        for value, expected in values:
+        field.set_value(wrong)
+        assert any(reason in message for message in complaints(made)), complaints(made)
+        for value in (right, f'"{right}"' if field.dtype == "string" else right):
             field.set_value(value)
-            flow_graph().rewrite()
-            made.validate()
-            messages = [
-                message
-                for _, message in made.iter_error_messages()
-                if message != "Port is not connected."
-            ]
-            assert any(check in message for message in messages) == expected, messages
-            assert expected or not messages
+            assert not complaints(made)
+    finally:
+        flow_graph().blocks.remove(made)
+
+
+# What is tried in a field by its type. Any text is a label or a driver's business in some fields.
+TYPED = {
+    "int": ["-1", "0", "1.5"],
+    "real": ["-1.0", "0.0", "2.0", "float('nan')", "float('inf')"],
+    "complex": ["complex('nan')"],
+    "string": ["no-such-name", "wifi-648", "conv:7,5", "polar-nr:64,32", "qam16", ""],
+    "raw": ["-1", "'text'", "[]", "(1.0, float('nan'))"],
+}
+# Their windows and devices are not opened here; other tests hold them against wrong values.
+OPENED = ("ber_sink", "rate_sink", "radio_s", "soapy", "frame_s", "torch_model")
+
+
+@every_block
+def test_what_the_block_refuses_the_dialog_refuses(file):
+    """No typed value passes the dialog and raises at the start of the graph."""
+    if any(name in file.name for name in OPENED):
+        pytest.skip("is not made in a test of dialogs")
+    made = new_block(file.name.removesuffix(".block.yml"))
+    own = {parameter["id"] for parameter in source(file).get("parameters", [])}
+    try:
+        for field in [made.params[name] for name in own]:
+            right = field.get_value()
+            for value in TYPED.get(field.dtype, ()):
+                field.set_value(value)
+                found = complaints(made)
+                template = made.templates.render("make") or made.templates.render("var_make")
+                namespace = {"self": types.SimpleNamespace()}
+                exec(made.templates.render("imports"), namespace)
+                statement = ast.unparse(ast.parse(template.strip()).body[0])
+                try:
+                    exec(statement, namespace)
+                except Exception as error:
+                    assert found, f"{field.key} = {value}: {error}"
+            if field.dtype == "string" and field.options and field.hide != "all":
+                field.set_value("no-such-name")
+                assert complaints(made), f"{field.key} takes any name"
+            field.set_value(right)
+            assert not complaints(made)
     finally:
         flow_graph().blocks.remove(made)

@@ -118,6 +118,23 @@ class _Link:
         return self._decoder.decode(frames)[0]
 
 
+def scheme_name(scheme: str) -> str:
+    """Return what a legend calls a scheme: "learned, 15 bits" for "qam256-15bit"."""
+    if scheme in ("exact", "max-log"):
+        return f"{scheme} LLRs, float32"
+    if scheme.startswith("mixed-radix:"):
+        return f"scalar, mixed radix, {scheme.split(':')[1]} bits"
+    model, _, search = scheme.partition("/")
+    kind, bits = "learned", model.rpartition("-")[2].removesuffix("bit")
+    if "-scalar-" in model:
+        kind = "scalar, each LLR alone"
+    elif "-paper-" in model:
+        kind = "published autoencoder"
+    if bits == "float":
+        return f"{kind}, latent not quantized"
+    return f"{kind}, {bits} bits" + (", no search" if search else "")
+
+
 class StorageLink(_Link):
     """Sends each frame once and decodes it from what is left of its LLRs after storage."""
 

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Front ends by one spec string: radios, recordings, sockets, and the loop device.
 
-========================  =============================================================
-spec                      what it is
-========================  =============================================================
-``uhd:ARGS``              a USRP by UHD's device arguments: ``uhd:type=b200``
-``soapy:ARGS``            any SoapySDR device: ``soapy:driver=rtlsdr``
-``iio:URI``               an AD936x, as in the Pluto: ``iio:ip:192.168.2.1``
-``zmq:ADDRESS[,FROM]``    a socket: a transmitter binds ADDRESS, a receiver connects to FROM
-``file:PATH``             raw complex64 samples
-``sigmf:NAME.sigmf-meta`` a SigMF recording
-``loop:NAME[,KEY=VALUE]`` the loop device, a radio without hardware, with impairments
-========================  =============================================================
+=========================  =============================================================
+spec                       what it is
+=========================  =============================================================
+``uhd:ARGS``               a USRP by UHD's device arguments: ``uhd:type=b200``
+``soapy:ARGS``             any SoapySDR device: ``soapy:driver=rtlsdr``
+``iio:URI``                an AD936x, as in the Pluto: ``iio:ip:192.168.2.1``
+``zmq:ADDRESS[,FROM]``     a socket: a transmitter binds ADDRESS, a receiver connects to FROM
+``file:PATH``              raw complex64 samples
+``sigmf:NAME.sigmf-meta``  a SigMF recording
+``loop:NAME[,KEY=VALUE]``  the loop device, a radio without hardware, with impairments
+=========================  =============================================================
 
 `front_end` makes one, which does nothing yet; `FrontEnd.source` and `FrontEnd.sink` open it and
 give blocks of GNU Radio.

@@ -25,6 +25,7 @@ def figure(
     title: str = "",
     snr_label: str = "SNR (dB)",
     limit: Callable[[float], float] | None = None,
+    names: Callable[[str], str] = str,
 ) -> "Figure":
     """Draw every scheme of the results against SNR, with 95 % intervals.
 
@@ -33,24 +34,25 @@ def figure(
     path : where to save it, PNG, PDF or SVG by its name; None to save nothing
     metrics : of "bler" and "ber", a panel each
     limit : the finite-length limit, a block error rate by SNR in dB; drawn dashed, with "bler"
+    names : what the legend calls a scheme
     """
     from matplotlib.figure import Figure
 
-    width = 6.4 if len(metrics) == 1 else 5.4 * len(metrics) + 2.2
-    drawn = Figure(figsize=(width, 4.8), layout="constrained")
+    # The legend stands beside the panels: in them it would hide curves.
+    drawn = Figure(figsize=(5.4 * len(metrics) + 2.8, 4.8), layout="constrained")
     panels = drawn.subplots(1, len(metrics), squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
-        draw(axes, results, metric=metric, limit=limit if metric == "bler" else None)
+        draw(axes, results, metric=metric, limit=limit if metric == "bler" else None, names=names)
         axes.set(xlabel=snr_label, title=title)
-    if len(metrics) > 1:
-        # Beside the panels: in them it would hide curves.
-        handles = {
-            label: handle
-            for axes in panels
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
-        for axes in panels:
+    handles = {
+        label: handle
+        for axes in panels
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    for axes in panels:
+        if axes.get_legend():
             axes.get_legend().remove()
+    if handles:
         panels[-1].legend(
             handles.values(), handles.keys(), loc="center left", bbox_to_anchor=(1.02, 0.5)
         )
@@ -65,11 +67,12 @@ def draw(
     *,
     metric: str = "bler",
     limit: Callable[[float], float] | None = None,
+    names: Callable[[str], str] = str,
 ) -> None:
     """Draw every scheme of the results into axes of a larger figure.
 
     A point without an error is an arrow down from the upper end of its interval. metric : "bler"
-    or "ber"; ValueError for another. limit : as of `figure`.
+    or "ber"; ValueError for another. limit, names : as of `figure`.
     """
     if metric not in _NAMES:
         raise ValueError(f"expected metric 'bler' or 'ber', got {metric!r}")
@@ -86,7 +89,7 @@ def draw(
             markersize=4,
             capsize=3,
             linewidth=1.2,
-            label=label,
+            label=names(label),
         )
         axes.plot(snr[~seen], high[~seen], "v", color=line[0].get_color(), fillstyle="none")
     axes.set_yscale("log")
