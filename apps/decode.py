@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
     totals: Counter[str] = Counter()
     begin = None
+    rest = np.empty(0, np.uint8)  # bits of a byte that the next frames fill
     progress = app.Progress(frames, "frames", args.quiet)
     try:
         with progress, args.output.open() as output:
@@ -84,9 +85,13 @@ def run(args: argparse.Namespace) -> int:
                 messages, stats = decoder.decode(soft_bits(raw))
                 begin = raw[: 16 * n] if begin is None else begin
                 totals.update(stats)
-                bits = np.packbits(messages) if args.packed else messages
-                app.write_all(output, bits)
+                if args.packed:
+                    bits = np.concatenate([rest, messages.reshape(-1)])
+                    rest = bits[bits.size // 8 * 8 :]
+                    messages = np.packbits(bits[: bits.size - rest.size])
+                app.write_all(output, messages)
                 progress.update(totals["frames"])
+            app.write_all(output, np.packbits(rest))
     except KeyboardInterrupt:
         raise app.Interrupted(f"{totals['frames']} frames are decoded") from None
     seconds = progress.seconds

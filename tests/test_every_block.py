@@ -512,3 +512,9 @@ def test_a_tagged_message_of_another_length_is_dropped_and_counted():
     assert np.array_equal(np.array(sink.data()).reshape(-1, code.n), code.encode(messages))
     assert definition.stats() == {"frames": 2, "bad_packets": definition.stats()["bad_packets"]}
     assert definition.stats()["bad_packets"] >= 1
+
+
+def test_tab_completion_knows_the_blocks_and_the_rooms_below_them():
+    names = dir(neuralfec)
+    assert {"soft_demapper", "codes", "decoders", "phy", "syndrome", "feedback"} <= set(names)
+    assert "importlib" not in names and all(hasattr(neuralfec, name) for name in ("codes", "phy"))

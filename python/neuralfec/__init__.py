@@ -13,6 +13,7 @@ complex noise, both rails together; bits are uint8 0 or 1, most significant firs
 """
 
 import importlib
+import pkgutil
 
 __version__ = "0.1.0"
 
@@ -98,4 +99,5 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_BLOCKS])
+    parts = [part.name for part in pkgutil.iter_modules(__path__) if part.name[0] != "_"]
+    return sorted({*globals(), *_BLOCKS, *parts} - {"importlib", "pkgutil"})

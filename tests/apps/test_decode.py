@@ -74,6 +74,16 @@ def test_file_larger_than_a_batch(app, command, tmp_path, monkeypatch, decoder):
     assert (tmp_path / "out.u8").read_bytes() == messages.tobytes()
 
 
+def test_packed_bits_have_no_gaps_between_batches(app, tmp_path, monkeypatch):
+    """324 bits a frame fill no whole bytes; a pipe's batches are as they come."""
+    messages, llrs = transmit("wifi-648", 25)
+    llrs.tofile(tmp_path / "in.f32")
+    monkeypatch.setattr(app, "CHUNK", 7 * 648)
+    words = "--code wifi-648 --decoder min-sum:30 --packed".split()
+    assert app.main([*words, str(tmp_path / "in.f32"), str(tmp_path / "out.bin")]) == 0
+    assert (tmp_path / "out.bin").read_bytes() == np.packbits(messages).tobytes()
+
+
 def test_other_decoders(command, tmp_path):
     messages, llrs = transmit("polar-nr:64,16", 40)
     llrs.tofile(tmp_path / "in.f32")

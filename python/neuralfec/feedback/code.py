@@ -165,7 +165,6 @@ class Code(abc.ABC):
     feedback_bits : that tell of one symbol over digital feedback; 0 for analog feedback
     takes_variances : whether both ends take the noise variance of each symbol,
         `noise_variance=` of `decode`, `feedback` and `observe`
-    confirms : whether the code says by itself which blocks are lost
     """
 
     identity: int
