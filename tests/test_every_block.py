@@ -518,3 +518,9 @@ def test_tab_completion_knows_the_blocks_and_the_rooms_below_them():
     names = dir(neuralfec)
     assert {"soft_demapper", "codes", "decoders", "phy", "syndrome", "feedback"} <= set(names)
     assert "importlib" not in names and all(hasattr(neuralfec, name) for name in ("codes", "phy"))
+
+
+@pytest.mark.parametrize("name", neuralfec._BLOCKS)
+def test_every_block_tells_what_it_does(name):
+    text = getattr(neuralfec, name).__doc__
+    assert text and len(text) > 20 and "self:" not in text.splitlines()[0]

@@ -213,20 +213,18 @@ def _make_widget(sink: ber_sink) -> Any:
             top.addWidget(self.reset_button, 0, QtCore.Qt.AlignTop)
             top.addWidget(self.save_button, 0, QtCore.Qt.AlignTop)
             layout.addLayout(top)
-            self.plot = white_plot("Time (s)", "Error rate")
+            # The numbers above tell the colours; a legend would lie over the curves.
+            self.plot = white_plot("Time (s); solid: BER, dashed: BLER", "Error rate")
             self.plot.getAxis("left").setLogMode(True)
             self.plot.setYRange(lowest, 0, padding=0.02)
             self.plot.setMouseEnabled(x=False, y=True)
-            legend = self.plot.addLegend(offset=(-10, 10), labelTextColor="k", brush="#ffffffc0")
-            legend.setColumnCount(len(sink.labels))
             layout.addWidget(self.plot, 1)
             self.curves = []
-            for index, label in enumerate(sink.labels):
+            for index in range(len(sink.labels)):
                 for metric, style in (("bler", QtCore.Qt.DashLine), ("ber", QtCore.Qt.SolidLine)):
                     colour = _COLOURS[index % len(_COLOURS)]
                     pen = pyqtgraph.mkPen(colour, width=2, style=style)
-                    name = f"{metric.upper()} {label}" if len(sink.labels) > 1 else metric.upper()
-                    line = self.plot.plot(pen=pen, name=name)
+                    line = self.plot.plot(pen=pen)
                     edge = pyqtgraph.mkPen(None)
                     low, high = self.plot.plot(pen=edge), self.plot.plot(pen=edge)
                     band = pyqtgraph.FillBetweenItem(low, high, brush=colour + "30")

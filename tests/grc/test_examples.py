@@ -100,6 +100,7 @@ LINKS = {
     "polar": ("polar-nr:128,64,crc11", "scl:8", -1.0),
     "viterbi": ("conv:7,5:1000:zero", "viterbi", 0.0),
     "syndrome": ("polar-nr:64,32", "syndrome", -1.0),
+    "polar-rptu": ("polar-rptu:128,64", "scl:8", -1.0),
     "nr-polar": ("nr-polar:64,128", "scl:8", -1.0),
     "polar-crc24c": ("polar-nr:256,128,crc24c", "scl:8", -1.0),
     "osd": ("rm:2,6", "osd:2", -1.0),

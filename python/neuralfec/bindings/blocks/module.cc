@@ -3,6 +3,8 @@
 #include <numpy/arrayobject.h>
 #include <pybind11/pybind11.h>
 
+#include <string>
+
 namespace py = pybind11;
 
 namespace gr::neuralfec {
@@ -28,6 +30,22 @@ static void* init_numpy()
     return nullptr;
 }
 
+// The text of a class stands on what makes it; help() and documentation look at the
+// class.
+static void document_classes(py::module& m)
+{
+    for (auto [name, made] : m.attr("__dict__").cast<py::dict>()) {
+        if (!PyType_Check(made.ptr()) || !made.attr("__doc__").is_none())
+            continue;
+        const auto text =
+            py::str(made.attr("__init__").attr("__doc__")).cast<std::string>();
+        // Behind the line with the signature.
+        const auto begin = text.find(" -> None\n\n");
+        if (begin != std::string::npos)
+            made.attr("__doc__") = text.substr(begin + 10);
+    }
+}
+
 PYBIND11_MODULE(neuralfec_python, m)
 {
     using namespace gr::neuralfec;
@@ -49,4 +67,5 @@ PYBIND11_MODULE(neuralfec_python, m)
     bind_soft_demapper(m);
     bind_osd_decoder(m);
     bind_viterbi_decoder(m);
+    document_classes(m);
 }
