@@ -10,15 +10,18 @@
 
 from .card import Card, CodeIdentity, Method, Shape, Training, parity_check_sha256
 from .catalogue import list, show
+from .cost import Cost, cost
 from .export import export
 from .files import load, parameters, path, read_card, save, shipped, state_dict
 
 __all__ = [
     "Card",
     "CodeIdentity",
+    "Cost",
     "Method",
     "Shape",
     "Training",
+    "cost",
     "export",
     "list",
     "load",

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from typing import Any
 
 from . import files
 from .card import Card
+from .cost import cost
 
 
 def list(system: str | None = None) -> dict[str, Card]:
@@ -41,7 +43,11 @@ def show(model: str | os.PathLike) -> str:
             value = dataclasses.asdict(value)
         lines += _lines(field.name.replace("_", " "), value, "")
     numbers = sum(array.size for array in files.parameters(model).values())
-    return "\n".join([*lines, f"numbers: {numbers} in parameters and buffers"])
+    lines.append(f"numbers: {numbers} in parameters and buffers")
+    with contextlib.suppress(ValueError):
+        # Of somebody's own network nothing is known.
+        lines.append(f"cost: {cost(model)}")
+    return "\n".join(lines)
 
 
 def _lines(name: str, value: Any, indent: str) -> Any:
