@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from gnuradio.neuralfec import app
 from gnuradio.neuralfec.feedback import evaluation, files, points
+from gnuradio.neuralfec.feedback.belief.digital import DigitalBeliefCode
 from gnuradio.neuralfec.feedback.deepvlf.code import DeepvlfCode
 from gnuradio.neuralfec.feedback.deepvlf.power import estimate_statistics
 from gnuradio.neuralfec.feedback.evaluation import capacity
@@ -83,11 +84,13 @@ class Link:
         self._made_of = arguments, snr_db, threshold, error_target
         self.code, self.setting, self.card = load(*self._made_of)
         if arguments.statistics_blocks:
-            if not isinstance(self.code, DeepvlfCode):
-                raise ValueError("--statistics-blocks is for codes of DeepVLF's kind")
             rng = np.random.default_rng([arguments.seed, 1])
             blocks = arguments.statistics_blocks
-            estimate_statistics(self.code, self.setting, blocks, rng, sent_only=True)
+            if isinstance(self.code, DeepvlfCode):
+                estimate_statistics(self.code, self.setting, blocks, rng, sent_only=True)
+            elif isinstance(self.code, DigitalBeliefCode):
+                found = evaluation.evaluate(self.code, self.setting, blocks, rng, apart=False)
+                self.code = self.code.scaled(found["mean_power"] ** -0.5)
 
     def __reduce__(self) -> tuple:
         return Link, self._made_of
@@ -553,7 +556,7 @@ def parser() -> app.Parser:
     commands.choices["measure"].add_argument(
         "--statistics-blocks",
         type=int,
-        help="normalise the power anew over these blocks: DeepVLF's thresholds change it",
+        help="normalise the power anew over these blocks: thresholds and fading change it",
     )
     command = commands.add_parser("draw", help="draw what is stored", formatter_class=app.Formatter)
     command.set_defaults(work=draw)

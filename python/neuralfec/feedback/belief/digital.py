@@ -57,7 +57,7 @@ class DigitalBeliefCode(feedback.Code):
         p = parameters
         if not 0 < threshold < 36:
             raise ValueError(f"expected a threshold above 0 and below 36, got {threshold}")
-        self._parameters, self.threshold = p, round(threshold, 6)
+        self._parameters, self._state, self.threshold = p, state, round(threshold, 6)
         self.confirmation = confirmation
         self.gain = self.gain_at(p.snr_db)
         self.payload_bytes, self.feedback_bits = p.groups, p.feedback_bits
@@ -91,6 +91,13 @@ class DigitalBeliefCode(feedback.Code):
     def confirms(self) -> bool:
         """Whether the code says by itself which blocks are lost."""
         return self.confirmation is not None
+
+    def scaled(self, factor: float) -> "DigitalBeliefCode":
+        """Return the same code with all gains multiplied by a factor."""
+        p = self.parameters
+        gains = [(snr, [(theta, g * factor) for theta, g in row]) for snr, row in p.gains]
+        p = dataclasses.replace(p, gains=gains)
+        return type(self)(p, self._state, self.threshold, self.confirmation)
 
     def gain_at(self, snr_db: float) -> float:
         """Return the gain at an SNR."""
