@@ -21,6 +21,7 @@ from gnuradio.neuralfec import _kernels, provenance
 from gnuradio.neuralfec.feedback import evaluation
 from gnuradio.neuralfec.feedback.deepvlf import model
 from gnuradio.neuralfec.feedback.deepvlf.network import FeedbackCode
+from gnuradio.neuralfec.feedback.deepvlf.rollout import Point, rollout
 from gnuradio.neuralfec.feedback.setting import Setting
 
 
@@ -83,6 +84,7 @@ def main() -> None:
         help="model file, or name of a shipped one (%(default)s)",
     )
     parser.add_argument("--blocks", type=int, default=2048)
+    parser.add_argument("--step-blocks", type=int, default=128, help="of a training step (128)")
     parser.add_argument("--runs", type=int, default=9)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -111,7 +113,21 @@ def main() -> None:
             decoder.decode(one, x, None)
             encoder.observe(one, decoder.feedback(one, x), none)
 
-    times: dict[str, list[float]] = {name: [] for name in ("plain", "ours", "plain 1", "ours 1")}
+    def step(kernel: bool) -> None:
+        """Forward and gradient of a step of the trainer, all rounds."""
+        point = Point(
+            setting.snr_db,
+            setting.feedback_snr_db,
+            setting.termination,
+            setting.threshold or 0.0,
+            module.code.rounds,
+        )
+        module.zero_grad()
+        generator = torch.Generator().manual_seed(0)
+        rollout(module, point, 1.5, arguments.step_blocks, generator, kernel).loss.backward()
+
+    names = ("plain", "ours", "plain 1", "ours 1", "plain step", "ours step")
+    times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(arguments.runs):
         times["plain"].append(seconds(plain, 1) / arguments.blocks)
         times["ours"].append(
@@ -123,6 +139,8 @@ def main() -> None:
         rounds = code.parameters.rounds
         times["plain 1"].append(seconds(lambda: plain_loop(module, setting, 1), 3) / rounds)
         times["ours 1"].append(seconds(ours_one_block, 10) / rounds)
+        for name, kernel in (("plain step", False), ("ours step", True)):
+            times[name].append(seconds(lambda kernel=kernel: step(kernel), 1))
     median = {name: statistics.median(values) for name, values in times.items()}
     blocks = sum(count["blocks"] for count in counts)
     print(f"{card.name}: {setting.termination} termination, {setting}")
@@ -140,6 +158,12 @@ def main() -> None:
     print(
         f"{'one block, ms a round, both ends':34}{1e3 * median['plain 1']:14.3f}"
         f"{1e3 * median['ours 1']:14.3f}{median['plain 1'] / median['ours 1']:8.2f}"
+    )
+    print(
+        f"{'blocks/s through a training step':34}"
+        f"{arguments.step_blocks / median['plain step']:14.0f}"
+        f"{arguments.step_blocks / median['ours step']:14.0f}"
+        f"{median['plain step'] / median['ours step']:8.2f}"
     )
     print(
         f"{'block errors':34}{plain_errors:>7} of {plain_blocks}"

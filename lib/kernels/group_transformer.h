@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
  * The small transformers of DeepVLF (arXiv:2602.07881), fused: one call runs a whole
- * network over a batch of blocks.
+ * network, or its gradient, over a batch of blocks.
  */
 #pragma once
 
@@ -75,16 +75,51 @@ public:
      */
     void run(span<const float> inputs, bool deep, span<float> outputs) const;
 
+    /*!
+     * The gradient of a sum over the outputs, each times a number of its own.
+     *
+     * \param inputs, deep as of run, of which the values on the way are computed again
+     * \param weights (blocks, groups, head.back()), what each output counts
+     * \param input_gradient out, (blocks, groups, inputs)
+     * \param product_gradient out, product_count() numbers: by the matrices that are
+     *     multiplied, weights (out, in) and bias of each of products()
+     * \throws std::invalid_argument for sizes that are not those of whole blocks
+     */
+    void gradient(span<const float> inputs,
+                  bool deep,
+                  span<const float> weights,
+                  span<float> input_gradient,
+                  span<float> product_gradient) const;
+
+    /*!
+     * From the gradient by the matrices that are multiplied to that by the parameters.
+     *
+     * \param product_gradient of gradient, or a sum of such
+     * \param out parameter_count() numbers in the order of the constructor; 0 for the
+     *     positions, which are a table
+     * \throws std::invalid_argument for other sizes
+     */
+    void parameter_gradient(span<const float> product_gradient, span<float> out) const;
+
+    //! How many numbers the gradient by products() has.
+    std::size_t product_count() const;
+
     const shape& sizes() const { return d_shape; }
+
+    //! All that is multiplied, from the inputs on; without extract3 where there is none.
+    std::vector<const linear*> products() const;
 
     // Read by the SIMD code.
     linear extract1, extract2, extract3, embed;
     std::vector<float> positions;
     std::vector<layer> layers;
     std::vector<linear> head;
+    //! Of products(), transposed and without bias.
+    std::vector<linear> turned;
 
 private:
     shape d_shape;
+    std::vector<float> d_parameters;
 };
 
 } // namespace gr::neuralfec

@@ -104,3 +104,13 @@ def test_strong_noise_does_not_clip_the_samples():
     assert code.values(levels, 9.0) == pytest.approx(y, abs=0.126)
     # At a variance of 1 or less the steps are those of the model.
     assert (code.values(decoder.feedback(np.array([0]), y, 1.0), 1.0) == 127 / 16).all()
+
+
+def test_power_is_scaled_to_one_over_the_channel():
+    """What the curves do with --statistics-blocks, in two steps."""
+    code, _, _ = belief_model.load("feedback/belief-4bit-fading", threshold=7.0)
+    power = evaluate(code, 4000, snr_db=0.0)["mean_power"]
+    scaled = code.scaled(power**-0.5)
+    assert scaled.gain == pytest.approx(code.gain * power**-0.5, abs=2e-6)
+    assert scaled.identity != code.identity
+    assert evaluate(scaled, 4000, seed=2, snr_db=0.0)["mean_power"] == pytest.approx(1, abs=0.015)

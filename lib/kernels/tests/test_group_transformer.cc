@@ -181,6 +181,79 @@ void compare(const group_transformer::shape& s, std::size_t blocks)
     }
 }
 
+// The slope of a weighted sum of the outputs, along a direction of all parameters and
+// inputs at once, by differences of the reference and by the gradient.
+void compare_gradient(const group_transformer::shape& s, std::size_t blocks, bool deep)
+{
+    std::mt19937 rng(4);
+    std::normal_distribution<float> normal(0.0f, 0.3f);
+    const auto drawn = [&](std::size_t size) {
+        std::vector<float> v(size);
+        for (float& x : v)
+            x = normal(rng);
+        return v;
+    };
+    auto parameters = drawn(group_transformer::parameter_count(s));
+    // Far from the kinks of the extractor's rectifiers, half of which are off.
+    std::size_t end = 0, in = s.inputs;
+    float bias = 5.0f;
+    for (std::size_t l = 0; l < 2u + s.variable_depth; l++, in = s.features, bias *= 5) {
+        end += (in + 1) * s.features;
+        for (std::size_t i = 0; i < s.features; i++)
+            parameters[end - s.features + i] = i % 2 ? -bias : bias;
+    }
+    const auto inputs = drawn(blocks * s.groups * s.inputs);
+    const auto weights = drawn(blocks * s.groups * s.head.back());
+    auto direction = drawn(parameters.size());
+    const auto input_direction = drawn(inputs.size());
+    // The positions are a table.
+    const std::size_t before = end + (s.features + 1) * s.width;
+    std::fill_n(direction.begin() + before, s.groups * s.width, 0.0f);
+    const auto along = [&](float step) {
+        auto p = parameters, x = inputs;
+        for (std::size_t i = 0; i < p.size(); i++)
+            p[i] += step * direction[i];
+        for (std::size_t i = 0; i < x.size(); i++)
+            x[i] += step * input_direction[i];
+        double sum = 0;
+        const float* w = weights.data();
+        for (std::size_t b = 0; b < blocks; b++) {
+            tokens block(s.groups);
+            for (std::size_t q = 0; q < s.groups; q++) {
+                const float* from = x.data() + (b * s.groups + q) * s.inputs;
+                block[q].assign(from, from + s.inputs);
+            }
+            for (const vec& t : reference{s, p.data()}(block, deep))
+                for (double v : t)
+                    sum += *w++ * v;
+        }
+        return sum;
+    };
+    const float step = 1.0f / 1024;
+    const double expected = (along(step) - along(-step)) / (2 * step);
+    for (const auto& target : simd_targets()) {
+        set_simd_target(target);
+        const group_transformer net(s, parameters);
+        std::vector<float> by_inputs(inputs.size(), NAN), by(parameters.size(), NAN);
+        std::vector<float> by_products(net.product_count(), NAN);
+        net.gradient(inputs, deep, weights, by_inputs, by_products);
+        net.parameter_gradient(by_products, by);
+        double slope = 0, size = 0;
+        for (std::size_t i = 0; i < by.size(); i++) {
+            slope += by[i] * direction[i];
+            size += by[i] * by[i];
+        }
+        for (std::size_t i = 0; i < inputs.size(); i++) {
+            slope += by_inputs[i] * input_direction[i];
+            size += by_inputs[i] * by_inputs[i];
+        }
+        CHECK(std::abs(slope - expected) < 1e-3 * std::sqrt(size));
+        for (std::size_t i = 0; i < s.groups * s.width; i++)
+            CHECK(by[before + i] == 0);
+    }
+    set_simd_target("");
+}
+
 } // namespace
 
 int main()
@@ -193,6 +266,11 @@ int main()
     compare(shape{3, 5, 10, 12, 20, 1, {3}, gelu, gelu, true}, 5);
     compare(shape{2, 70, 8, 9, 7, 2, {1}, relu, gelu, false}, 2);
 
+    compare_gradient(shape{5, 16, 12, 8, 20, 2, {8, 1}, gelu, none, true}, 7, true);
+    compare_gradient(shape{5, 16, 12, 8, 20, 2, {8, 1}, gelu, none, true}, 7, false);
+    compare_gradient(shape{3, 5, 10, 12, 9, 1, {6, 3}, gelu, gelu, false}, 5, false);
+    compare_gradient(shape{2, 70, 8, 9, 7, 2, {1}, gelu, gelu, false}, 2, false);
+
     const shape s{2, 3, 4, 5, 6, 1, {1}, gelu, gelu, false};
     std::vector<float> parameters(group_transformer::parameter_count(s));
     const group_transformer net(s, parameters);
@@ -200,6 +278,12 @@ int main()
     net.run({}, false, {});
     CHECK_THROWS((net.run(uneven, false, out), 0));
     CHECK_THROWS((net.run(in, false, in), 0));
+    std::vector<float> by(parameters.size()), by_products(net.product_count());
+    net.gradient({}, false, {}, {}, by_products);
+    CHECK_THROWS((net.gradient(in, false, in, in, by_products), 0));
+    CHECK_THROWS((net.gradient(in, false, out, in, out), 0));
+    CHECK_THROWS((net.parameter_gradient(by, by), 0));
+    CHECK_THROWS((net.parameter_gradient(by_products, out), 0));
     parameters.push_back(0);
     CHECK_THROWS(group_transformer(s, parameters));
     shape empty = s;

@@ -13,7 +13,7 @@ STOPPED = 75
 """Exit status of a training that stopped before its last step (EX_TEMPFAIL of sysexits.h)."""
 
 # What a run may be started again with differently.
-_OF_THE_CALL = {"output", "checkpoint", "minutes", "finish", "device"}
+_OF_THE_CALL = {"output", "checkpoint", "minutes", "finish", "device", "engine"}
 
 
 class Stopped(Exception):

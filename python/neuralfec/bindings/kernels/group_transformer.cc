@@ -92,7 +92,47 @@ void bind_group_transformer(py::module& m)
             py::arg("inputs"),
             py::arg("deep"),
             "Outputs (blocks, groups, head[-1]) float32 of inputs (blocks, groups, "
-            "inputs).");
+            "inputs).")
+        .def(
+            "gradient",
+            [](const group_transformer& net,
+               const array<float>& inputs,
+               bool deep,
+               const array<float>& weights) {
+                if (inputs.ndim() != 3)
+                    throw std::invalid_argument(
+                        "group_transformer: expected inputs (blocks, groups, inputs)");
+                array<float> by_inputs(
+                    {inputs.shape(0), inputs.shape(1), inputs.shape(2)});
+                array<float> by_products(net.product_count());
+                const auto in = view(inputs);
+                const auto w = view(weights);
+                const auto to_inputs = mutable_view(by_inputs);
+                const auto to_products = mutable_view(by_products);
+                {
+                    py::gil_scoped_release release;
+                    net.gradient(in, deep, w, to_inputs, to_products);
+                }
+                return py::make_tuple(by_inputs, by_products);
+            },
+            py::arg("inputs"),
+            py::arg("deep"),
+            py::arg("weights"),
+            "Of the sum of weights times outputs: the gradient by the inputs, and that "
+            "by\n"
+            "the matrices multiplied, for parameter_gradient.")
+        .def_property_readonly("product_count", &group_transformer::product_count)
+        .def(
+            "parameter_gradient",
+            [](const group_transformer& net, const array<float>& product_gradient) {
+                array<float> out(group_transformer::parameter_count(net.sizes()));
+                net.parameter_gradient(view(product_gradient), mutable_view(out));
+                return out;
+            },
+            py::arg("product_gradient"),
+            "The gradient by the parameters, 0 for the positions, of one by the "
+            "matrices\n"
+            "multiplied.");
 }
 
 } // namespace gr::neuralfec

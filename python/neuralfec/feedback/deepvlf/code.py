@@ -21,8 +21,8 @@ Engine = Callable[[NetworkShape, Mapping[str, NDArray]], Network]
 _STATISTICS = ("mean", "deviation", "weight", "received_deviation")
 
 
-def kernel_network(shape: NetworkShape, state: Mapping[str, NDArray]) -> Network:
-    """Make a network of the compiled kernel, several times as fast as torch on one core."""
+def group_transformer(shape: NetworkShape, state: Mapping[str, NDArray]) -> tuple[Any, list[str]]:
+    """Make the compiled kernel of a network, and name its parameters in the kernel's order."""
     from ... import _kernels
 
     affine = ("weight", "bias")
@@ -54,6 +54,12 @@ def kernel_network(shape: NetworkShape, state: Mapping[str, NDArray]) -> Network
         variable_depth=shape.deep_after is not None,
         parameters=np.concatenate([state[name].ravel() for name in names]),
     )
+    return kernel, names
+
+
+def kernel_network(shape: NetworkShape, state: Mapping[str, NDArray]) -> Network:
+    """Make a network of the compiled kernel, several times as fast as torch on one core."""
+    kernel, _ = group_transformer(shape, state)
     deep_after = np.inf if shape.deep_after is None else shape.deep_after
     return lambda inputs, round: kernel.run(inputs, round >= deep_after)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import fading
-from . import matching
+from . import fused, matching
 from .network import FeedbackCode
 
 
@@ -62,13 +62,23 @@ def standardised(o: Tensor, sent: Tensor) -> Tensor:
 
 
 def rollout(
-    module: FeedbackCode, point: Point, late_weight: float, blocks: int, rng: torch.Generator
+    module: FeedbackCode,
+    point: Point,
+    late_weight: float,
+    blocks: int,
+    rng: torch.Generator,
+    kernel: bool = False,
 ) -> Figures:
     """Take one batch from first to last round, differentiably.
 
     late_weight: theta of Sec. III-C3, by which the loss of a round weighs more than that of
-    the round before. rng: on the module's device.
+    the round before. rng: on the module's device. kernel: the networks by the compiled kernel,
+    in float32 on a CPU.
     """
+    transmitter: fused.Trained = module.transmitter
+    receiver: fused.Trained = module.receiver
+    if kernel:
+        transmitter, receiver = fused.fused(module.transmitter), fused.fused(module.receiver)
     p = module.code
     device = module.mean.device
     q, m = p.groups, p.group_bits
@@ -111,7 +121,7 @@ def rollout(
     for i in range(point.horizon):
         new = torch.cat((message, padded(sent, p.rounds - 1), padded(seen, p.rounds - 1)), 2)
         vector = new if i == 0 else torch.where(done[:, :, None], vector, new)
-        x = standardised(module.transmitter(vector, i)[:, :, 0], ~done)
+        x = standardised(transmitter(vector, i)[:, :, 0], ~done)
         if p.peak is not None:
             x = x.clamp(-p.peak, p.peak)
         if point.imitation:
@@ -127,7 +137,7 @@ def rollout(
         if p.belief_input:
             new = torch.cat((new, belief), 2)
         view = new if i == 0 else torch.where(done[:, :, None], view, new)
-        logits = module.receiver(view, i)
+        logits = receiver(view, i)
         active = ~done
         decided = torch.where(active, logits.detach().argmax(2), decided)
         belief = torch.where(active[:, :, None], torch.softmax(logits, 2), belief)

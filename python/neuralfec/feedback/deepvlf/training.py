@@ -140,6 +140,9 @@ def train(options: argparse.Namespace) -> None:
     first = round(options.steps * options.pretraining)
     precision = getattr(torch, options.precision)
     late_weight = LATE_WEIGHT[options.scheme]
+    kernel = options.engine == "kernel"
+    if kernel and (options.device != "cpu" or precision != torch.float32):
+        raise ValueError("--engine kernel is for float32 on a CPU")
     for step in run.steps(options.steps, parts):
         draw = np.random.default_rng([options.seed, step])
         point, progress = draw_point(options, step, target, module.code.rounds, draw)
@@ -150,7 +153,7 @@ def train(options: argparse.Namespace) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(options.device, precision, enabled=precision != torch.float32):
-            figures = rollout(module, point, late_weight, options.batch, rng)
+            figures = rollout(module, point, late_weight, options.batch, rng, kernel)
         optimizer.zero_grad(set_to_none=True)
         figures.loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -274,6 +277,12 @@ def options_of_training() -> argparse.ArgumentParser:
         choices=("float32", "bfloat16"),
         default="float32",
         help="of the matrix products (default float32)",
+    )
+    made.add_argument(
+        "--engine",
+        choices=("kernel", "torch"),
+        default="torch",
+        help="what runs the networks: torch, or the compiled kernel on a CPU (default torch)",
     )
     made.add_argument("--threads", type=int, default=1, help="of torch (default 1)")
     made.add_argument(
