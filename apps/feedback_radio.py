@@ -13,12 +13,15 @@ if __name__ == "__main__":
 
 import argparse
 import dataclasses
-import struct
+import json
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,8 +41,6 @@ from rich.live import Live
 AMPLITUDE = 0.2
 # Steps of the quantizer of what goes back, by its bits, where they are not the model's.
 STEPS = {8: 1 / 16, 6: 0.25, 5: 0.5, 4: 0.75}
-# How many bytes the file has, before them.
-_SIZE = struct.Struct("<Q")
 
 
 def parser() -> app.Parser:
@@ -59,6 +60,13 @@ def parser() -> app.Parser:
     )
     made.add_argument(
         "--other", metavar="SPEC", help="the responder's front end (role both), of the same kinds"
+    )
+    made.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        choices=[1, 2],
+        help="of role both: 2 start the initiator as a program of its own",
     )
     made.add_argument("--file", type=app.InputFile, help="to send (initiator, both)")
     made.add_argument("--out", type=app.OutputFile, help="what came (responder, both)")
@@ -101,6 +109,8 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--role initiator: --out is of responder and both")
     if (args.role == "both") != (args.other is not None):
         raise ValueError("--other: expected with --role both, and with it alone")
+    if args.processes == 2 and (args.role != "both" or args.file.is_stdin):
+        raise ValueError("--processes 2: expected --role both, and a file that is read twice")
     for name in ("patience", "timeout"):
         value = getattr(args, name)
         if value is not None and not (np.isfinite(value) and value > 0):
@@ -117,6 +127,7 @@ class Station:
     """One end with its front end: what comes goes to the end, and what it makes goes out.
 
     take : gets samples, tells whether there is something to send now
+    settle : what is done once that is on its way
     next_burst : gives the next burst, or None where there is none
 
     turnarounds : seconds that the last samples of a burst took until there was something to send
@@ -131,6 +142,7 @@ class Station:
         end: Initiator | Responder,
         take: Callable[[np.ndarray], bool],
         next_burst: Callable[[], np.ndarray | None],
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
         self.end = end
         self.radio = front_end.front_end(spec, front_end.settings_of(args))
@@ -147,6 +159,8 @@ class Station:
                 self.heard = time.monotonic()
                 self.turnarounds.append(self.heard - began)
                 self._feed.wake()
+                with lock:
+                    settle()
 
         def scaled() -> np.ndarray | None:
             with lock:
@@ -208,7 +222,8 @@ def answering(args: argparse.Namespace, framing: FeedbackFraming, end: Responder
     def next_burst() -> np.ndarray | None:
         return answers.popleft() if answers else None
 
-    return Station(args.other or args.front_end, args, framing, end, take, next_burst)
+    spec = args.other or args.front_end
+    return Station(spec, args, framing, end, take, next_burst, end.settle)
 
 
 def line(initiator: Initiator | None, responder: Responder | None) -> str:
@@ -230,8 +245,12 @@ def link(
     initiator: Initiator | None,
     responder: Responder | None,
     live: Live,
+    peer: subprocess.Popen[str] | None = None,
 ) -> dict[str, Any]:
-    """Run the link until all is there or nothing comes any more; return its figures."""
+    """Run the link until all is there or nothing comes any more; return its figures.
+
+    peer : the initiator, where it is another program
+    """
     stations = []
     if responder is not None:
         stations.append(answering(args, framing, responder))
@@ -251,6 +270,10 @@ def link(
                 live.update(line(initiator, responder))
                 now = time.monotonic()
                 if initiator is not None and initiator.over:
+                    break
+                if peer is not None and peer.poll() is not None:
+                    if peer.returncode and peer.stderr is not None:
+                        raise RuntimeError(f"the initiator: {peer.stderr.read().strip()}")
                     break
                 last = max(station.heard for station in stations)
                 # The initiator may not have got the last answer.
@@ -289,9 +312,11 @@ def figures(
     """What a run gives."""
     bits = framing.code.parameters.message_bits
     found: dict[str, Any] = {"seconds": seconds, "counts": stats(stations)}
-    turnarounds = [t for station in stations for t in station.turnarounds]
-    if turnarounds:
-        found["host_turnaround_ms"] = 1e3 * float(np.median(turnarounds))
+    found["host_turnaround_ms"] = {
+        type(station.end).__name__.lower(): 1e3 * float(np.median(station.turnarounds))
+        for station in stations
+        if station.turnarounds
+    }
     if initiator is not None and initiator.counts["reals"]:
         reals = initiator.counts["reals"]
         blocks = int(initiator.messages.shape[0])
@@ -317,25 +342,63 @@ def figures(
             * responder.counts["right_super_blocks"]
             / max(seconds, 1e-9),
         }
-    if initiator is not None and responder is not None and responder.super_blocks:
-        done = responder.counts["blocks"] == len(responder.messages)
-        if done:
-            wrong = int((initiator.messages != responder.messages).any(1).sum())
-            low, high = simulation.clopper_pearson(wrong, len(initiator.messages))[1:]
-            found |= {"block_errors": wrong, "block_error_rate_interval": [low, high]}
     return found
+
+
+def compared(framing: FeedbackFraming, responder: Responder, data: bytes) -> dict[str, Any]:
+    """Count what is wrong of what came, by what was sent."""
+    if responder.counts["blocks"] == 0 or not responder.over:
+        return {}
+    sent = framing.bodies(data)
+    messages = framing.messages(sent)
+    wrong = int((messages != responder.messages).any(1).sum())
+    low, high = simulation.clopper_pearson(wrong, len(messages))[1:]
+    pairs = zip(responder.bodies, sent, strict=True)
+    return {
+        "block_errors": wrong,
+        "block_error_rate_interval": [low, high],
+        "wrong_super_blocks_handed_on": sum(came not in (None, body) for came, body in pairs),
+    }
 
 
 def write(file: app.OutputFile, responder: Responder) -> None:
     """Write the super-blocks that are right, zeros where one is not; errors end the program."""
     if not responder.bodies:
         raise RuntimeError("no super-block came")
-    first = responder.bodies[0]
     empty = bytes(responder.framing.capacity)
-    whole = b"".join(body or empty for body in responder.bodies)
-    # Without the first nobody knows the size.
-    size = _SIZE.unpack_from(first)[0] if first else len(whole) - _SIZE.size
-    file.write_bytes(whole[_SIZE.size :][:size])
+    file.write_bytes(b"".join(body or empty for body in responder.bodies)[: responder.size])
+
+
+def start_initiator(args: argparse.Namespace, record: str) -> subprocess.Popen[str]:
+    """Start the other end as a program of its own, which writes its record."""
+    skipped = ("help", "role", "out", "other", "processes", "json", "quiet", "stats")
+    program = "import sys; from gnuradio.neuralfec.command import main; sys.exit(main())"
+    words = [sys.executable, "-c", program, "feedback-radio", "--role", "initiator"]
+    words += ["--json", record, "--quiet"]
+    for action in parser()._actions:
+        value = getattr(args, action.dest, None)
+        if action.dest not in skipped and value != action.default:
+            words.append(f"{action.option_strings[-1]}={value}")
+    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+
+
+def with_peer(
+    args: argparse.Namespace, framing: FeedbackFraming, responder: Responder, live: Live
+) -> dict[str, Any]:
+    """Run the link with the initiator in a program of its own; the figures of both."""
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder, "initiator.json")
+        peer = start_initiator(args, str(record))
+        try:
+            found = link(args, framing, None, responder, live, peer)
+            peer.wait(args.patience)
+        finally:
+            peer.terminate()
+            peer.communicate()
+        other = json.loads(record.read_text())
+    for key in ("counts", "host_turnaround_ms"):
+        found[key] |= other[key]
+    return found | {key: other[key] for key in ("rate", "mean_power") if key in other}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -353,19 +416,26 @@ def run(args: argparse.Namespace) -> int:
         code, args.blocks, args.format, args.answer_code, args.answer_constellation
     )
     initiator = responder = None
+    data = b""
     if args.file is not None:
-        most = framing.most_bytes - _SIZE.size
+        most = framing.most_bytes
         with args.file.open() as file:
             data = file.read(most + 1)
         if not 0 < len(data) <= most:
             got = "an empty one" if not data else "more"
             raise ValueError(f"{args.file}: expected a file of 1 to {most} bytes, got {got}")
-        initiator = Initiator(framing, _SIZE.pack(len(data)) + data)
+        if args.processes == 1:
+            initiator = Initiator(framing, data)
     if args.out is not None:
         responder = Responder(framing)
     console = Console(stderr=True, quiet=args.quiet)
     with Live("", console=console, refresh_per_second=4, transient=True) as live:
-        found = link(args, framing, initiator, responder, live)
+        if responder is not None and args.processes == 2:
+            found = with_peer(args, framing, responder, live)
+        else:
+            found = link(args, framing, initiator, responder, live)
+    if responder is not None and args.role == "both":
+        found |= compared(framing, responder, data)
     if args.json:
         parameters = {key: value for key, value in vars(args).items() if value is not None}
         args.json.write_json(provenance.record() | {"parameters": parameters} | found)
@@ -391,11 +461,14 @@ def told(args: argparse.Namespace, found: dict[str, Any]) -> str:
             f"BLER by posterior {found['block_error_rate_by_posterior']:.1e}"
         )
     if "block_errors" in found:
-        parts.append(f"{found['block_errors']} of {found['blocks']} blocks wrong")
+        parts.append(
+            f"{found['block_errors']} of {found['blocks']} blocks wrong, "
+            f"{found['wrong_super_blocks_handed_on']} super-blocks of them handed on"
+        )
     if found.get("rate"):
         parts.append(f"rate {found['rate']:.4f} bit a real, power {found['mean_power']:.3f}")
-    if "host_turnaround_ms" in found:
-        parts.append(f"turnaround of the host {found['host_turnaround_ms']:.1f} ms")
+    for name, value in found["host_turnaround_ms"].items():
+        parts.append(f"turnaround of the {name}'s host {value:.1f} ms")
     return ", ".join(parts)
 
 

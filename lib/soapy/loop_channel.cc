@@ -155,6 +155,20 @@ std::vector<std::complex<float>> channel::taps_of(uint64_t burst) const
     return taps;
 }
 
+bool channel::comes(uint64_t burst, bool lagging) const
+{
+    const auto& s = d_settings;
+    if (s.lost + s.late + s.doubled == 0)
+        return !lagging;
+    gaussian random(s.seed * 0xd1342543de82ef95 + burst);
+    const double drawn = random.uniform();
+    if (drawn < s.lost)
+        return false;
+    if (drawn < s.lost + s.late)
+        return lagging;
+    return !lagging || drawn < s.lost + s.late + s.doubled;
+}
+
 void channel::receive(const medium& air,
                       int64_t first,
                       std::complex<float>* out,
@@ -171,7 +185,19 @@ void channel::receive(const medium& air,
     d_air.assign(to - from, 0);
     const int64_t echo =
         (d_settings.fading ? d_settings.fading : int64_t(d_settings.taps.size())) - 1;
-    for (const auto& piece : air.read(from - echo, to, own)) {
+    std::vector<medium::piece> pieces;
+    const auto hear = [&](int64_t lag, bool lagging) {
+        for (auto& piece : air.read(from - echo - lag, to - lag, own)) {
+            if (!comes(piece.burst, lagging))
+                continue;
+            piece.from += lag;
+            pieces.push_back(std::move(piece));
+        }
+    };
+    hear(0, false);
+    if (d_settings.doubled + d_settings.late > 0)
+        hear(std::llround(d_settings.lag * rate), true);
+    for (const auto& piece : pieces) {
         const double offset = piece.frequency - frequency + d_settings.cfo;
         if (std::abs(offset) >= rate / 2)
             continue;
@@ -209,6 +235,9 @@ void channel::receive(const medium& air,
     const float amplitude = float(std::sqrt(d_settings.noise_var / 2));
     const bool whole = d_settings.clock_offset == 0 && begin == std::floor(begin);
     const auto& bank = interpolator();
+    // A phase whose spectrum is flat to the corner.
+    const double pole = std::exp(-2 * M_PI * 50e3 / rate);
+    const double drive = std::sqrt(d_settings.phase_noise * (1 - pole * pole));
     for (std::size_t n = 0; n < size; n++) {
         float re, im;
         if (whole) {
@@ -225,6 +254,13 @@ void channel::receive(const medium& air,
                 re += taps[t] * x[2 * t];
                 im += taps[t] * x[2 * t + 1];
             }
+        }
+        if (drive > 0) {
+            d_phase = pole * d_phase + drive * d_random();
+            const auto turned = std::complex<float>(re, im) *
+                                std::complex<float>(std::polar(1.0, d_phase));
+            re = turned.real();
+            im = turned.imag();
         }
         if (amplitude > 0) {
             re += amplitude * d_random();

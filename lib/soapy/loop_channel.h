@@ -33,6 +33,9 @@ struct channel_settings {
     std::vector<std::complex<float>> taps{1.0f}; // a sample apart
     int fading =
         0; // Rayleigh taps, 1 dB apart, energy 1, drawn for each burst; 0 for none
+    double phase_noise = 0; // rad^2 of the oscillators, with a corner at 50 kHz
+    // Shares of bursts that do not come, come twice, and come later, by `lag` seconds.
+    double lost = 0, doubled = 0, late = 0, lag = 0.05;
     std::complex<float> image = 0, dc = 0;
     uint64_t seed = 1;
 };
@@ -67,9 +70,12 @@ public:
 private:
     const channel_settings d_settings;
     gaussian d_random;
+    double d_phase = 0;
     std::vector<std::complex<float>> d_air, d_filtered;
 
     std::vector<std::complex<float>> taps_of(uint64_t burst) const;
+    //! Whether a burst comes at its time, or with a lag.
+    bool comes(uint64_t burst, bool lagging) const;
 };
 
 } // namespace gr::neuralfec::loop

@@ -81,25 +81,10 @@ std::vector<std::complex<float>> taps_of(const std::string& text)
     return taps;
 }
 
-const char* const known_arguments[] = {"driver",
-                                       "name",
-                                       "snr",
-                                       "cfo",
-                                       "ppm",
-                                       "delay",
-                                       "taps",
-                                       "fading",
-                                       "image",
-                                       "dc",
-                                       "own",
-                                       "overflows",
-                                       "buffer",
-                                       "seed",
-                                       "label",
-                                       "type",
-                                       "module",
-                                       "soapy",
-                                       "remote"};
+const char* const known_arguments[] = {
+    "driver",      "name",   "snr",     "cfo",   "ppm",  "delay",  "taps",  "fading",
+    "phase_noise", "lost",   "doubled", "late",  "lag",  "image",  "dc",    "own",
+    "overflows",   "buffer", "seed",    "label", "type", "module", "soapy", "remote"};
 
 struct loop_stream {
     int direction;
@@ -538,6 +523,13 @@ private:
         if (args.count("taps"))
             made.taps = taps_of(args.at("taps"));
         made.fading = int(number(args, "fading", 0));
+        if (args.count("phase_noise"))
+            made.phase_noise =
+                M_PI * 50e3 * std::pow(10, number(args, "phase_noise", 0) / 10);
+        made.lost = number(args, "lost", 0);
+        made.doubled = number(args, "doubled", 0);
+        made.late = number(args, "late", 0);
+        made.lag = number(args, "lag", made.lag);
         made.image = float(number(args, "image", 0));
         made.dc = float(number(args, "dc", 0));
         made.seed = uint64_t(number(args, "seed", 1));
@@ -545,6 +537,15 @@ private:
             throw std::invalid_argument("loop device: expected ppm within +-1000");
         if (made.delay < 0 || made.delay > 0.05)
             throw std::invalid_argument("loop device: expected a delay of 0 to 0.05 s");
+        if (made.lag < 0 || made.lag > 0.1)
+            throw std::invalid_argument("loop device: expected a lag of 0 to 0.1 s");
+        if (!(made.lost >= 0 && made.doubled >= 0 && made.late >= 0 &&
+              made.lost + made.doubled + made.late <= 1))
+            throw std::invalid_argument(
+                "loop device: expected shares of bursts lost, doubled and late");
+        if (made.phase_noise > 1)
+            throw std::invalid_argument(
+                "loop device: expected phase noise below -52 dBc/Hz");
         if (made.fading < 0 || made.fading > 64)
             throw std::invalid_argument("loop device: expected 0 to 64 fading taps");
         return made;

@@ -2,9 +2,15 @@
 """A feedback code over bursts: its mapping against theory, and both ends over bad links."""
 
 import dataclasses
+import json
+import subprocess
+import sys
+import uuid
+from pathlib import Path
 
 import numpy as np
 import pytest
+from gnuradio import neuralfec
 from gnuradio.neuralfec import models
 from gnuradio.neuralfec.feedback.belief import model
 from gnuradio.neuralfec.feedback.belief.digital import DigitalBeliefCode
@@ -68,6 +74,7 @@ def exchange(initiator, responder, forward, back):
     """Run until all is over; forward and back are lists of samples of what came of a burst."""
     for _ in range(300):
         if initiator.over:
+            responder.settle()
             return
         for samples in forward(initiator.samples()):
             for answer in responder.push(samples):
@@ -149,3 +156,90 @@ def test_wrong_arguments(code):
     ):
         with pytest.raises(ValueError, match="expected"):
             make()
+
+
+def test_the_size_is_known_without_the_first_super_block(code):
+    """It comes by the headers of two bursts; what is refused is zeros."""
+    framing = FeedbackFraming(code, blocks=20)
+    data = bytes(range(1, 201))
+    initiator, responder = Initiator(framing, data), Responder(framing)
+    assert responder.size is None
+    exchange(initiator, responder, lambda s: [np.pad(s, 700)], lambda s: [np.pad(s, 700)])
+    assert responder.over and responder.size == 200
+    assert b"".join(body or b"" for body in responder.bodies)[:200] == data
+    # Over the longest that a header can tell of, all bits of it count.
+    most = FeedbackFraming(code, blocks=40000)
+    last = Initiator(most, b"x")
+    (first,) = BurstReceiver(most.format).push(np.pad(last.samples(), 700))
+    assert first.user & 1023 == (most.capacity - 1) % 1024
+
+
+def test_a_prepared_round_is_that_round(code):
+    """Candidates made ahead give the same, and for other blocks they are refused."""
+    rng = np.random.default_rng(1)
+    slots = np.arange(5)
+    y = rng.standard_normal((5, code.parameters.groups)).astype(np.float32)
+    ahead, at_once = code.decoder(6), code.decoder(6)
+    for decoder in (ahead, at_once):
+        decoder.start(slots)
+    ahead.prepare(slots)
+    with pytest.raises(ValueError, match="prepared for"):
+        ahead.decode(slots[:4], y[:4])
+    for _ in range(2):
+        np.testing.assert_array_equal(ahead.decode(slots, y), at_once.decode(slots, y))
+        ahead.prepare(slots)
+    np.testing.assert_array_equal(ahead.odds, at_once.odds)
+
+
+def program(tmp_path, *words):
+    """The program, in a folder."""
+    start = "import sys; from gnuradio.neuralfec.command import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", start, "feedback-radio", *words],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+needs_soapy = pytest.mark.skipif(
+    not isinstance(neuralfec.soapy_source, type), reason="built without SoapySDR"
+)
+
+
+@needs_soapy
+def test_two_processes_over_a_bad_loop(tmp_path):
+    """Bursts lost, doubled and late: the file comes, and what the ends count fits together."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    data = np.random.default_rng(4).bytes(500)
+    Path(tmp_path, "in.bin").write_bytes(data)
+    faults = "snr=26,phase_noise=-95,lost=0.1,doubled=0.1,late=0.1,lag=0.1"
+    words = [
+        "--front-end",
+        f"loop:{name},{faults},seed=1",
+        "--other",
+        f"loop:{name},{faults},seed=2",
+    ]
+    words += ["--blocks", "60", "--threshold", "16", "--rate", "5e5", "--file", "in.bin"]
+    words += ["--out", "out.bin", "--json", "j.json", "--processes", "2"]
+    done = program(tmp_path, *words)
+    Path("/dev/shm", f"neuralfec-loop-{name}").unlink(missing_ok=True)
+    assert done.returncode == 0, done.stderr
+    assert Path(tmp_path, "out.bin").read_bytes() == data
+    found = json.loads(Path(tmp_path, "j.json").read_text())
+    assert found["block_errors"] == found["wrong_super_blocks_handed_on"] == 0
+    assert found["counts"]["responder"]["blocks"] == found["blocks"] == 120
+    # At 24 dB groups of four bits take two symbols or three.
+    assert found["rate"] == 120 * 48 / found["counts"]["initiator"]["reals"] > 1
+    assert found["host_turnaround_ms"].keys() == {"initiator", "responder"}
+
+
+@needs_soapy
+def test_an_initiator_that_fails_is_told(tmp_path):
+    """The reason of the other program, in one line."""
+    Path(tmp_path, "in.bin").write_bytes(b"x")
+    words = ["--front-end", "soapy:driver=none", "--other", "loop:test-alone", "--blocks", "60"]
+    done = program(tmp_path, *words, "--file", "in.bin", "--out", "o", "--processes", "2")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "the initiator: " in done.stderr and "driver=none" in done.stderr
+    done = program(tmp_path, "--role", "initiator", "--front-end", "loop:x", "--file", "in.bin",
+                   "--processes", "2")  # fmt: skip
+    assert done.returncode == 2 and "--processes 2: expected --role both" in done.stderr

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -355,3 +356,34 @@ def test_gnu_radios_own_soapy_source_receives_from_it(name, kind):
     on = burst_of(top, kept, 0.2)
     assert on.size == 2000
     np.testing.assert_allclose(on, 0.25 - 0.5j, atol=1e-4)
+
+
+def test_bursts_are_lost_doubled_and_late(name):
+    """Of 60 bursts about as many as was asked for, each kind where it belongs."""
+    rng = np.random.default_rng(7)
+    bursts = [np.full(200, 0.2 * np.exp(2j * np.pi * rng.random())) for _ in range(60)]
+    received, *_ = through(
+        name, bursts, 0.02 * np.arange(60), seconds=1.5,
+        lost=0.2, doubled=0.2, late=0.2, lag=0.01,
+    )  # fmt: skip
+    on = np.flatnonzero(np.abs(received) > 0.1)
+    starts = on[np.flatnonzero(np.diff(on, prepend=-100) > 50)]
+    # A burst's phase tells which it is.
+    heard = [[s - 4000 * i for s in starts if abs(received[s + 100] - burst[0]) < 1e-3]
+             for i, burst in enumerate(bursts)]  # fmt: skip
+    first = min(min(each, default=2**62) for each in heard)
+    kinds = Counter(tuple(s - first for s in each) for each in heard)
+    assert kinds.keys() == {(), (0,), (0, 2000), (2000,)}
+    assert min(kinds.values()) >= 4 and kinds[0,] >= 12
+
+
+def test_phase_noise_is_what_it_says(name):
+    """A tone's phase has the variance and the correlation of one pole at 50 kHz."""
+    tone = np.full(100_000, 0.2)
+    received, *_ = through(name, [tone], seconds=0.8, phase_noise=-75)
+    inside = received[np.abs(received) > 0.19][1000:90_000]
+    phase = np.angle(inside)
+    variance = np.pi * 50e3 * 10**-7.5
+    assert abs(phase.var() / variance - 1) < 0.1
+    correlation = np.mean(phase[1:] * phase[:-1]) / phase.var()
+    assert abs(correlation - np.exp(-2 * np.pi * 50e3 / 2e5)) < 0.03

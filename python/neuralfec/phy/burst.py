@@ -211,14 +211,13 @@ class BurstFormat:
         payload = np.ones(count * self.data, np.complex64)
         payload[: symbols.size] = symbols
         values = np.concatenate([_header(self, count, user), payload])
-        values = (values * np.resize(_scrambling(), values.size)).reshape(total, self.data)
         grid = np.empty((total + 1, self.used), complex)
         grid[total] = self._training
-        pilots = np.resize(_pilot_values(), total * self.pilots).reshape(total, self.pilots)
-        for s in range(total):
-            at = self.pilot_positions(s)
-            grid[s, at] = pilots[s]
-            grid[s, np.delete(np.arange(self.used), at)] = values[s]
+        distance = self.used // self.pilots
+        first = self.pilot_step * np.arange(total)[:, None]
+        pilot = (np.arange(self.used) - first) % distance == 0
+        grid[:total][pilot] = np.resize(_pilot_values(), total * self.pilots)
+        grid[:total][~pilot] = values * np.resize(_scrambling(), values.size)
         body = self._waveform(grid)
         body = np.hstack([body[:, -self.cyclic_prefix :], body]).reshape(-1)
         training = self._waveform(self._training[None])[0]

@@ -407,10 +407,16 @@ class DigitalDecoder(End, feedback.Decoder):
         super().__init__(code, capacity, other)
         self.verdict = self.ledger
         self.limit = code.parameters.rounds
+        self._prepared: NDArray | None = None
 
     def start(self, slots: NDArray) -> None:
         """Begin blocks anew."""
         self._begin(slots)
+
+    def prepare(self, slots: NDArray) -> None:
+        """Do what `decode` needs no symbols for ahead of it; it must get the same slots."""
+        self._propose(slots)
+        self._prepared = slots.copy()
 
     def decode(
         self,
@@ -426,10 +432,16 @@ class DigitalDecoder(End, feedback.Decoder):
         threshold : ValueError for another than the code's, which both ends share
         noise_variance : of the symbols, (n, Q), (n,) or one for all, which the transmitter must
             be told; None for that of the parameters' SNR
+
+        ValueError for another threshold, and for other slots than those prepared.
         """
         if threshold is not None:
             self.code.check_threshold(threshold)
-        self._propose(slots)
+        if self._prepared is None:
+            self._propose(slots)
+        elif not np.array_equal(slots, self._prepared):
+            raise ValueError("expected the blocks that the round was prepared for")
+        self._prepared = None
         levels = self.feedback(slots, received, noise_variance)
         values = self.code.values(levels, noise_variance)
         self._update(slots, values, noise_variance)
