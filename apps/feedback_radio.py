@@ -146,7 +146,7 @@ class Station:
     ) -> None:
         self.end = end
         self.radio = front_end.front_end(spec, front_end.settings_of(args))
-        self.turnarounds: list[float] = []
+        self.turnarounds: deque[float] = deque(maxlen=1 << 16)
         self.heard = time.monotonic()
         # Both directions are threads of their own.
         lock = threading.Lock()

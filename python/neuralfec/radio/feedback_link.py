@@ -12,7 +12,8 @@ subcarrier's Es/N0; the values go through a random permutation and, symbol by sy
 Fourier transform, that a fade takes a little from each and not all from some. The receiver
 equalises by minimum mean square error and takes the bias off; then all values of a burst have one
 SNR, 1 / mean(1 / (1 + |h|^2 / N0)) - 1. That, in steps of 0.02 dB rounded down, is what both ends
-update their beliefs by.
+update their beliefs by. Symbols are proposed for its mean over the rounds, as the next burst's fade
+has nothing to do with the last one's.
 
 Back: the levels and a CRC-32 over an LDPC code. An answer that does not come in time makes the
 initiator send the same burst again; a responder that has taken the round sends the same answer.
@@ -185,7 +186,11 @@ class FeedbackFraming:
     def variance(self, told: int) -> float:
         """Noise variance of an update for a told number of the SNR; the quantizer's counts in."""
         step = self.code.parameters.feedback_step
-        return 10 ** (-(_LOWEST + _STEP * told) / 10) + step * step / 12
+        return 1 / self.snr(told) + step * step / 12
+
+    def snr(self, told: int) -> float:
+        """SNR of a told number."""
+        return float(10 ** ((_LOWEST + _STEP * told) / 10))
 
 
 class _End:
@@ -206,6 +211,7 @@ class _End:
         self.round = 0
         self._number = np.full(framing.blocks, -1, np.int64)
         self._next = 0
+        self._snrs = 0.0
 
     def _fill(self, limit: int) -> np.ndarray:
         """Places that get new blocks."""
@@ -213,6 +219,20 @@ class _End:
         self._number[free] = self._next + np.arange(free.size)
         self._next += free.size
         return free
+
+    def _heard(self, told: int) -> None:
+        """End a round by its SNR."""
+        self._snrs += self.framing.snr(told)
+        self.round += 1
+
+    def _mean_snr_db(self) -> float:
+        """SNR over the rounds, on a grid, that both ends have one number."""
+        p = self.framing.code.parameters
+        if self.round == 0:
+            return p.snr_db
+        lowest, highest = p.gains[0][0], p.gains[-1][0]
+        snr_db = np.rint(20 * np.log10(self._snrs / self.round)) / 2
+        return float(np.clip(snr_db, lowest, highest))
 
     def _bursts(self, samples: ArrayLike, kind: int) -> list[Burst]:
         """Bursts of a kind in samples."""
@@ -284,7 +304,7 @@ class Initiator(_End):
             over = self._encoder.decoded[self._active].all(1)
             over |= self._encoder.rounds[self._active] >= p.rounds
             self._number[self._active[over]] = -1
-            self.round += 1
+            self._heard(told)
             self._advance()
             return True
         return False
@@ -297,6 +317,7 @@ class Initiator(_End):
         if self._active.size == 0:
             self._burst = None
             return
+        self._encoder.snr_db[:] = self._mean_snr_db()
         x = self._encoder.encode(self._active)
         values = x[self._encoder.sent[self._active]]
         self.counts["reals"] += values.size
@@ -337,7 +358,7 @@ class Responder(_End):
         self._active = np.zeros(0, np.int64)
         self._answer: Complex | None = None
         self._halves: dict[int, int] = {}
-        self._settled = True
+        self._settled, self._told = True, 0
         self.snr: list[float] = []
 
     @property
@@ -384,6 +405,7 @@ class Responder(_End):
         if new.size:
             self._decoder.start(new)
         self._active = np.flatnonzero(self._number >= 0)
+        self._decoder.snr_db[:] = self._mean_snr_db()
         self._decoder.prepare(self._active)
 
     def _take(self, burst: Burst) -> None:
@@ -402,7 +424,7 @@ class Responder(_End):
         number = self.round % (1 << _ROUND_BITS)
         user = (_ANSWER << _ROUND_BITS | number) << _TOLD_BITS
         self._answer = framing.samples(framing.answer(levels), user | told)
-        self._settled = False
+        self._settled, self._told = False, told
 
     def settle(self) -> None:
         """Do what the answer of a round need not wait for; `push` does it at the latest."""
@@ -418,7 +440,7 @@ class Responder(_End):
         self.counts["blocks"] += over.size
         self._done[numbers] = True
         self._number[over] = -1
-        self.round += 1
+        self._heard(self._told)
         self._deliver()
         self._prepare()
 
