@@ -175,6 +175,11 @@ class Station:
         self._feed = burst_feed(scaled, lambda: False)
         self._sending.connect(self._feed, self.radio.sink(framing.longest))
 
+    @property
+    def air_seconds(self) -> float:
+        """How long this end has sent."""
+        return self._feed.counts["samples"] / self.radio.settings.sample_rate
+
     def run(self) -> list[Running]:
         """Start both directions, the ear first."""
         tap, feed = self._tap, self._feed
@@ -312,9 +317,11 @@ def figures(
     """What a run gives."""
     bits = framing.code.parameters.message_bits
     found: dict[str, Any] = {"seconds": seconds, "counts": stats(stations)}
+    named = {type(station.end).__name__.lower(): station for station in stations}
+    found["air_seconds"] = {name: station.air_seconds for name, station in named.items()}
     found["host_turnaround_ms"] = {
-        type(station.end).__name__.lower(): 1e3 * float(np.median(station.turnarounds))
-        for station in stations
+        name: 1e3 * float(np.median(station.turnarounds))
+        for name, station in named.items()
         if station.turnarounds
     }
     if initiator is not None and initiator.counts["reals"]:
@@ -396,7 +403,7 @@ def with_peer(
             peer.terminate()
             peer.communicate()
         other = json.loads(record.read_text())
-    for key in ("counts", "host_turnaround_ms"):
+    for key in ("counts", "host_turnaround_ms", "air_seconds"):
         found[key] |= other[key]
     return found | {key: other[key] for key in ("rate", "mean_power") if key in other}
 

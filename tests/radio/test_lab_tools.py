@@ -87,14 +87,22 @@ def test_replay_and_record_through_the_loop(air):
          "--recording", "sigmf:r.sigmf-meta", "--rate", "4e5", "--quiet"],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    memory = Path("/dev/shm", f"neuralfec-loop-{air.partition(':')[2]}")
-    deadline = time.monotonic() + 30
-    while not memory.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
+    deadline = time.monotonic() + 120
+
+    def recorded():
+        """Samples in the recording, which has another name until it is whole."""
+        return sum(part.stat().st_size for part in Path().glob(".r.*")) // 8
+
+    def until(samples):
+        while recorded() < samples and time.monotonic() < deadline:
+            assert recorder.poll() is None, recorder.communicate()
+            time.sleep(0.05)
+
+    # A busy machine takes its time until samples come, and until the last ones are written.
+    until(1)
     words = ["--recording", "file:air.c64", "--front-end", air, "--rate", "4e5", "--times", "2"]
     assert program("radio_replay").main(words) == 0
-    time.sleep(0.5)
+    until(recorded() + 3e5)
     # Ctrl-C ends it, and keeps what is there.
     recorder.send_signal(2)
     errors = recorder.communicate(timeout=60)[1]
