@@ -12,6 +12,7 @@ if __name__ == "__main__":
     import _start  # noqa: F401
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -398,13 +399,15 @@ def with_peer(
         peer = start_initiator(args, str(record))
         try:
             found = link(args, framing, None, responder, live, peer)
-            peer.wait(args.patience)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                peer.wait(args.patience)
         finally:
             peer.terminate()
             peer.communicate()
-        other = json.loads(record.read_text())
+        # One that was stopped may not have written any.
+        other = json.loads(record.read_text()) if record.exists() else {}
     for key in ("counts", "host_turnaround_ms", "air_seconds"):
-        found[key] |= other[key]
+        found[key] |= other.get(key, {})
     return found | {key: other[key] for key in ("rate", "mean_power") if key in other}
 
 

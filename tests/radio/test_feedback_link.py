@@ -240,6 +240,11 @@ def test_an_initiator_that_fails_is_told(tmp_path):
     done = program(tmp_path, *words, "--file", "in.bin", "--out", "o", "--processes", "2")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "the initiator: " in done.stderr and "driver=none" in done.stderr
+    # Nothing is heard: the two are not on one loop.
+    words = ["--front-end", "loop:test-here", "--other", "loop:test-there", "--patience", "3"]
+    done = program(tmp_path, *words, "--file", "in.bin", "--out", "o", "--processes", "2")
+    assert done.returncode == 1 and "nothing came for 3 s" in done.stderr
+    assert done.stderr.count("\n") == 1
     done = program(tmp_path, "--role", "initiator", "--front-end", "loop:x", "--file", "in.bin",
                    "--processes", "2")  # fmt: skip
     assert done.returncode == 2 and "--processes 2: expected --role both" in done.stderr
