@@ -4,7 +4,8 @@
 
 A frame that is not decoded stays in the soft buffer, and its next transmission is added to it
 (chase combining). The buffer holds float32 LLRs, 3 bits an LLR for maximum mutual
-information, or all LLRs of a symbol in 15, 16 or 18 bits.
+information, or all LLRs of a symbol in 15, 16 or 18 bits: learned, or scalar levels in mixed
+radix.
 """
 
 if __name__ == "__main__":
@@ -20,7 +21,15 @@ from gnuradio.neuralfec.models import read_card
 from gnuradio.neuralfec.simulation.options import add_options, simulate
 from matplotlib.figure import Figure
 
-SCHEMES = ("exact", "qam256-scalar-24bit", "qam256-18bit", "qam256-16bit", "qam256-15bit")
+SCHEMES = (
+    "exact",
+    "qam256-scalar-24bit",
+    "qam256-18bit",
+    "qam256-16bit",
+    "qam256-15bit",
+    "mixed-radix:18:16:20",
+    "mixed-radix:15:16:20",
+)
 RESULT = "llr-quantization-harq"
 
 
@@ -28,6 +37,9 @@ def buffer_bits(scheme: str, llrs: int) -> int:
     """Bits of a stored frame."""
     if scheme == "exact":
         return 32 * llrs
+    if scheme.startswith("mixed-radix:"):
+        # 256-QAM: all LLRs of a symbol in one index.
+        return int(scheme.split(":")[1]) * llrs // 8
     parameters = read_card(f"quantization/{scheme.partition('/')[0]}").parameters
     return parameters["bits"] * llrs // parameters["bits_per_symbol"]
 

@@ -105,6 +105,20 @@ def test_figures(tmp_path):
     assert ran.returncode == 2 and "--run makes counts" in ran.stderr
 
 
+def test_scalar_levels_and_the_bound_are_drawn_from_what_is_stored(tmp_path):
+    stored = APPS.parent / "results"
+    drawn = app(
+        "llr_quantization", "--figure", "5", "--figure", "rate", "--results", stored,
+        "--output", tmp_path,
+    )  # fmt: skip
+    assert drawn.returncode == 0, drawn.stderr
+    assert "mixed-radix:15:16:20     loss at BLER 0.01:" in drawn.stdout
+    for figure in ("5", "rate"):
+        assert (tmp_path / f"llr-quantization-figure-{figure}.png").stat().st_size > 10_000
+    ran = app("llr_quantization", "--figure", "rate", "--results", tmp_path, "--output", tmp_path)
+    assert ran.returncode == 2 and "--run makes it" in ran.stderr
+
+
 def test_harq(tmp_path):
     picture = tmp_path / "harq.png"
     arguments = ["--snr", "18", "--blocks", "40", "--results", tmp_path, "--picture", picture]

@@ -122,8 +122,7 @@ def design(
     for values in rail.T:
         nothing = np.zeros(1, np.float32), np.zeros(0, np.float32)
         found, kept = [nothing], [0.0]
-        for count in range(2, _MOST_LEVELS + 1):
-            levels, thresholds = scalar.design(values, count)
+        for count, (levels, thresholds) in enumerate(scalar.designs(values, _MOST_LEVELS), 2):
             where = torch.searchsorted(thresholds, values.contiguous(), right=True)
             share = torch.bincount(where, minlength=count).double() / len(values)
             one = torch.sigmoid(levels.double())

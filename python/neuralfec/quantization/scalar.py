@@ -15,18 +15,23 @@ _BINS = 768
 
 
 def design(llrs: torch.Tensor, levels: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Design a quantizer of one LLR that keeps most of I(b; L).
+    """Design a quantizer of one LLR that keeps most of I(b; L): the last of `designs`."""
+    return designs(llrs, levels)[-1]
 
-    It is the best among all whose thresholds lie on a grid of 768 quantiles of the LLRs.
+
+def designs(llrs: torch.Tensor, levels: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Design quantizers of one LLR, of 2 ... levels levels, that keep most of I(b; L).
+
+    Each is the best among all whose thresholds lie on a grid of 768 quantiles of the LLRs.
 
     Parameters
     ----------
     llrs : samples (N,) of true LLRs of one bit
-    levels : how many
+    levels : how many at most
 
     Returns
     -------
-    levels float32 (levels,), the LLRs of the average posteriors; thresholds (levels - 1,)
+    Pairs: levels float32 (n,), the LLRs of the average posteriors; thresholds (n - 1,)
 
     Raises
     ------
@@ -47,9 +52,12 @@ def design(llrs: torch.Tensor, levels: int) -> tuple[torch.Tensor, torch.Tensor]
     cost = merged_entropy(w, between(ones))
     cost[w == 0] = torch.inf
     _, choices = partition(cost, levels)
-    edges = [_BINS]
-    for last in reversed(choices):
-        edges.append(int(last[edges[-1]]))
-    edges = torch.tensor([*edges, 0][::-1], device=llrs.device)
-    average = ones[edges].diff() / weight[edges].diff()
-    return torch.logit(average, eps=1e-7).float(), bins[edges[1:-1], 0].float()
+    found = []
+    for most in range(1, levels):
+        cuts = [_BINS]
+        for last in reversed(choices[:most]):
+            cuts.append(int(last[cuts[-1]]))
+        edges = torch.tensor([*cuts, 0][::-1], device=llrs.device)
+        average = ones[edges].diff() / weight[edges].diff()
+        found.append((torch.logit(average, eps=1e-7).float(), bins[edges[1:-1], 0].float()))
+    return found

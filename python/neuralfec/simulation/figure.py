@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NAMES = {"bler": "Block error rate", "ber": "Bit error rate"}
+# Curves that matplotlib draws in a colour of their own; the next ones are dash-dotted.
+_COLOURS = 10
 LIMIT = "finite-length limit\n(normal approximation)"
 
 
@@ -76,7 +78,7 @@ def draw(
     """
     if metric not in _NAMES:
         raise ValueError(f"expected metric 'bler' or 'ber', got {metric!r}")
-    for (index, scheme), label in labels(results).items():
+    for number, ((index, scheme), label) in enumerate(labels(results).items()):
         result = results[index]
         snr = result.snr_db(scheme)
         value, low, high = np.array([result.rate(s, scheme, metric) for s in snr]).T
@@ -89,6 +91,7 @@ def draw(
             markersize=4,
             capsize=3,
             linewidth=1.2,
+            linestyle="-" if number < _COLOURS else "-.",
             label=names(label),
         )
         axes.plot(snr[~seen], high[~seen], "v", color=line[0].get_color(), fillstyle="none")
