@@ -78,8 +78,8 @@ def agreement(
         decoder.start(active)
         rounds = symbols = 0
         while active.size:
-            x = np.frombuffer(child.stdout.read(4 * active.size * p.groups), np.float32)
-            x = x.reshape(-1, p.groups)
+            x = np.frombuffer(child.stdout.read(4 * active.size * p.places), np.float32)
+            x = x.reshape(-1, p.places)
             rounds += len(active)
             y = x + deviation * rng.standard_normal(x.shape, np.float32)
             decoder.decode(active, y)

@@ -2,6 +2,7 @@
 #include "kernels/belief_code.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -22,6 +23,9 @@ namespace {
 // Groups that go through the network together: their activations stay in the first cache.
 constexpr std::size_t chunk = 48;
 constexpr std::size_t most_group_bits = 8;
+constexpr std::size_t most_symbols = 2;
+// What a group has received in a round.
+using group_samples = std::array<belief_code::sample, most_symbols>;
 // The network sees no log-ratio below this one (FLOOR of feedback/belief/network.py).
 constexpr float input_floor = -16.0f;
 } // namespace
@@ -96,9 +100,9 @@ HWY_INLINE void transpose(V4& a, V4& b, V4& c, V4& d)
 }
 #endif
 
-//! Rows of the table into columns of `out`, whose own rows are `chunk` long.
+//! Rows of the table, `width` long, into columns of `out`, whose own rows are `chunk`.
 HWY_NOINLINE void load_rows(const float* HWY_RESTRICT table,
-                            std::size_t patterns,
+                            std::size_t width,
                             const uint32_t* HWY_RESTRICT rows,
                             std::size_t n,
                             float* HWY_RESTRICT out)
@@ -106,11 +110,11 @@ HWY_NOINLINE void load_rows(const float* HWY_RESTRICT table,
     std::size_t lane = 0;
 #if HWY_TARGET != HWY_SCALAR
     const D4 d;
-    for (; patterns >= 4 && lane + 4 <= n; lane += 4) {
+    for (; width >= 4 && lane + 4 <= n; lane += 4) {
         const float* row[4];
         for (std::size_t k = 0; k < 4; k++)
-            row[k] = table + rows[lane + k] * patterns;
-        for (std::size_t i = 0; i < patterns; i += 4) {
+            row[k] = table + rows[lane + k] * width;
+        for (std::size_t i = 0; i < width; i += 4) {
             V4 v[4];
             for (std::size_t k = 0; k < 4; k++)
                 v[k] = hn::LoadU(d, row[k] + i);
@@ -121,12 +125,12 @@ HWY_NOINLINE void load_rows(const float* HWY_RESTRICT table,
     }
 #endif
     for (; lane < n; lane++)
-        for (std::size_t i = 0; i < patterns; i++)
-            out[i * chunk + lane] = table[rows[lane] * patterns + i];
+        for (std::size_t i = 0; i < width; i++)
+            out[i * chunk + lane] = table[rows[lane] * width + i];
 }
 
 HWY_NOINLINE void store_rows(const float* HWY_RESTRICT in,
-                             std::size_t patterns,
+                             std::size_t width,
                              const uint32_t* HWY_RESTRICT rows,
                              std::size_t n,
                              float* HWY_RESTRICT table)
@@ -134,11 +138,11 @@ HWY_NOINLINE void store_rows(const float* HWY_RESTRICT in,
     std::size_t lane = 0;
 #if HWY_TARGET != HWY_SCALAR
     const D4 d;
-    for (; patterns >= 4 && lane + 4 <= n; lane += 4) {
+    for (; width >= 4 && lane + 4 <= n; lane += 4) {
         float* row[4];
         for (std::size_t k = 0; k < 4; k++)
-            row[k] = table + rows[lane + k] * patterns;
-        for (std::size_t i = 0; i < patterns; i += 4) {
+            row[k] = table + rows[lane + k] * width;
+        for (std::size_t i = 0; i < width; i += 4) {
             V4 v[4];
             for (std::size_t k = 0; k < 4; k++)
                 v[k] = hn::Load(d, in + (i + k) * chunk + lane);
@@ -149,8 +153,8 @@ HWY_NOINLINE void store_rows(const float* HWY_RESTRICT in,
     }
 #endif
     for (; lane < n; lane++)
-        for (std::size_t i = 0; i < patterns; i++)
-            table[rows[lane] * patterns + i] = in[i * chunk + lane];
+        for (std::size_t i = 0; i < width; i++)
+            table[rows[lane] * width + i] = in[i * chunk + lane];
 }
 
 void propose(const belief_code& code,
@@ -164,8 +168,9 @@ void propose(const belief_code& code,
 {
     const D d;
     const std::size_t patterns = code.patterns();
+    const std::size_t points = patterns * code.parameters().symbols;
     const std::size_t widest =
-        whole_tiles(std::max({patterns + 1, code.layer1.out, code.layer2.out}));
+        whole_tiles(std::max({patterns + 1, points, code.layer1.out, code.layer2.out}));
     const auto memory = hwy::AllocateAligned<float>(3 * chunk * widest);
     float* const log_ratios = memory.get();
     float* const a = log_ratios + chunk * widest;
@@ -179,7 +184,7 @@ void propose(const belief_code& code,
         bias[i] += code.snr_weights[i] * snr_db;
     }
     // Candidates of the uniform belief, which all groups begin with.
-    std::vector<float> first(patterns);
+    std::vector<float> first(points);
     int first_left = -1;
     for (std::size_t start = 0; start < n; start += chunk) {
         const std::size_t size = std::min(chunk, n - start);
@@ -191,8 +196,8 @@ void propose(const belief_code& code,
         if (alike && left[start] == first_left) {
             for (std::size_t lane = 0; lane < size; lane++)
                 std::copy_n(first.data(),
-                            patterns,
-                            table.candidates.data() + rows[start + lane] * patterns);
+                            points,
+                            table.candidates.data() + rows[start + lane] * points);
             continue;
         }
         // Inputs from rank 1 on; below them, in the row of rank M, the rounds left.
@@ -209,24 +214,30 @@ void propose(const belief_code& code,
         apply<true>(code.layer2, code.layer2.bias.data(), b, a);
         apply<false>(code.layer3, code.layer3.bias.data(), a, b);
         for (std::size_t t = 0; t < chunk; t += lanes) {
-            V weight = hn::Zero(d), mean = hn::Zero(d);
-            for (std::size_t i = 0; i < patterns; i++) {
-                const V p = exp_reproducible(d, hn::Load(d, log_ratios + i * chunk + t));
-                weight = hn::Add(weight, p);
-                mean = hn::Add(mean, hn::Mul(p, hn::Load(d, b + i * chunk + t)));
-            }
-            mean = hn::Div(mean, weight);
-            for (std::size_t i = 0; i < patterns; i++) {
-                float* const x = b + i * chunk + t;
-                const V point = hn::Mul(hn::Set(d, gain), hn::Sub(hn::Load(d, x), mean));
-                hn::Store(
-                    hn::Min(hn::Max(point, hn::Set(d, -peak)), hn::Set(d, peak)), d, x);
+            for (std::size_t symbol = 0; symbol < points; symbol += patterns) {
+                V weight = hn::Zero(d), mean = hn::Zero(d);
+                float* const x = b + symbol * chunk + t;
+                for (std::size_t i = 0; i < patterns; i++) {
+                    const V p =
+                        exp_reproducible(d, hn::Load(d, log_ratios + i * chunk + t));
+                    weight = hn::Add(weight, p);
+                    mean = hn::Add(mean, hn::Mul(p, hn::Load(d, x + i * chunk)));
+                }
+                mean = hn::Div(mean, weight);
+                for (std::size_t i = 0; i < patterns; i++) {
+                    const V point = hn::Mul(hn::Set(d, gain),
+                                            hn::Sub(hn::Load(d, x + i * chunk), mean));
+                    hn::Store(
+                        hn::Min(hn::Max(point, hn::Set(d, -peak)), hn::Set(d, peak)),
+                        d,
+                        x + i * chunk);
+                }
             }
         }
-        store_rows(b, patterns, rows + start, size, table.candidates.data());
+        store_rows(b, points, rows + start, size, table.candidates.data());
         if (alike) {
             first_left = left[start];
-            for (std::size_t i = 0; i < patterns; i++)
+            for (std::size_t i = 0; i < points; i++)
                 first[i] = b[i * chunk];
         }
     }
@@ -235,42 +246,48 @@ void propose(const belief_code& code,
 void update(const belief_code& code,
             belief_table& table,
             const uint32_t* rows,
-            const belief_code::sample* samples,
+            const group_samples* samples,
             std::size_t n,
             float threshold)
 {
     const D d;
     const std::size_t patterns = code.patterns();
-    const auto memory = hwy::AllocateAligned<float>(3 * chunk * patterns);
-    std::fill_n(memory.get(), 3 * chunk * patterns, 0.0f);
+    const std::size_t points = patterns * code.parameters().symbols;
+    const auto memory = hwy::AllocateAligned<float>(chunk * (2 * patterns + points));
+    std::fill_n(memory.get(), chunk * (2 * patterns + points), 0.0f);
     float* const log_ratios = memory.get();
     float* const classes = log_ratios + chunk * patterns;
     float* const candidates = classes + chunk * patterns;
-    HWY_ALIGN float received[chunk] = {};
-    HWY_ALIGN float precisions[chunk] = {};
+    HWY_ALIGN float received[most_symbols * chunk] = {};
+    HWY_ALIGN float precisions[most_symbols * chunk] = {};
     HWY_ALIGN float rest[chunk];
     const float limit = exponential(-threshold);
     for (std::size_t start = 0; start < n; start += chunk) {
         const std::size_t size = std::min(chunk, n - start);
         load_rows(table.log_ratios.data(), patterns, rows + start, size, log_ratios);
         load_rows(table.classes.data(), patterns, rows + start, size, classes);
-        load_rows(table.candidates.data(), patterns, rows + start, size, candidates);
-        for (std::size_t lane = 0; lane < size; lane++) {
-            const auto& [value, variance] = samples[start + lane];
-            const bool arrived = !std::isnan(value);
-            received[lane] = arrived ? value : 0.0f;
-            precisions[lane] = arrived ? 1.0f / variance : 0.0f;
-        }
+        load_rows(table.candidates.data(), points, rows + start, size, candidates);
+        for (std::size_t i = 0; i < code.parameters().symbols; i++)
+            for (std::size_t lane = 0; lane < size; lane++) {
+                const auto& [value, variance] = samples[start + lane][i];
+                const bool arrived = !std::isnan(value);
+                received[i * chunk + lane] = arrived ? value : 0.0f;
+                precisions[i * chunk + lane] = arrived ? 1.0f / variance : 0.0f;
+            }
         for (std::size_t t = 0; t < chunk; t += lanes) {
             float* const l = log_ratios + t;
             float* const c = classes + t;
-            const V y = hn::Load(d, received + t),
-                    precision = hn::Load(d, precisions + t);
-            for (std::size_t i = 0; i < patterns; i++) {
-                const V x = hn::Load(d, candidates + t + i * chunk);
-                const V middle = hn::Sub(y, hn::Mul(hn::Set(d, 0.5f), x));
-                const V gained = hn::Mul(hn::Mul(middle, x), precision);
-                hn::Store(hn::Add(hn::Load(d, l + i * chunk), gained), d, l + i * chunk);
+            for (std::size_t s = 0; s < code.parameters().symbols; s++) {
+                const V y = hn::Load(d, received + s * chunk + t),
+                        precision = hn::Load(d, precisions + s * chunk + t);
+                const float* const x_of = candidates + s * patterns * chunk + t;
+                for (std::size_t i = 0; i < patterns; i++) {
+                    const V x = hn::Load(d, x_of + i * chunk);
+                    const V middle = hn::Sub(y, hn::Mul(hn::Set(d, 0.5f), x));
+                    const V gained = hn::Mul(hn::Mul(middle, x), precision);
+                    hn::Store(
+                        hn::Add(hn::Load(d, l + i * chunk), gained), d, l + i * chunk);
+                }
             }
             for (const auto& [low, high] : code.comparators) {
                 const V l0 = hn::Load(d, l + low * chunk),
@@ -359,6 +376,13 @@ struct selection {
     std::vector<T> values;
 };
 
+//! Where in a round of blocks the symbols of group q of the n-th one are.
+std::size_t
+place_of(const belief_table& table, std::size_t n, std::size_t symbol, std::size_t q)
+{
+    return (n * table.symbols + symbol) * table.groups + q;
+}
+
 //! Rows of the groups that are not decided, and value(n, q) of group q of blocks[n].
 template <typename Value>
 auto undecided(const belief_table& table, span<const uint32_t> blocks, const Value& value)
@@ -380,13 +404,14 @@ auto undecided(const belief_table& table, span<const uint32_t> blocks, const Val
 
 } // namespace
 
-belief_table::belief_table(std::size_t m, std::size_t q, std::size_t n)
+belief_table::belief_table(std::size_t m, std::size_t q, std::size_t n, std::size_t s)
     : patterns(m),
       groups(q),
       blocks(n),
+      symbols(s),
       log_ratios(m * q * n),
       classes(m * q * n),
-      candidates(m * q * n),
+      candidates(s * m * q * n),
       odds(q * n),
       decided(q * n)
 {
@@ -396,7 +421,7 @@ std::size_t belief_code::parameter_count(const settings& s)
 {
     const std::size_t patterns = std::size_t(1) << s.group_bits;
     return s.hidden1 * (patterns + 4) + s.hidden2 * (s.hidden1 + 1) +
-           patterns * (s.hidden2 + 1);
+           s.symbols * patterns * (s.hidden2 + 1);
 }
 
 belief_code::belief_code(const settings& s, span<const float> parameters)
@@ -407,6 +432,8 @@ belief_code::belief_code(const settings& s, span<const float> parameters)
     if (s.hidden1 == 0 || s.hidden2 == 0)
         refuse("hidden layers of at least 1, got " + std::to_string(s.hidden1) + " and " +
                std::to_string(s.hidden2));
+    if (s.symbols < 1 || s.symbols > most_symbols)
+        refuse("1 or 2 symbols of a group in a round, got " + std::to_string(s.symbols));
     if (s.feedback_bits < 2 || s.feedback_bits > 8)
         refuse("2 to 8 feedback bits, got " + std::to_string(s.feedback_bits));
     for (const float value : {s.peak, s.feedback_step})
@@ -434,8 +461,9 @@ belief_code::belief_code(const settings& s, span<const float> parameters)
     bias = next + s.hidden2 * s.hidden1;
     layer2 = packed(next, s.hidden1, bias, s.hidden1, s.hidden2);
     next = bias + s.hidden2;
-    bias = next + d_patterns * s.hidden2;
-    layer3 = packed(next, s.hidden2, bias, s.hidden2, d_patterns);
+    const std::size_t points = s.symbols * d_patterns;
+    bias = next + points * s.hidden2;
+    layer3 = packed(next, s.hidden2, bias, s.hidden2, points);
 }
 
 void belief_code::check(const belief_table& table,
@@ -444,9 +472,10 @@ void belief_code::check(const belief_table& table,
                         std::size_t expected,
                         const char* what) const
 {
-    if (table.patterns != d_patterns)
-        refuse("a table of " + std::to_string(d_patterns) + " patterns, got " +
-               std::to_string(table.patterns));
+    if (table.patterns != d_patterns || table.symbols != d_settings.symbols)
+        refuse("a table of " + std::to_string(d_patterns) + " patterns and " +
+               std::to_string(d_settings.symbols) + " symbols, got " +
+               std::to_string(table.patterns) + " and " + std::to_string(table.symbols));
     if (size != expected)
         refuse(std::to_string(expected) + " " + what + ", got " + std::to_string(size));
     for (const uint32_t block : blocks)
@@ -464,8 +493,9 @@ void belief_code::start(belief_table& table, span<const uint32_t> blocks) const
             for (std::size_t i = 0; i < d_patterns; i++) {
                 table.log_ratios[row * d_patterns + i] = 0;
                 table.classes[row * d_patterns + i] = static_cast<float>(i);
-                table.candidates[row * d_patterns + i] = 0;
             }
+            const std::size_t points = d_patterns * table.symbols;
+            std::fill_n(table.candidates.data() + row * points, points, 0.0f);
             table.odds[row] = static_cast<float>(d_patterns - 1);
             table.decided[row] = 0;
         }
@@ -502,7 +532,7 @@ void belief_code::symbols(const belief_table& table,
 {
     const std::size_t size = blocks.size() * table.groups;
     check(table, blocks, classes.size(), size, "classes");
-    check(table, blocks, out.size(), size, "symbols");
+    check(table, blocks, out.size(), size * table.symbols, "symbols");
     for (std::size_t i = 0; i < size; i++) {
         if (classes[i] >= d_patterns)
             refuse("classes below " + std::to_string(d_patterns) + ", got " +
@@ -512,7 +542,11 @@ void belief_code::symbols(const belief_table& table,
         const float* begin = table.classes.data() + row * d_patterns;
         const auto rank =
             std::find(begin, begin + d_patterns, static_cast<float>(classes[i])) - begin;
-        out[i] = table.decided[row] ? 0.0f : table.candidates[row * d_patterns + rank];
+        for (std::size_t s = 0; s < table.symbols; s++)
+            out[place_of(table, i / table.groups, s, i % table.groups)] =
+                table.decided[row]
+                    ? 0.0f
+                    : table.candidates[(row * table.symbols + s) * d_patterns + rank];
     }
 }
 
@@ -539,7 +573,7 @@ void belief_code::update(belief_table& table,
                          span<const float> variances,
                          float threshold) const
 {
-    const std::size_t size = blocks.size() * table.groups;
+    const std::size_t size = blocks.size() * table.groups * table.symbols;
     check(table, blocks, received.size(), size, "received symbols");
     check(table, blocks, variances.size(), size, "noise variances");
     // Above 64 the exponential's own floor would end every group.
@@ -551,10 +585,15 @@ void belief_code::update(belief_table& table,
     for (const float variance : variances)
         if (!(variance > 0))
             refuse("noise variances above 0, got " + std::to_string(variance));
-    const auto [rows,
-                samples] = undecided(table, blocks, [&](std::size_t n, std::size_t q) {
-        return sample{received[n * table.groups + q], variances[n * table.groups + q]};
-    });
+    const auto [rows, samples] =
+        undecided(table, blocks, [&](std::size_t n, std::size_t q) {
+            group_samples found;
+            for (std::size_t s = 0; s < table.symbols; s++) {
+                const std::size_t place = place_of(table, n, s, q);
+                found[s] = {received[place], variances[place]};
+            }
+            return found;
+        });
     HWY_DYNAMIC_DISPATCH(update)
     (*this, table, rows.data(), samples.data(), rows.size(), threshold);
 }

@@ -18,14 +18,18 @@
 namespace gr::neuralfec {
 
 /*! Beliefs of blocks of groups. A row each group: M log-ratios to the likeliest class,
- * sorted, the classes they belong to, and the candidate symbols of those classes; and
- * what the last update said of it. */
+ * sorted, the classes they belong to, and the candidate symbols of those classes, first
+ * symbols before second ones; and what the last update said of it. */
 struct belief_table {
-    belief_table(std::size_t patterns, std::size_t groups, std::size_t blocks);
+    belief_table(std::size_t patterns,
+                 std::size_t groups,
+                 std::size_t blocks,
+                 std::size_t symbols = 1);
 
     std::size_t patterns;
     std::size_t groups;
     std::size_t blocks;
+    std::size_t symbols;
     std::vector<float> log_ratios;
     // As float, which the kernel moves like the rest.
     std::vector<float> classes;
@@ -45,6 +49,7 @@ public:
      * \param peak limit of |x|
      * \param feedback_bits 2 to 8
      * \param feedback_step distance of the quantizer's levels
+     * \param symbols of a group in a round at most, 1 or 2
      */
     struct settings {
         std::size_t group_bits;
@@ -53,6 +58,7 @@ public:
         float peak;
         std::size_t feedback_bits;
         float feedback_step;
+        std::size_t symbols = 1;
     };
 
     //! How many parameters the constructor expects.
@@ -86,8 +92,9 @@ public:
                  float gain,
                  float snr_db) const;
 
-    /*! What the transmitter sends: the candidate of each group's true class, 0 for one
-     * that is decided. Classes and symbols: blocks by groups. */
+    /*! What the transmitter sends: the candidates of each group's true class, 0 for one
+     * that is decided. Classes: blocks by groups; symbols: blocks by symbols by groups.
+     */
     void symbols(const belief_table& table,
                  span<const uint32_t> blocks,
                  span<const uint8_t> classes,
@@ -105,7 +112,7 @@ public:
 
     /*!
      * Bayes' rule; groups whose log-odds exceed the threshold are decided.
-     * \param received blocks by groups; a group with NaN learns nothing
+     * \param received blocks by symbols by groups; of NaN a group learns nothing
      * \param variances sigma^2 of each of them, as both ends know it
      */
     void update(belief_table& table,

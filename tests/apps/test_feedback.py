@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from feedback import published
-from gnuradio.neuralfec.feedback import files
+from gnuradio.neuralfec.feedback import files, points
 
 APPS = Path(__file__).parents[2] / "apps"
 
@@ -120,12 +120,20 @@ def test_curves_are_drawn_from_stored_counts(tmp_path, run, monkeypatch):
         ["measure", "b", *theirs, "--feedback-snr", 20, "--threshold", 0.9],
         ["measure", "b", *theirs, "--channel", "tdl-c", "--snr", 3, "--threshold", 0.9],
         ["measure", "c", *confirmed, "--snr", 1, 3, "--error-target", 1e-5],
+        ["measure", "d", *ours, "--log-odds", 6, "--feedback-every", 1, 3],
         ["symbols", "symbols", *ours],
     ):
         status, said = run("feedback_curves", *arguments, *folder)
         assert status == 0, said.err
     status, said = run("feedback_curves", "measure", "a", *ours, "--log-odds", 9, *folder)
     assert status == 2 and "another seed" in said.err
+    each, third = points.load("results/feedback-d.csv")
+    assert third.scheme == "belief, feedback every 3 symbols"
+    assert third.counts["rounds"] <= 4 * 200 < each.counts["rounds"]
+    assert third.counts["symbols"] % 3 == 0
+    assert third.counts["feedback_bits"] == 8 * third.counts["symbols"] // 3
+    status, said = run("feedback_curves", "measure", "b", *theirs, "--feedback-every", 2, *folder)
+    assert status == 2 and "several copies" in said.err
     status, said = run("feedback_curves", "draw", *folder)
     assert status == 0, said.err
     drawn = {file.name for file in (tmp_path / "figures").iterdir()}

@@ -11,7 +11,7 @@ class Group:
         self.p, self.state, self.threshold, self.gain = p, state, threshold, gain
         self.log_belief = np.zeros(p.patterns)
         self.order = np.arange(p.patterns)
-        self.candidates = np.zeros(p.patterns)
+        self.candidates = np.zeros((p.symbols, p.patterns))
 
     def _layer(self, name, x):
         return self.state[f"{name}.weight"] @ x + self.state[f"{name}.bias"]
@@ -26,14 +26,15 @@ class Group:
         )
         hidden = np.maximum(self._layer("layer1", inputs), 0)
         hidden = np.maximum(self._layer("layer2", hidden), 0)
-        points = self._layer("layer3", hidden)
         belief = np.exp(ratios) / np.exp(ratios).sum()
-        x = np.clip(self.gain * (points - belief @ points), -self.p.peak, self.p.peak)
-        self.candidates[self.order] = x
+        for number, points in enumerate(np.split(self._layer("layer3", hidden), self.p.symbols)):
+            x = np.clip(self.gain * (points - belief @ points), -self.p.peak, self.p.peak)
+            self.candidates[number, self.order] = x
 
-    def update(self, received):
-        x = self.candidates
-        self.log_belief += -((received - x) ** 2) / (2 * self.p.noise_variance)
+    def update(self, *received):
+        """Take the symbols that were sent in a round, the first one or both."""
+        for y, x in zip(received, self.candidates, strict=False):
+            self.log_belief += -((y - x) ** 2) / (2 * self.p.noise_variance)
         # Equal beliefs keep their order.
         kept = self.order[np.argsort(-self.log_belief[self.order], kind="stable")]
         self.order = kept

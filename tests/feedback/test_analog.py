@@ -107,7 +107,7 @@ def test_fine_numbers_give_the_shared_belief(network):
         blocks = population(code, 500)
         while blocks.active.size:
             blocks.step()
-        counts.append(blocks.group_rounds.sum(1))
+        counts.append(blocks.symbols.sum(1))
     # The same noise, and nearly the same rounds: the rest is the width of the numbers.
     assert np.corrcoef(counts)[0, 1] > 0.9
     assert counts[0].mean() == pytest.approx(counts[1].mean(), rel=0.005)
@@ -115,7 +115,7 @@ def test_fine_numbers_give_the_shared_belief(network):
     blocks = population(make(network), 500)
     while blocks.active.size:
         blocks.step()
-    assert blocks.group_rounds.sum(1).mean() > 1.02 * counts[1].mean()
+    assert blocks.symbols.sum(1).mean() > 1.02 * counts[1].mean()
 
 
 def test_posterior_is_exact_where_numbers_arrive(network):

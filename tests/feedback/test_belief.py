@@ -38,13 +38,18 @@ def state_of(module):
 def random_code(group_bits=4, threshold=8.0, seed=1, **changes):
     torch.manual_seed(seed)
     p = parameters.BeliefParameters(group_bits, **changes)
-    made = network.BeliefNetwork(p.patterns, p.hidden)
+    made = network.BeliefNetwork(p.patterns, p.hidden, p.symbols)
     return p, made, DigitalBeliefCode(p, state_of(made), threshold)
 
 
-@pytest.mark.parametrize("group_bits", [1, 3, 4, 6, 8])
-def test_ends_follow_the_plain_twin(group_bits):
-    p, made, code = random_code(group_bits, gains=[(1.0, ((5.0, 0.9), (10.0, 1.1)))])
+@pytest.mark.parametrize(
+    "group_bits, double_rounds",
+    [(1, 0), (3, 0), (4, 0), (6, 0), (8, 0), (1, 12), (4, 3), (6, 4), (8, 12)],
+)
+def test_ends_follow_the_plain_twin(group_bits, double_rounds):
+    p, made, code = random_code(
+        group_bits, gains=[(1.0, ((5.0, 0.9), (10.0, 1.1)))], double_rounds=double_rounds
+    )
     state = {name: value.double().numpy() for name, value in made.state_dict().items()}
     rng = np.random.default_rng(3)
     slots = np.array([2, 0])
@@ -60,6 +65,7 @@ def test_ends_follow_the_plain_twin(group_bits):
     classes = (bits * 2 ** np.arange(p.group_bits)).sum(2)
     for left in range(12, 6, -1):
         sending = ~decoder.decoded[slots]
+        both = 12 - left < double_rounds
         x = encoder.encode(slots)
         y = x + 0.89 * rng.standard_normal(x.shape).astype(np.float32)
         decoder.decode(slots, y)
@@ -68,18 +74,22 @@ def test_ends_follow_the_plain_twin(group_bits):
         for b, q in zip(*np.nonzero(sending), strict=True):
             twin = twins[b][q]
             twin.propose(left)
-            assert x[b, q] == pytest.approx(twin.candidates[classes[b, q]], abs=2e-4)
-            level = np.clip(np.round(y[b, q] * 16), -127, 127)
-            assert levels[b, q] == level + 128
-            odds = twin.update(level / 16)
+            places = [q, p.groups + q] if both else [q]
+            sent = twin.candidates[: len(places), classes[b, q]]
+            assert x[b, places] == pytest.approx(sent, abs=2e-4)
+            level = np.clip(np.round(y[b, places] * 16), -127, 127)
+            assert (levels[b, places] == level + 128).all()
+            odds = twin.update(*level / 16)
             assert decoder.odds[slots[b], q] == pytest.approx(odds, rel=2e-3, abs=1e-12)
             assert decoder.decisions(slots)[b, q] == twin.log_belief.argmax()
-        assert (x[~sending] == 0).all()
+        silent = np.concatenate([~sending, ~sending | ~np.array(both)], 1)[:, : p.places]
+        assert (encoder.sent[slots] == ~silent).all() and (x[silent] == 0).all()
     assert np.array_equal(encoder.odds[slots], decoder.odds[slots])
 
 
-def test_network_in_torch_is_the_kernels():
-    p, made, code = random_code(4)
+@pytest.mark.parametrize("double_rounds", [0, 12])
+def test_network_in_torch_is_the_kernels(double_rounds):
+    p, made, code = random_code(4, double_rounds=double_rounds)
     table = code.table(1)
     block = np.array([0])
     code.kernel.start(table, block)
@@ -90,13 +100,16 @@ def test_network_in_torch_is_the_kernels():
         conditions = torch.tensor([[left, 8.0, p.peak, p.snr_db]]).expand(p.groups, -1)
         candidates = made(before, conditions, torch.tensor(code.gain))
         np.testing.assert_allclose(table.candidates[0], candidates.detach(), atol=2e-5)
-        levels = rng.integers(100, 156, p.groups).astype(np.uint8)
+        levels = rng.integers(100, 156, p.places).astype(np.uint8)
         values = code.values(levels)
         # Each symbol has a noise variance of its own.
-        variances = rng.uniform(0.5, 2, p.groups).astype(np.float32)
+        variances = rng.uniform(0.5, 2, p.places).astype(np.float32)
         code.kernel.update(table, block, values, variances, 8.0)
-        y, v = torch.from_numpy(values)[:, None], torch.from_numpy(variances)[:, None]
-        after, _ = network.update(before, candidates, y, v)
+        y, v = (torch.from_numpy(a).reshape(-1, p.groups, 1) for a in (values, variances))
+        after, points = before, candidates.split(p.patterns, 1)
+        for number in range(p.symbols):
+            after, origin = network.update(after, points[number], y[number], v[number])
+            points = [other.gather(1, origin) for other in points]
         np.testing.assert_allclose(table.log_ratios[0], after.detach(), atol=1e-4)
 
 
@@ -230,6 +243,50 @@ def test_training_goes_on_where_it_stopped(tmp_path):
         belief_training.main([str(tmp_path / "once.pt"), *common, "--steps", "6", "--peak", "3"])
         == 2
     )
+
+
+def test_two_symbols_of_a_round_that_say_the_same_are_a_repeated_one():
+    """Of one network: both outputs alike, and its one output sent twice."""
+    p, made, _ = random_code(2)
+    both = network.BeliefNetwork(4, p.hidden, 2)
+    network.widen(both, made)
+    with torch.no_grad():
+        both.layer3.weight[4:], both.layer3.bias[4:] = made.layer3.weight, made.layer3.bias
+
+    def play(net, double_rounds, repeats):
+        q = dataclasses.replace(p, rounds=1, double_rounds=double_rounds)
+        full = [torch.full((100_000,), value) for value in (30.0, 1.0, p.peak, p.snr_db)]
+        generator = torch.Generator().manual_seed(1)
+        batch = rollout.Batch(*full)
+        return rollout.rollout(rollout.Digital, net, q, batch, 0.3, generator, False, 9.0, repeats)
+
+    twice, doubled = play(made, 0, (2,)), play(both, 1, ())
+    torch.testing.assert_close(doubled.rounds, twice.rounds)
+    torch.testing.assert_close(doubled.energy, twice.energy)
+    # The noise is drawn otherwise.
+    assert doubled.price.mean().item() == pytest.approx(twice.price.mean().item(), rel=0.01)
+
+
+@pytest.mark.parametrize("double_rounds", [0, 12])
+def test_a_widened_network_sees_the_likeliest_classes(double_rounds):
+    """Classes beyond those of the smaller network take its points over again."""
+    small = random_code(3)[1]
+    wide = network.BeliefNetwork(32, (80, 50), 2 if double_rounds else 1)
+    network.widen(wide, small)
+    log_ratios = -torch.arange(32.0)[None] * 0.7
+    # So little is left to the rest that it does not move the mean.
+    log_ratios[:, 8:] -= 60
+    conditions, gain = torch.tensor([[5.0, 8.0, 4.0, 1.0]]), torch.tensor(0.9)
+    points = wide(log_ratios, conditions, gain).reshape(-1, 4, 8)
+    expected = small(log_ratios[:, :8], conditions, gain)
+    torch.testing.assert_close(points[0], expected.expand(4, -1))
+    # The second symbol has the same points in another order, and so about another mean.
+    for second in points[1:].reshape(-1, 8):
+        assert not torch.allclose(second, expected[0], atol=1e-3)
+        moved = second.sort().values - expected[0].sort().values
+        torch.testing.assert_close(moved, moved[:1].expand(8), atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="at most as many"):
+        network.widen(small, wide)
 
 
 def test_repeated_symbols_are_worth_a_better_channel():

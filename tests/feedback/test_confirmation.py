@@ -28,9 +28,17 @@ from scipy.stats import poisson
 MODEL = "feedback/belief-4bit-1dB"
 
 
-def confirmed(theta=5.0, accept=8.0, **changes):
+def confirmed(theta=5.0, accept=8.0, double_rounds=0, **changes):
+    """Return the shipped code, whose groups may send twice at the start: the second time as if
+    ranks that lie side by side in the first symbol were far apart."""
     p, _ = belief_model.parameters(MODEL)
-    return DigitalBeliefCode(p, models.parameters(MODEL), theta, Confirmation(accept, **changes))
+    state = dict(models.parameters(MODEL))
+    if double_rounds:
+        p = dataclasses.replace(p, double_rounds=double_rounds)
+        ranks = [0, 1, 8, 9, 4, 5, 12, 13, 2, 3, 10, 11, 6, 7, 14, 15]
+        for name in ("layer3.weight", "layer3.bias"):
+            state[name] = np.concatenate([state[name], state[name][ranks]])
+    return DigitalBeliefCode(p, state, theta, Confirmation(accept, **changes))
 
 
 def setting_of(code, snr_db=1.0):
@@ -52,9 +60,11 @@ class PlainLedger:
 
     def places(self, left, decided, odds):
         s, p, q = self.s, self.p, self.p.groups
-        free = [g for g in range(q) if decided[g]]
         going = [g for g in range(q) if not decided[g]]
         places = {g: g for g in going}
+        if left > p.rounds - p.double_rounds:
+            places |= {q + g: q + g for g in going}
+        free = [g for g in range(p.places) if g not in places]
         repeats = s.repeats[left - 1] if left <= len(s.repeats) else 1
         copies = min(repeats - 1, len(free) // len(going)) if going else 0
         for g in going * copies:
@@ -78,7 +88,7 @@ class PlainLedger:
                 places[place] = CONFIRM
                 self.asked.append(place)
             self.speaks_of = [g for g in range(q) if decided[g]]
-        return [places.get(g, NOTHING) for g in range(q)]
+        return [places.get(g, NOTHING) for g in range(p.places)]
 
     def accepts(self, values, odds):
         p = self.p
@@ -92,9 +102,10 @@ class PlainLedger:
         return any(self.covered) and -math.log(block) > self.s.accept
 
 
-def test_ends_follow_the_plain_ledger():
+@pytest.mark.parametrize("double_rounds", [0, 3])
+def test_ends_follow_the_plain_ledger(double_rounds):
     """Without reopening: which places carry what, and what is accepted when."""
-    code = confirmed(reopen=-70.0)
+    code = confirmed(reopen=-70.0, double_rounds=double_rounds)
     blocks = evaluation.Population(code, setting_of(code), 60, np.random.default_rng(2))
     plain = [PlainLedger(code) for _ in range(60)]
     decoder, seen = blocks.decoder, set()
@@ -126,8 +137,8 @@ def test_ends_follow_the_plain_ledger():
     assert decoder.ledger.accepted.mean() > 0.8
 
 
-@pytest.mark.parametrize("theta", [3.0, 5.0])
-def test_counted_errors_lie_where_the_posterior_puts_them(theta):
+@pytest.mark.parametrize("theta, double_rounds", [(3.0, 0), (5.0, 0), (4.0, 4)])
+def test_counted_errors_lie_where_the_posterior_puts_them(theta, double_rounds):
     """Of accepted blocks, at an acceptance so low that errors can be counted."""
     code = confirmed(theta, 3.0, most=1, margin=-9.0, last_margin=-9.0)
     result = evaluation.evaluate(code, setting_of(code), 40_000, np.random.default_rng(5))
@@ -236,10 +247,11 @@ def test_choices_are_written_beside_those_that_a_card_has(tmp_path, capsys):
     assert "not trained for 9 dB" in capsys.readouterr().err
 
 
-def test_sessions_report_erasures_at_both_ends():
+@pytest.mark.parametrize("double_rounds, snr_db", [(0, -1.5), (3, -2.5)])
+def test_sessions_report_erasures_at_both_ends(double_rounds, snr_db):
     """A channel too bad for the code: what cannot be confirmed is declared lost."""
-    code = confirmed()
-    setting = setting_of(code, -1.5)
+    code = confirmed(double_rounds=double_rounds)
+    setting = setting_of(code, snr_db)
     transmitter = Transmitter(code, setting, capacity=64, stream=3)
     receiver = Receiver(code, setting, capacity=128)
     sent = np.random.default_rng(8).integers(0, 2, (400, 48), np.uint8)

@@ -93,7 +93,7 @@ def test_one_block_of_r_follows_the_published_loop(tmp_path, hybrid, groups, m):
         population = evaluation.Population(code, setting, 1, Scripted(bits[None], *draws))
         while population.active.size:
             population.step()
-        np.testing.assert_array_equal(population.group_rounds[0], length)
+        np.testing.assert_array_equal(population.symbols[0], length)
         np.testing.assert_allclose(population.decoder.beliefs[0], belief, atol=1e-4)
         assert population.energy[0] == pytest.approx(energy, rel=1e-4)
         assert not population.rng.arrays
@@ -135,7 +135,7 @@ def test_one_block_of_t_follows_the_published_loop(tmp_path):
         population = evaluation.Population(code, setting, 1, Scripted(bits[None], *draws))
         while population.active.size:
             population.step()
-        assert (population.group_rounds == rounds).all()
+        assert (population.symbols == rounds).all()
         np.testing.assert_allclose(population.decoder.beliefs[0], belief, atol=1e-4)
 
 

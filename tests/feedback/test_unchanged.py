@@ -45,8 +45,8 @@ def rounds_of(code, setting):
         "symbols": symbols.hexdigest()[:16],
         "sums": sums.tolist(),
         "decisions": digest(decisions.astype(np.uint8)),
-        "group_rounds": digest(population.group_rounds.astype(np.uint8)),
-        "rounds": int(population.group_rounds.sum()),
+        "group_rounds": digest(population.symbols.astype(np.uint8)),
+        "rounds": int(population.symbols.sum()),
         "block_errors": evaluation.counts(population)["block_errors"],
     }
 

@@ -18,7 +18,7 @@ class ToyCode(feedback.Code):
     def __init__(self, payload: bool = False, termination: str = "receiver"):
         self.payload_bytes = Q if payload else 0
         self.sizes = SimpleNamespace(
-            message_bits=K, groups=Q, group_bits=2, patterns=4, rounds=ROUNDS,
+            message_bits=K, groups=Q, places=Q, group_bits=2, patterns=4, rounds=ROUNDS,
             termination=termination, first_decision=1,
         )  # fmt: skip
 

@@ -9,8 +9,8 @@ may be in different rounds. What travels between the ends is the caller's busine
     x = encoder.encode(slots)          --->   decoder.decode(slots, y)
     encoder.observe(slots, back, ...)  <---   back = decoder.feedback(slots, y)
 
-until `decoder.over(slots)`. A round has Q places, one a group; `encoder.sent` and
-`decoder.expected` tell at which of them there is a symbol.
+until `decoder.over(slots)`. A round has P places for symbols, one a group or more;
+`encoder.sent` tells at which of them there is one.
 """
 
 import abc
@@ -33,7 +33,12 @@ class Parameters(Protocol):
 
     @property
     def groups(self) -> int:
-        """Q, which is also the number of places for symbols in a round."""
+        """Q."""
+        ...
+
+    @property
+    def places(self) -> int:
+        """P, places for symbols in a round; Q in most codes."""
         ...
 
     @property
@@ -69,8 +74,8 @@ class Encoder(abc.ABC):
     ----------
     rounds : (capacity,) int64, rounds encoded so far
     decoded : (capacity, Q) bool, groups that are decided as far as this end knows
-    sent : (capacity, Q) bool, places of the last round at which a symbol was sent
-    symbols : (capacity, Q) float32, symbols of the last round
+    sent : (capacity, P) bool, places of the last round at which a symbol was sent
+    symbols : (capacity, P) float32, symbols of the last round
     """
 
     rounds: NDArray[np.int64]
@@ -84,13 +89,13 @@ class Encoder(abc.ABC):
 
     @abc.abstractmethod
     def encode(self, slots: NDArray) -> NDArray[np.float32]:
-        """Return the symbols x of the next round, (n, Q) float32; 0 where none is sent."""
+        """Return the symbols x of the next round, (n, P) float32; 0 where none is sent."""
 
     @abc.abstractmethod
     def observe(self, slots: NDArray, feedback: NDArray, decoded: NDArray[np.bool_]) -> None:
         """Take what came back of the last round.
 
-        feedback : (n, Q) float32 as heard, or (n, payload_bytes) uint8 of digital feedback
+        feedback : (n, P) float32 as heard, or (n, payload_bytes) uint8 of digital feedback
         decoded : (n, Q) bool, groups that the receiver has decided after that round
         """
 
@@ -110,14 +115,14 @@ class Decoder(abc.ABC):
     def decode(
         self, slots: NDArray, received: NDArray[np.float32], threshold: float | None = None
     ) -> NDArray[np.bool_]:
-        """Take the received symbols of one round, (n, Q) float32; return decoded, (n, Q) bool.
+        """Take the received symbols of one round, (n, P) float32; return decoded, (n, Q) bool.
 
         threshold : log-odds above which a group is decided, as in `Setting`; None decides none
         """
 
     @abc.abstractmethod
     def feedback(self, slots: NDArray, received: NDArray[np.float32]) -> NDArray:
-        """Return what goes back: (n, Q) float32 or, digital, (n, payload_bytes) uint8."""
+        """Return what goes back: (n, P) float32 or, digital, (n, payload_bytes) uint8."""
 
     @abc.abstractmethod
     def decisions(self, slots: NDArray) -> NDArray:

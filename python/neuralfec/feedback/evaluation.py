@@ -30,11 +30,12 @@ class Population:
     ----------
     code, setting, blocks, rng : as of `simulate`
     apart : whether the ends share nothing, as they would at two places; `Code.pair` if not
+    copies : how often a symbol is sent before something comes back; the receiver takes the mean
 
     Attributes
     ----------
     active : slots of the blocks that are not over
-    group_rounds : (blocks, Q) int64, symbols sent at each place of a round
+    symbols : (blocks, P) int64, sent at each place of a round
     energy : (blocks,) float64, energy of them
     checks : times that a transmitter was asked, each of which costs a stop flag on the
         forward link
@@ -50,10 +51,11 @@ class Population:
         blocks: int,
         rng: np.random.Generator,
         apart: bool = True,
+        copies: int = 1,
     ):
         code.check(setting)
         p = code.parameters
-        self.code, self.setting, self.rng = code, setting, rng
+        self.code, self.setting, self.rng, self.copies = code, setting, rng, copies
         self.encoder, self.decoder = (
             (code.encoder(blocks), code.decoder(blocks)) if apart else code.pair(blocks)
         )
@@ -61,14 +63,14 @@ class Population:
         self.active = np.arange(blocks)
         self.encoder.start(self.active, self.messages)
         self.decoder.start(self.active)
-        self.group_rounds = np.zeros((blocks, p.groups), np.int64)
+        self.symbols = np.zeros((blocks, p.places), np.int64)
         self.energy = np.zeros(blocks)
         self.checks = 0
         self.feedback_symbols, self.feedback_energy = 0, 0.0
         self.decided = np.zeros(blocks, bool)
         self.told_bits = fading.TOLD_BITS * (setting.channel != "awgn" and code.takes_variances)
         self.gains = (
-            fading.gains(rng, blocks, p.rounds, p.groups) if setting.channel == "tdl-c" else None
+            fading.gains(rng, blocks, p.rounds, p.places) if setting.channel == "tdl-c" else None
         )
 
     def step(self) -> None:
@@ -76,12 +78,13 @@ class Population:
         self.transmit(self.encoder.encode(self.active))
 
     def transmit(self, x: np.ndarray) -> None:
-        """Take the rest of a round, given the symbols of the active blocks, (n, Q)."""
+        """Take the rest of a round, given the symbols of the active blocks, (n, P)."""
         p, setting, rng, active = self.code.parameters, self.setting, self.rng, self.active
         sent = self.encoder.sent[active]
-        self.group_rounds[active] += sent
-        self.energy[active] += np.square(x, dtype=np.float64).sum(1)
-        noise = rng.standard_normal(x.shape, np.float32) * np.float32(setting.noise_deviation)
+        self.symbols[active] += self.copies * sent
+        self.energy[active] += self.copies * np.square(x, dtype=np.float64).sum(1)
+        deviation = setting.noise_deviation / math.sqrt(self.copies)
+        noise = rng.standard_normal(x.shape, np.float32) * np.float32(deviation)
         known: dict[str, Any] = {}
         if self.gains is not None:
             gains = self.gains[active, self.encoder.rounds[active] - 1]
@@ -135,7 +138,12 @@ def capacity(snr_db: float) -> float:
 
 
 def simulate(
-    code: Code, setting: Setting, blocks: int, rng: np.random.Generator, apart: bool = True
+    code: Code,
+    setting: Setting,
+    blocks: int,
+    rng: np.random.Generator,
+    apart: bool = True,
+    copies: int = 1,
 ) -> dict:
     """Simulate blocks and count.
 
@@ -145,6 +153,7 @@ def simulate(
     blocks : how many
     rng : of messages and noise
     apart : False lets the ends share what they hold alike, for the same counts in less time
+    copies : how often a symbol is sent before something comes back, see `Population`
 
     Returns
     -------
@@ -156,7 +165,7 @@ def simulate(
     energy_squared and symbols_energy for intervals; feedback_bits of digital feedback; and
     what the code counts besides, see `Code.counts`.
     """
-    population = Population(code, setting, blocks, rng, apart)
+    population = Population(code, setting, blocks, rng, apart, copies)
     while population.active.size:
         population.step()
     return counts(population)
@@ -169,7 +178,7 @@ def counts(population: Population) -> dict:
     decided = code.bits(population.decoder.decisions(every))
     erased = population.erased()
     wrong = (decided != population.messages).sum(1) * ~erased
-    symbols = population.group_rounds.sum(1).astype(np.float64)
+    symbols = population.symbols.sum(1).astype(np.float64)
     energy = population.energy
     total = {
         "blocks": blocks,
@@ -189,7 +198,8 @@ def counts(population: Population) -> dict:
     }
     total |= code.counts(population.encoder, population.decoder, erased)
     if code.feedback_bits:
-        total["feedback_bits"] = total["symbols"] * (code.feedback_bits + population.told_bits)
+        bits = code.feedback_bits + population.told_bits
+        total["feedback_bits"] = total["symbols"] // population.copies * bits
     return total
 
 

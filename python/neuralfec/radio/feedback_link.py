@@ -113,7 +113,7 @@ class FeedbackFraming:
             raise ValueError(f"expected messages of whole bytes, got {p.message_bits} bits")
         self.block_bytes = p.message_bits // 8
         self.capacity = blocks * self.block_bytes - _CRC_BYTES
-        most = -(-blocks * p.groups // (2 * self.format.data))
+        most = -(-blocks * p.places // (2 * self.format.data))
         if blocks < 1 or self.capacity < 1 or most > self.format.max_symbols:
             raise ValueError(f"expected blocks that make a burst, got {blocks}")
 
@@ -126,7 +126,7 @@ class FeedbackFraming:
     def longest(self) -> int:
         """Samples of the longest burst of both ways, with the silence around it."""
         p = self.code.parameters
-        values = self.blocks * p.groups
+        values = self.blocks * p.places
         words = -(-(values * p.feedback_bits + 8 * _CRC_BYTES) // self.answer_code.k)
         bits = words * self.answer_code.n
         points = max(-(-values // 2), -(-bits // self.answer_constellation.bits_per_symbol))

@@ -7,9 +7,10 @@ namespace gr::neuralfec {
 
 namespace {
 
-py::array_t<float> rows_of(const std::vector<float>& values, const belief_table& t)
+py::array_t<float>
+rows_of(const std::vector<float>& values, const belief_table& t, std::size_t symbols = 1)
 {
-    return py::array_t<float>({t.blocks, t.groups, t.patterns}, values.data());
+    return py::array_t<float>({t.blocks, t.groups, symbols * t.patterns}, values.data());
 }
 
 } // namespace
@@ -21,12 +22,14 @@ void bind_belief_code(py::module& m)
         "belief_table",
         "Beliefs of `blocks` blocks of `groups` groups over `patterns` classes. Copies,\n"
         "(blocks, groups, patterns): float32 log_ratios to the likeliest class, sorted;\n"
-        "uint8 classes; float32 candidates. Views, (blocks, groups): bool decided, and\n"
-        "float32 odds, (1 - p_max) / p_max after the last update.")
-        .def(py::init<std::size_t, std::size_t, std::size_t>(),
+        "uint8 classes; float32 candidates, those of a second symbol after those of the\n"
+        "first. Views, (blocks, groups): bool decided, and float32 odds,\n"
+        "(1 - p_max) / p_max after the last update.")
+        .def(py::init<std::size_t, std::size_t, std::size_t, std::size_t>(),
              py::arg("patterns"),
              py::arg("groups"),
-             py::arg("blocks"))
+             py::arg("blocks"),
+             py::arg("symbols") = 1)
         .def_property_readonly(
             "log_ratios", [](const belief_table& t) { return rows_of(t.log_ratios, t); })
         .def_property_readonly("classes",
@@ -34,7 +37,8 @@ void bind_belief_code(py::module& m)
                                    return rows_of(t.classes, t).attr("astype")("uint8");
                                })
         .def_property_readonly(
-            "candidates", [](const belief_table& t) { return rows_of(t.candidates, t); })
+            "candidates",
+            [](const belief_table& t) { return rows_of(t.candidates, t, t.symbols); })
         .def_property_readonly(
             "odds",
             [](const py::object& self) {
@@ -84,10 +88,16 @@ void bind_belief_code(py::module& m)
                          float peak,
                          std::size_t feedback_bits,
                          float feedback_step,
-                         const array<float>& parameters) {
-                 return belief_code(
-                     {group_bits, hidden1, hidden2, peak, feedback_bits, feedback_step},
-                     view(parameters));
+                         const array<float>& parameters,
+                         std::size_t symbols) {
+                 return belief_code({group_bits,
+                                     hidden1,
+                                     hidden2,
+                                     peak,
+                                     feedback_bits,
+                                     feedback_step,
+                                     symbols},
+                                    view(parameters));
              }),
              py::kw_only(),
              py::arg("group_bits"),
@@ -96,7 +106,8 @@ void bind_belief_code(py::module& m)
              py::arg("peak"),
              py::arg("feedback_bits"),
              py::arg("feedback_step"),
-             py::arg("parameters"))
+             py::arg("parameters"),
+             py::arg("symbols") = 1)
         .def(
             "start",
             [](const belief_code& code,
@@ -134,14 +145,16 @@ void bind_belief_code(py::module& m)
                const belief_table& table,
                const array<uint32_t>& blocks,
                const array<uint8_t>& classes) {
-                array<float> out({static_cast<std::size_t>(blocks.size()), table.groups});
+                array<float> out({static_cast<std::size_t>(blocks.size()),
+                                  table.groups * table.symbols});
                 code.symbols(table, view(blocks), view(classes), mutable_view(out));
                 return out;
             },
             py::arg("table"),
             py::arg("blocks"),
             py::arg("classes"),
-            "The candidate of each group's true class, float32; 0 if it is decided.")
+            "The candidates of each group's true class, float32 (blocks, symbols x\n"
+            "groups); 0 if it is decided.")
         .def(
             "quantize",
             [](const belief_code& code, const array<float>& received) {
@@ -172,9 +185,10 @@ void bind_belief_code(py::module& m)
             py::arg("received"),
             py::arg("variances"),
             py::arg("threshold"),
-            "Bayes' rule for groups not decided. received and variances: (blocks, "
-            "groups)\n"
-            "float32, NaN where nothing arrived, and the noise variance of each symbol.\n"
+            "Bayes' rule for groups not decided. received and variances: (blocks,\n"
+            "symbols x groups) float32, NaN where nothing arrived, and the noise "
+            "variance\n"
+            "of each symbol.\n"
             "Sets the table's odds and decided.");
 }
 

@@ -97,6 +97,19 @@ def _joined(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
     return a + b * (1 + a)
 
 
+def own_places(
+    parameters: Any, left: NDArray[np.int64], decided: NDArray[np.bool_]
+) -> NDArray[np.int8]:
+    """Return of each place its own number, (n, P), or NOTHING where its group sends no symbol.
+
+    left : (n,) rounds left, the next one included; decided : (n, Q)
+    """
+    p = parameters
+    double = (left > p.rounds - p.double_rounds)[:, None]
+    sends = np.concatenate([~decided, ~decided & double][: p.symbols], 1)
+    return np.where(sends, np.arange(p.places), NOTHING).astype(np.int8)
+
+
 class Ledger:
     """What one end knows of the confirmation of its blocks, a row a block.
 
@@ -110,8 +123,9 @@ class Ledger:
 
     Attributes
     ----------
-    places : (capacity, Q) int8, what each place of the last round carries: the number of a
-        group, CONFIRM or NOTHING
+    places : (capacity, P) int8, what each place of the last round carries: the symbol of its
+        own number (of group q the first is q and the second Q + q), that of another place
+        once more, CONFIRM or NOTHING
     covered : (capacity, Q) bool, groups that confirm symbols have spoken of
     against : (capacity,) float64, odds B against them
     opened : (capacity,) int64, how often a block was opened again
@@ -130,7 +144,7 @@ class Ledger:
         self.asks_last = asks_last
         self.settings, self.parameters, self.threshold = settings, parameters, threshold
         groups = parameters.groups
-        self.places = np.full((capacity, groups), NOTHING, np.int8)
+        self.places = np.full((capacity, parameters.places), NOTHING, np.int8)
         self.covered = np.zeros((capacity, groups), bool)
         self.against = np.zeros(capacity)
         self.opened = np.zeros(capacity, np.int64)
@@ -171,18 +185,20 @@ class Ledger:
         left : (n,) rounds left, the next one included; decided, odds : (n, Q) of the groups;
         decisions : called with slots, gives the likeliest pattern of each group
         """
-        s, groups = self.settings, decided.shape[1]
-        numbers = np.arange(groups, dtype=np.int8)
-        self.places[slots] = np.where(decided, np.int8(NOTHING), numbers)
+        s = self.settings
+        places = own_places(self.parameters, left, decided)
+        self.places[slots] = places
         self._spoken_of[slots] = False
-        undecided = groups - decided.sum(1)
+        undecided = (~decided).sum(1)
         special = np.nonzero((undecided <= s.early) | (left <= max(len(s.repeats), 1)))[0]
         if special.size == 0:
             return
         slots, left, decided, odds = slots[special], left[special], decided[special], odds[special]
-        undecided = undecided[special]
+        undecided, places = undecided[special], places[special]
+        is_free = places == NOTHING
+        room = is_free.sum(1)
         repeats = np.array([*s.repeats, 1])[np.minimum(left - 1, len(s.repeats))]
-        copies = np.minimum(repeats - 1, (groups - undecided) // np.maximum(undecided, 1))
+        copies = np.minimum(repeats - 1, room // np.maximum(undecided, 1))
         copies = np.where(undecided > 0, copies, 0)
         extra = undecided * copies
         # The odds against all that is decided by now.
@@ -196,11 +212,11 @@ class Ledger:
         count = np.where(last, count, np.minimum(count, 2))
         asks = decided.any(1)
         asks &= last | ((undecided <= s.early) & (fresh.any(1) | (undecided == 0)))
-        count = np.where(asks, np.minimum(count, groups - undecided - extra), 0)
+        count = np.where(asks, np.minimum(count, room - extra), 0)
         self._before[slots] = before
         self._spoken_of[slots] = decided & (count > 0)[:, None]
         # Free places in rising order: copies of the undecided groups in turn, confirm symbols.
-        rank = np.cumsum(decided, 1) - 1
+        rank = np.cumsum(is_free, 1) - 1
         order = np.argsort(decided, axis=1, kind="stable")
         turn = np.take_along_axis(order, rank % np.maximum(undecided, 1)[:, None], 1)
         free = np.where(
@@ -208,7 +224,7 @@ class Ledger:
             turn,
             np.where(rank < (extra + count)[:, None], CONFIRM, NOTHING),
         )
-        self.places[slots] = np.where(decided, free, numbers).astype(np.int8)
+        self.places[slots] = np.where(is_free, free, places).astype(np.int8)
 
     def _enough(
         self, n: int, last: NDArray[np.bool_], variance: NDArray[np.float64]
@@ -223,9 +239,9 @@ class Ledger:
     def learn(
         self, slots: NDArray, values: NDArray[np.float32], variance: NDArray[np.float64]
     ) -> None:
-        """Take the confirm symbols of a round, values (n, Q) with NaN where none arrived.
+        """Take the confirm symbols of a round, values (n, P) with NaN where none arrived.
 
-        variance : (n, Q) of their noise
+        variance : (n, P) of their noise
         """
         heard = (self.places[slots] == CONFIRM) & ~np.isnan(values)
         rows = np.nonzero(self._spoken_of[slots].any(1))[0]

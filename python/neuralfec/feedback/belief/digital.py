@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from .. import code as feedback
 from ..setting import Setting
-from .confirmation import CONFIRM, NOTHING, Confirmation, Ledger
+from .confirmation import CONFIRM, NOTHING, Confirmation, Ledger, own_places
 from .parameters import AnalogParameters, BeliefParameters
 
 
@@ -60,7 +60,7 @@ class DigitalBeliefCode(feedback.Code):
         self._parameters, self._state, self.threshold = p, state, round(threshold, 6)
         self.confirmation = confirmation
         self.gain = self.gain_at(p.snr_db)
-        self.payload_bytes, self.feedback_bits = p.groups, p.feedback_bits
+        self.payload_bytes, self.feedback_bits = p.places, p.feedback_bits
         self.takes_variances = not isinstance(p, AnalogParameters)
         layers = {
             f"{layer}.{leaf}": np.asarray(state[f"{layer}.{leaf}"], np.float32)
@@ -71,6 +71,8 @@ class DigitalBeliefCode(feedback.Code):
         layers["layer1.weight"] = layers["layer1.weight"] * np.asarray(state["scale"], np.float32)
         weights = np.concatenate([leaf.ravel() for leaf in layers.values()])
         agreed = repr((p, self.threshold)) + (repr(confirmation) if confirmation else "")
+        if p.double_rounds:
+            agreed += f"double_rounds={p.double_rounds}"
         self.identity = zlib.crc32(weights.tobytes() + agreed.encode()) & 0xFFFF
         self.kernel = _kernels.belief_code(
             group_bits=p.group_bits,
@@ -80,6 +82,7 @@ class DigitalBeliefCode(feedback.Code):
             feedback_bits=p.feedback_bits,
             feedback_step=p.feedback_step,
             parameters=weights,
+            symbols=p.symbols,
         )
 
     @property
@@ -177,7 +180,7 @@ class DigitalBeliefCode(feedback.Code):
         from ... import _kernels
 
         p = self.parameters
-        return _kernels.belief_table(p.patterns, p.groups, capacity)
+        return _kernels.belief_table(p.patterns, p.groups, capacity, p.symbols)
 
     def values(
         self, levels: NDArray[np.uint8], noise_variance: float | NDArray | None = None
@@ -191,7 +194,7 @@ class DigitalBeliefCode(feedback.Code):
 
 
 def _by_place(noise_variance: float | NDArray) -> NDArray:
-    """Variances that broadcast against (n, Q): one for all, (n,) or (n, Q)."""
+    """Variances that broadcast against (n, P): one for all, (n,) or (n, P)."""
     variance = np.asarray(noise_variance)
     return variance if variance.ndim == 2 else variance.reshape(-1, 1)
 
@@ -280,6 +283,11 @@ class End:
             self.ledger.plan(slots, left, self.decoded[slots], odds, self.table.decisions)
         self.rounds[slots] += 1
 
+    def _own_places(self, slots: NDArray) -> NDArray[np.int8]:
+        """What each place of the round begun carries, (n, P), without confirmation."""
+        p = self.code.parameters
+        return own_places(p, p.rounds + 1 - self.rounds[slots], self.decoded[slots])
+
     def _odds_to_plan_by(self, slots: NDArray) -> NDArray[np.float32]:
         """Odds against the groups, (n, Q), as both ends know them."""
         return self.odds[slots]
@@ -290,7 +298,7 @@ class End:
         values: NDArray[np.float32],
         noise_variance: float | NDArray | None = None,
     ) -> None:
-        """Bayes' rule with the values (n, Q) of a round, NaN where nothing arrived."""
+        """Bayes' rule with the values (n, P) of a round, NaN where nothing arrived."""
         code = self.code
         told = code.parameters.update_variance if noise_variance is None else noise_variance
         each = np.broadcast_to(_by_place(told).astype(np.float64), values.shape)
@@ -300,6 +308,8 @@ class End:
         received = values
         if self.ledger is not None:
             received, variance = self._collected(self.ledger.places[slots], values, variance)
+        elif code.parameters.double_rounds:
+            received = np.where(self._own_places(slots) == NOTHING, np.float32(np.nan), values)
         for threshold, rows in self._by_threshold(slots):
             code.kernel.update(self.table, slots[rows], received[rows], variance[rows], threshold)
         if self.ledger is not None:
@@ -309,7 +319,7 @@ class End:
             self.ledger.judge(slots, left, odds, self.decoded, self.table.decisions)
 
     def _hear(self, slots: NDArray, variance: NDArray[np.float64]) -> None:
-        """Note the SNR of a round's symbols, of variances (n, Q), for the network and the plan."""
+        """Note the SNR of a round's symbols, of variances (n, P), for the network and the plan."""
         precision = np.zeros(len(slots))
         for column in variance.T:
             precision += 1 / column
@@ -326,11 +336,13 @@ class End:
     ) -> tuple[NDArray, NDArray]:
         """Of each group, the weighted mean of its symbols of the round, and its variance.
 
-        places : what each place of the round carried, (n, Q), as `Ledger.places`
+        places : what each place of the round carried, (n, P), as `Ledger.places`
         """
         own = places == np.arange(places.shape[1])
         row, place = np.nonzero((places >= 0) & ~own)
         if row.size == 0:
+            if self.code.parameters.double_rounds:
+                values = np.where(own, values, np.float32(np.nan))
             return values, variance
         arrived = ~np.isnan(values)
         total = np.where(own & arrived, values, 0)
@@ -353,8 +365,8 @@ class DigitalEncoder(End, feedback.Encoder):
     def __init__(self, code: DigitalBeliefCode, capacity: int) -> None:
         super().__init__(code, capacity)
         self.watched = False
-        self.symbols = np.zeros(self.decoded.shape, np.float32)
-        self.sent = np.zeros(self.decoded.shape, bool)
+        self.symbols = np.zeros((capacity, code.parameters.places), np.float32)
+        self.sent = np.zeros(self.symbols.shape, bool)
         self.labels = np.zeros(self.decoded.shape, np.uint8)
 
     def start(self, slots: NDArray, messages: NDArray[np.uint8]) -> None:
@@ -363,16 +375,15 @@ class DigitalEncoder(End, feedback.Encoder):
         self._begin(slots)
 
     def encode(self, slots: NDArray) -> NDArray[np.float32]:
-        """Return the symbols x of the next round, (n, Q) float32; 0 where none is sent."""
+        """Return the symbols x of the next round, (n, P) float32; 0 where none is sent."""
         self._propose(slots)
         labels = self.labels[slots]
         x = self.code.kernel.symbols(self.table, slots, labels)
-        if self.ledger is None:
-            self.sent[slots] = ~self.decoded[slots]
-        else:
-            places = self.ledger.places[slots]
-            self.sent[slots] = places != NOTHING
-            row, place = np.nonzero((places >= 0) & self.decoded[slots])
+        places = self._own_places(slots) if self.ledger is None else self.ledger.places[slots]
+        self.sent[slots] = places != NOTHING
+        x[places == NOTHING] = 0
+        if self.ledger is not None:
+            row, place = np.nonzero((places >= 0) & (places != np.arange(places.shape[1])))
             x[row, place] = x[row, places[row, place]]
             asked = np.nonzero((places == CONFIRM).any(1))[0]
             if asked.size:
@@ -391,7 +402,7 @@ class DigitalEncoder(End, feedback.Encoder):
         decoded: NDArray[np.bool_] | None = None,
         noise_variance: float | NDArray | None = None,
     ) -> None:
-        """Take what came back of the last round, (n, Q) uint8 levels.
+        """Take what came back of the last round, (n, P) uint8 levels.
 
         decoded is what the receiver says and the beliefs say as well; it is not looked at.
         noise_variance : of the round's symbols, as the receiver used it
@@ -425,12 +436,12 @@ class DigitalDecoder(End, feedback.Decoder):
         threshold: float | None = None,
         noise_variance: float | NDArray | None = None,
     ) -> NDArray[np.bool_]:
-        """Take the received symbols y of one round, (n, Q) float32, read where one was sent.
+        """Take the received symbols y of one round, (n, P) float32, read where one was sent.
 
         NaN tells of a symbol that did not arrive. Returns decoded, (n, Q) bool.
 
         threshold : ValueError for another than the code's, which both ends share
-        noise_variance : of the symbols, (n, Q), (n,) or one for all, which the transmitter must
+        noise_variance : of the symbols, (n, P), (n,) or one for all, which the transmitter must
             be told; None for that of the parameters' SNR
 
         ValueError for another threshold, and for other slots than those prepared.
@@ -453,7 +464,7 @@ class DigitalDecoder(End, feedback.Decoder):
         received: NDArray[np.float32],
         noise_variance: float | NDArray | None = None,
     ) -> NDArray:
-        """Return the levels that go back for y, (n, Q) uint8; only those sent are read.
+        """Return the levels that go back for y, (n, P) uint8; only those sent are read.
 
         noise_variance : as `decode`
         """

@@ -97,7 +97,12 @@ def finish(
     for snr_db in snrs if error_targets else ():
         for target in error_targets:
             at_snr = dataclasses.replace(p, snr_db=snr_db)
-            chosen, result = choose(at_snr, state_of(network), target, blocks=4 * blocks)
+            try:
+                chosen, result = choose(at_snr, state_of(network), target, blocks=4 * blocks)
+            except ValueError as error:
+                # A training must not be lost for a target that its network cannot serve.
+                print(f"error target {target:g} at {snr_db:g} dB: {error}", flush=True)
+                continue
             confirmations.append(chosen)
             shown = {name: result[name] for name in (*names, "erasure_rate")}
             measured.setdefault("confirmed", []).append(

@@ -85,7 +85,7 @@ def save(
                     "conditions": (None, CONDITIONS),
                     "gain": (),
                 },
-                {"candidates": (None, p.patterns)},
+                {"candidates": (None, p.symbols * p.patterns)},
             )
         },
         normalisation="symbols by the gain of the threshold, real SNR 1/sigma^2",
@@ -126,7 +126,7 @@ def load_network(
     from .network import BeliefNetwork
 
     p, card = parameters(file)
-    network = BeliefNetwork(p.patterns, p.hidden)
+    network = BeliefNetwork(p.patterns, p.hidden, p.symbols)
     try:
         network.load_state_dict(models.state_dict(file))
     except RuntimeError as error:
@@ -172,6 +172,7 @@ def load(
     snr_db: float | None = None,
     confirmation: Confirmation | None = None,
     error_target: float | None = None,
+    copies: int = 1,
 ) -> tuple[DigitalBeliefCode, Setting, models.Card]:
     """Read a code ready for use, the setting that it was made for, and its card, without torch.
 
@@ -184,6 +185,8 @@ def load(
     error_target : undetected block error rate, for which the card has threshold and
         confirmation, or names the models that were trained for confirmed blocks: pairs of an
         SNR and a name, of which the nearest SNR is taken
+    copies : how often a symbol is sent before something comes back: to the code it is one symbol
+        over a channel that is as many times better, and it has as many times fewer rounds
 
     Raises
     ------
@@ -191,6 +194,11 @@ def load(
         that the card has no confirmation for, or one given beside a threshold
     """
     p, card = parameters(file)
+    nominal = p.snr_db if snr_db is None else snr_db
+    if copies != 1:
+        if not 1 <= copies <= p.rounds:
+            raise ValueError(f"expected 1 to {p.rounds} copies of a symbol, got {copies}")
+        snr_db = better = nominal + 10 * math.log10(copies)
     if error_target is not None:
         if threshold is not None or confirmation is not None:
             raise ValueError("expected an error target, or a threshold and confirmation, not both")
@@ -205,6 +213,10 @@ def load(
         threshold = card.parameters["threshold"]
     if snr_db is not None:
         p = p.at(snr_db)
+    if copies != 1:
+        rounds = p.rounds // copies
+        double = min(p.double_rounds, rounds)
+        p = dataclasses.replace(p, snr_db=better, rounds=rounds, double_rounds=double)
     state = models.parameters(file)
     sizes = {"layer1.weight": (p.hidden[0], p.patterns - 1 + CONDITIONS)}
     for name, shape in sizes.items():
@@ -213,4 +225,4 @@ def load(
     if snr_db is not None and not math.isfinite(snr_db):
         raise ValueError(f"expected a finite snr_db, got {snr_db}")
     code, setting = make(p, state, threshold, confirmation)
-    return code, setting if snr_db is None else setting.with_(snr_db=snr_db), card
+    return code, setting.with_(snr_db=nominal), card

@@ -23,6 +23,7 @@ class BeliefParameters:
     over tells of a symbol that did not arrive. hidden: widths of the network.
     gains: rows (snr_db, ((theta, g), ...)) from the lowest to the highest SNR that the network
     was trained for; between them g is linear, beyond the thresholds constant.
+    double_rounds: rounds at the start in which a group sends two symbols, then one.
     """
 
     group_bits: int
@@ -34,6 +35,8 @@ class BeliefParameters:
     feedback_step: float = 1 / 16
     hidden: tuple[int, int] = (64, 48)
     gains: Gains = ((1.0, ((10.0, 1.0),)),)
+    # Not in the text that a code is known by, where it is 0: `DigitalBeliefCode.identity`.
+    double_rounds: int = dataclasses.field(default=0, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -46,6 +49,10 @@ class BeliefParameters:
             )
         if not 1 <= self.rounds <= 255:
             raise ValueError(f"expected 1 to 255 rounds, got {self.rounds}")
+        if not 0 <= self.double_rounds <= self.rounds:
+            raise ValueError(
+                f"expected 0 to {self.rounds} rounds of two symbols, got {self.double_rounds}"
+            )
         if not 2 <= self.feedback_bits <= 8:
             raise ValueError(f"expected 2 to 8 feedback bits, got {self.feedback_bits}")
         for name in ("peak", "feedback_step"):
@@ -69,6 +76,16 @@ class BeliefParameters:
     def groups(self) -> int:
         """Groups of a block, Q."""
         return self.message_bits // self.group_bits
+
+    @property
+    def symbols(self) -> int:
+        """Symbols of a group in a round at most."""
+        return 2 if self.double_rounds else 1
+
+    @property
+    def places(self) -> int:
+        """Places for symbols in a round: the first symbols of all groups, then the second."""
+        return self.groups * self.symbols
 
     @property
     def patterns(self) -> int:
@@ -132,6 +149,8 @@ class AnalogParameters(BeliefParameters):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.double_rounds:
+            raise ValueError("a code over analog feedback sends one symbol a group and round")
         rows = ((snr_db, tuple(tuple(pair) for pair in pairs)) for snr_db, pairs in self.amplitudes)
         object.__setattr__(self, "amplitudes", tuple(rows))
         if not math.isfinite(self.feedback_snr_db):

@@ -99,14 +99,17 @@ class Digital:
         """What the transmitter believes of that."""
         return self.state[0]
 
-    def learn(self, candidates: Tensor, y: Tensor, noise_variance: Tensor) -> Tensor:
-        """Take a received symbol; return the log-odds of the receiver, (n,)."""
+    def learn(self, candidates: Tensor, y: Tensor, noise_variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Take a received symbol.
+
+        Return the log-odds of the receiver, (n,), and where each class came from, (n, M).
+        """
         p = self.p
         # The gradient passes the quantizer as if it were not there.
         y = y + (quantize(y, p.feedback_step, p.feedback_levels) - y).detach()
-        log_ratios, _ = update(self.state[0], candidates, y, noise_variance)
+        log_ratios, origin = update(self.state[0], candidates, y, noise_variance)
         self.state = (log_ratios,)
-        return log_odds(log_ratios)
+        return log_odds(log_ratios), origin
 
 
 class Analog(Digital):
@@ -126,8 +129,8 @@ class Analog(Digital):
         """What both ends believe by the numbers that went back."""
         return self.state[1]
 
-    def learn(self, candidates: Tensor, y: Tensor, noise_variance: Tensor) -> Tensor:
-        """Take a received symbol, send a number back; return the receiver's log-odds, (n,)."""
+    def learn(self, candidates: Tensor, y: Tensor, noise_variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Take a received symbol, and send a number back."""
         posterior, tracked = self.state
         posterior = posterior + (y - candidates / 2) * candidates / noise_variance
         variance = self.p.inflation * noise_variance
@@ -142,7 +145,7 @@ class Analog(Digital):
         ordered = torch.sort(posterior, dim=1, descending=True).values
         top = ordered[:, :1]
         self.state = (posterior - top, tracked)
-        return log_odds(ordered - top)
+        return log_odds(ordered - top), origin
 
 
 @dataclasses.dataclass
@@ -187,12 +190,19 @@ def rollout(
         conditions = torch.stack([left, threshold, batch.peak[alive], batch.snr_db[alive]], 1)
         sent = copies[(left.long() - 1).clamp(max=len(repeats))]
         noise_variance = 10 ** (-batch.snr_db[alive, None] / 10) / sent[:, None]
-        candidates = network(state.tracked, conditions, one)
-        energy = (torch.softmax(state.posterior, 1) * candidates.square()).sum(1)
-        sums[0] = sums[0].index_add(0, alive, share * weight * sent)
+        double = (left > p.rounds - p.double_rounds).float()
+        # No energy, and nothing learned, of a second symbol that is not sent.
+        points = network(state.tracked, conditions, one).split(p.patterns, 1)
+        candidates = [points[0], points[1] * double[:, None]] if double.any() else [points[0]]
+        belief = torch.softmax(state.posterior, 1)
+        energy = sum((belief * points.square()).sum(1) for points in candidates)
+        sums[0] = sums[0].index_add(0, alive, share * weight * sent * (1 + double))
         sums[1] = sums[1].index_add(0, alive, share * weight * sent * energy)
-        y = received(state.posterior, candidates, noise_variance, generator, followed)
-        odds = state.learn(candidates, y, noise_variance)
+        odds = torch.empty(0)
+        while candidates:
+            y = received(state.posterior, candidates[0], noise_variance, generator, followed)
+            odds, origin = state.learn(candidates[0], y, noise_variance)
+            candidates = [points.gather(1, origin) for points in candidates[1:]]
         stay = torch.sigmoid((threshold - odds) / softness)
         last = left == 1
         if erasure_price is None:

@@ -22,7 +22,8 @@ rounds; the price grows with the power 3/4 of that, so that no single group rule
 --erasure-price, for codes whose blocks are confirmed, it is what a lost block costs, for each
 group that is decided wrongly or left without certainty.
 
---feedback-snr trains the code over analog feedback, by the same loss and schedule.
+--feedback-snr trains the code over analog feedback, by the same loss and schedule. --init goes on
+from a network, also from one for smaller groups, one symbol a round or fewer hidden units.
 """
 
 import argparse
@@ -33,10 +34,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...training import Run, averaged, parser, start_from
+from ...training import Run, averaged, parser
 from ...training import main as run_main
 from .measure import finish
-from .network import BeliefNetwork
+from .model import load_network
+from .network import BeliefNetwork, widen
 from .parameters import AnalogParameters, BeliefParameters
 from .rollout import LAWS, Batch, rollout
 
@@ -62,6 +64,7 @@ def parameters(options: argparse.Namespace) -> BeliefParameters:
     return kind(
         group_bits=options.group_bits,
         rounds=options.rounds,
+        double_rounds=options.double_rounds,
         peak=options.peak,
         snr_db=options.snr,
         hidden=options.hidden,
@@ -81,9 +84,9 @@ class BeliefTrainer:
         self.snr_range = low, high
         torch.manual_seed(options.seed)
         self.generator = torch.Generator(options.device).manual_seed(options.seed)
-        self.network = BeliefNetwork(p.patterns, p.hidden).to(options.device)
+        self.network = BeliefNetwork(p.patterns, p.hidden, p.symbols).to(options.device)
         if options.init:
-            start_from(self.network, options.init, {"system": "feedback"})
+            widen(self.network, load_network(options.init)[0])
         self.average = averaged(self.network)
         self.optimizer = torch.optim.Adam(self.network.parameters(), options.rate)
         # lambda = multiplier[0] + multiplier[1] (theta - 10) / 5 + multiplier[2] (SNR - 1) / 3
@@ -195,6 +198,12 @@ def options_of_training() -> argparse.ArgumentParser:
         help="train for all SNRs from LOW to HIGH dB; --snr is then the one to use unless told",
     )
     made.add_argument("--rounds", type=int, default=12, help="rounds at most (default 12)")
+    made.add_argument(
+        "--double-rounds",
+        type=int,
+        default=0,
+        help="rounds at the start in which a group sends two symbols (default 0)",
+    )
     made.add_argument("--peak", type=float, default=4.0, help="limit of |x| (default 4)")
     made.add_argument(
         "--thresholds",

@@ -117,6 +117,11 @@ class CodeParameters:
         return self.message_bits // self.groups
 
     @property
+    def places(self) -> int:
+        """Places for symbols in a round, one a group."""
+        return self.groups
+
+    @property
     def patterns(self) -> int:
         """Patterns of a group, 2^m."""
         return 1 << self.group_bits

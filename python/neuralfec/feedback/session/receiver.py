@@ -62,8 +62,8 @@ class Receiver:
         self._seen_at = np.zeros(capacity)
         self._answers = np.zeros(capacity, self._wire.dtype)
         self._feedback = np.zeros((capacity, self._wire.back_width), np.float32)
-        self._received = np.zeros((capacity, p.groups), np.float32)
-        self._sent = np.zeros((capacity, p.groups), bool)
+        self._received = np.zeros((capacity, p.places), np.float32)
+        self._sent = np.zeros((capacity, p.places), bool)
         # What the next poll does: decode, stop, answer again.
         self._ready: dict[int, None] = {}
         self._stopping: dict[int, None] = {}
@@ -84,7 +84,7 @@ class Receiver:
         records, samples = self._wire.read(
             message, self._wire.forward_width, (SYMBOLS, STOP), self.counts
         )
-        sent = self._wire.mask(records)
+        sent = self._wire.mask(records, self._wire.forward_width)
         for record, row, mask in zip(records, samples, sent, strict=True):
             key = (int(record["stream"]), int(record["number"]))
             kind, round = record["head"] & 15, int(record["round"])
@@ -191,11 +191,11 @@ class Receiver:
         if self._wire.back_width == 0:
             records["payload"] = feedback
         else:
-            self._feedback[slots, : p.groups] = feedback
+            self._feedback[slots, : p.places] = feedback
             if setting.asks_transmitter:
                 assert isinstance(self._decoder, AskingDecoder)
                 beliefs = self._decoder.belief_samples(slots)
-                self._feedback[slots, p.groups :] = beliefs.reshape(len(slots), -1)
+                self._feedback[slots, p.places :] = beliefs.reshape(len(slots), -1)
         self._answers[slots] = records
         return slots.tolist()
 

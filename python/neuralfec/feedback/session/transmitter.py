@@ -81,7 +81,7 @@ class Transmitter:
         self._number = np.zeros(capacity, np.uint32)
         self._digest = np.zeros(capacity, np.uint32)
         self._kind = np.zeros(capacity, np.uint8)
-        self._sent = np.zeros((capacity, code.parameters.groups), bool)
+        self._sent = np.zeros((capacity, code.parameters.places), bool)
         self._sent_at = np.zeros(capacity)
         self._repeats = np.zeros(capacity, np.int64)
         self._symbols = np.zeros(capacity, np.int64)
@@ -174,11 +174,11 @@ class Transmitter:
             self._round_trip += (trip - self._round_trip) / 4
             self._wait = max(self.timeout, 3 * self._round_trip)
         digital = self._wire.back_width == 0
-        feedback = records["payload"] if digital else samples[:, : p.groups]
-        self._encoder.observe(slots, feedback, self._wire.mask(records))
+        feedback = records["payload"] if digital else samples[:, : p.places]
+        self._encoder.observe(slots, feedback, self._wire.mask(records, p.groups))
         stop = np.zeros(len(slots), bool)
         if self.setting.asks_transmitter:
-            beliefs = samples[:, p.groups :].reshape(-1, p.groups, p.patterns)
+            beliefs = samples[:, p.places :].reshape(-1, p.groups, p.patterns)
             threshold = self.setting.transmitter_threshold or 0.0
             assert isinstance(self._encoder, AskedEncoder)
             stop = self._encoder.agrees(slots, beliefs, threshold)

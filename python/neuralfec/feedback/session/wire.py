@@ -14,13 +14,13 @@ FORMAT = 1
 SYMBOLS, STOP, FEEDBACK, DONE, FAILED, ERASED = range(1, 7)
 
 
-def record_type(groups: int, payload_bytes: int = 0) -> np.dtype:
+def record_type(places: int, payload_bytes: int = 0) -> np.dtype:
     """Return the type of the control part of a message for one session.
 
     head: format and kind, 4 bits each. code: identity of the code. stream: the transmitter's
     start, drawn at random; number: of the session in it. round: from 1. digest: CRC-32 of the
-    message bits, in DONE of those delivered. groups: bit q % 8 of byte q // 8 is group q;
-    forward the places of the round that carry a symbol, back the groups decoded. payload:
+    message bits, in DONE of those delivered. groups: bit q % 8 of byte q // 8 is place or
+    group q; forward the places of the round that carry a symbol, back the groups decoded. payload:
     digital feedback. crc: CRC-32 of all before it.
     """
     return np.dtype(
@@ -31,7 +31,7 @@ def record_type(groups: int, payload_bytes: int = 0) -> np.dtype:
             ("number", "<u4"),
             ("round", "u1"),
             ("digest", "<u4"),
-            ("groups", "u1", ((groups + 7) // 8,)),
+            ("groups", "u1", ((places + 7) // 8,)),
             ("payload", "u1", (payload_bytes,)),
             ("crc", "<u4"),
         ]
@@ -59,10 +59,10 @@ class Wire:
         payload_bytes = code.payload_bytes
         if payload_bytes and setting.asks_transmitter:
             raise ValueError("a code with digital feedback is stopped by its receiver")
-        self.identity, self.groups = code.identity, p.groups
-        self.dtype = record_type(p.groups, payload_bytes)
-        self.forward_width = p.groups
-        self.back_width = p.groups * (1 + p.patterns * setting.asks_transmitter)
+        self.identity = code.identity
+        self.dtype = record_type(p.places, payload_bytes)
+        self.forward_width = p.places
+        self.back_width = p.places + p.groups * p.patterns * setting.asks_transmitter
         if payload_bytes:
             self.back_width = 0
 
@@ -106,10 +106,12 @@ class Wire:
         return records[good], samples[good]
 
     def mask_bytes(self, mask: np.ndarray) -> np.ndarray:
-        """Pack masks (n, Q) bool into the bytes of a record."""
-        return np.packbits(mask, axis=1, bitorder="little")
+        """Pack masks (n, Q) or (n, P) bool into the bytes of a record."""
+        bits = np.zeros((len(mask), 8 * self.dtype["groups"].shape[0]), bool)
+        bits[:, : mask.shape[1]] = mask
+        return np.packbits(bits, axis=1, bitorder="little")
 
-    def mask(self, records: np.ndarray) -> np.ndarray:
-        """Return the masks of records, (n, Q) bool."""
+    def mask(self, records: np.ndarray, width: int) -> np.ndarray:
+        """Return the masks of records, (n, width) bool."""
         bits = np.unpackbits(records["groups"], axis=1, bitorder="little")
-        return bits[:, : self.groups].astype(bool)
+        return bits[:, :width].astype(bool)
