@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List models, show what a model's card says, or export a model for other programs.
+"""List models, show what a model's card says, measure it, or export it for other programs.
 
 A model is a shipped name, such as quantization/qam256-15bit, or a file *.pt. Export writes ONNX
-(file.onnx, which needs torch and onnx) or NumPy arrays (file.npz).
+(file.onnx, which needs torch and onnx) or NumPy arrays (file.npz). Speed runs it on one core of
+this machine, through the decoder, quantizer or feedback code that uses it.
 """
 
 if __name__ == "__main__":
@@ -21,9 +22,10 @@ def parser() -> app.Parser:
         __doc__,
         "neuralfec models list",
         "neuralfec models show quantization/qam256-15bit",
+        "neuralfec models speed quantization/qam256-15bit",
         "neuralfec models export quantization/qam256-15bit arrays.npz",
     )
-    made.add_argument("action", choices=("list", "show", "export"), help="what to do")
+    made.add_argument("action", choices=("list", "show", "speed", "export"), help="what to do")
     made.add_argument("model", nargs="?", help="shipped name or file; of list, a system")
     made.add_argument("output", nargs="?", type=app.OutputFile, help="*.onnx or *.npz")
     made.add_argument("--method", default="forward", help="of the card's methods, for ONNX")
@@ -39,6 +41,11 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"{args.action}: expected a model; neuralfec models list names them")
     if args.action == "show":
         print(models.show(args.model))
+        return
+    if args.action == "speed":
+        from gnuradio.neuralfec.links.model_speed import speed
+
+        print(f"{models.cost(args.model)}\n{speed(args.model)}")
         return
     if args.output is None or os.path.splitext(args.output)[1] not in (".onnx", ".npz"):
         raise ValueError(f"export: expected a file *.onnx or *.npz to write, got {args.output}")

@@ -68,6 +68,8 @@ def test_one_code_constellation_and_model(tmp_path):
     again = neuralfec("constellations", "file:points", cwd=tmp_path)
     assert again.stdout == points, again.stderr
     assert "system: quantization" in neuralfec("models", "show", "quantization/qam256-15bit").stdout
+    measured = neuralfec("models", "speed", "quantization/qam16-11bit").stdout
+    assert "LLRs there and back/s" in measured and "multiply-adds an LLR" in measured
     done = neuralfec("models", "export", "quantization/qam256-15bit", "a.npz", cwd=tmp_path)
     assert done.returncode == 0 and (tmp_path / "a.npz").stat().st_size > 1000, done.stderr
 

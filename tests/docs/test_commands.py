@@ -31,7 +31,7 @@ SHORTER = {
     ],
     "feedback-link": ["--bytes", "600"],
     "feedback-evaluate": ["--blocks", "300"],
-    "curves feedback measure": ["--blocks", "300"],
+    "curves feedback measure": ["--blocks", "300", "--statistics-blocks", "300"],
     "import-deepvlf": ["--blocks", "256"],
     "curves decoders simulate": ["--errors", "2", "--blocks", "100", "--slowest", "30000"],
     "curves bicm": ["--errors", "5", "--blocks", "1000"],
