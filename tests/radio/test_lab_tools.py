@@ -3,6 +3,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 import time
 import uuid
@@ -78,7 +79,7 @@ def test_a_recording_tells_of_its_bursts(code, air):
 
 
 @needs_soapy
-def test_replay_and_record_through_the_loop(air):
+def test_replay_and_record_through_the_loop(air, capsys):
     """What one program sends again the other records."""
     import subprocess
 
@@ -102,13 +103,16 @@ def test_replay_and_record_through_the_loop(air):
     until(1)
     words = ["--recording", "file:air.c64", "--front-end", air, "--rate", "4e5", "--times", "2"]
     assert program("radio_replay").main(words) == 0
+    # Where a busy machine let the air run dry, silence cut a burst.
+    told = re.search(r"(\d+) underflows", capsys.readouterr().out)
+    cut = int(told.group(1)) if told else 0
     until(recorded() + 3e5)
     # Ctrl-C ends it, and keeps what is there.
     recorder.send_signal(2)
     errors = recorder.communicate(timeout=60)[1]
     assert recorder.returncode == 130 and "kept" in errors
     one = len(BurstReceiver().push(np.fromfile("air.c64", np.complex64)))
-    assert len(annotations("r.sigmf-meta")) == 2 * one
+    assert max(1, 2 * one - cut) <= len(annotations("r.sigmf-meta")) <= 2 * one
 
 
 def test_wrong_rate_and_recordings_as_radios(air, capsys):
