@@ -368,6 +368,7 @@ class Responder(_End):
 
     @property
     def size(self) -> int | None:
+        """Return the bytes of the file, None until both halves of the number have come."""
         if len(self._halves) < 2:
             return None
         missing = self._halves[1] << _TOLD_BITS | self._halves[0]
