@@ -442,3 +442,15 @@ def test_settings_that_it_does_not_serve(trained, change):
     code, setting, _ = files.load(trained)
     with pytest.raises(ValueError, match=r"expected the threshold|stopped by its receiver"):
         Receiver(code, dataclasses.replace(setting, **change))
+
+
+def test_no_draw_of_the_trainer_has_more_rounds_than_the_code(tmp_path, monkeypatch):
+    options = belief_training.options_of_training().parse_args(
+        [str(tmp_path / "m.pt"), "--batch", "64"]
+    )
+    trainer = belief_training.BeliefTrainer(belief_training.parameters(options), options)
+    # The largest that a draw may round to.
+    monkeypatch.setattr(
+        trainer, "uniform", lambda low, high, size: torch.full((size,), float(high))
+    )
+    assert trainer.step(0)["rounds"] <= 12

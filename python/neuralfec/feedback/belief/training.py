@@ -123,7 +123,9 @@ class BeliefTrainer:
         # Three quarters at the code's own horizon and peak, which alone steer the multiplier.
         main = n * 3 // 4
         horizon = torch.full((n,), float(p.rounds), device=a.device)
-        horizon[main:] = self.uniform(p.rounds // 2, p.rounds + 1, n - main).floor()
+        # A draw just below the end is the end itself in single precision.
+        shorter = self.uniform(p.rounds // 2, p.rounds + 1, n - main).floor()
+        horizon[main:] = shorter.clamp_max(p.rounds)
         peak = torch.full((n,), p.peak, device=a.device)
         peak[main:] = self.uniform(0.7 * p.peak, 1.5 * p.peak, n - main)
         out = rollout(
