@@ -59,7 +59,7 @@ def test_receiver_follows_the_plain_twin(network):
     decoder.start(slots)
     labels = code.labels(messages)
     sizes = SimpleNamespace(
-        patterns=16, peak=4.0, snr_db=1.0, noise_variance=1.15 * 10 ** (-p.snr_db / 10)
+        patterns=16, symbols=1, peak=4.0, snr_db=1.0, noise_variance=1.15 * 10 ** (-p.snr_db / 10)
     )
     tracked = [[belief_twin.Group(sizes, state, 7.0, 0.97) for _ in range(12)] for _ in slots]
     posterior = np.zeros((2, 12, 16))
@@ -73,7 +73,7 @@ def test_receiver_follows_the_plain_twin(network):
         for b, q in zip(*np.nonzero(sending), strict=True):
             twin = tracked[b][q]
             twin.propose(left)
-            points = twin.candidates
+            points = twin.candidates[0]
             assert x[b, q] == pytest.approx(points[labels[b, q]], abs=2e-4)
             posterior[b, q] -= (y[b, q] - points) ** 2 / (2 * p.noise_variance)
             posterior[b, q] -= logsumexp(posterior[b, q])
