@@ -28,6 +28,13 @@ constexpr std::size_t bcjr_lanes = 16;
 constexpr float impossible = -1e30f;
 // An LLR next to which ordinary ones lose their digits.
 constexpr float large_llr = 1e4f;
+// Lanes of the widest vector of doubles.
+constexpr std::size_t bcjr_wide_lanes = 8;
+// No path of a frame is exp of that less probable than another where its LLRs' sum is no
+// larger: a double then holds each path's probability as it is.
+constexpr double largest_summed = 600;
+// Bytes of forward sums at most, a second-level cache.
+constexpr std::size_t largest_sums = 4 << 20;
 // Steps between subtractions of the largest metric: floats then keep 1e-5.
 constexpr std::size_t bcjr_norm_steps = 4;
 
@@ -39,6 +46,8 @@ struct bcjr_plan {
     bcjr_method method;
     // Forward metrics are kept for one segment at a time, and made again from its start.
     std::size_t segment;
+    // Numbers that the sums of a short tail-biting frame take; 0: it has too many.
+    std::size_t summed;
 };
 
 struct bcjr_group {
@@ -54,6 +63,7 @@ constexpr int any_end = -1;
 
 struct bcjr_workspace {
     hwy::AlignedFreeUniquePtr<float[]> llrs, alpha, checkpoints, beta, terms, posteriors;
+    hwy::AlignedFreeUniquePtr<double[]> sums;
 };
 
 } // namespace gr::neuralfec
@@ -293,6 +303,66 @@ void bcjr_decode(const bcjr_plan& plan, bcjr_group& group, bcjr_workspace& work)
         decode<bcjr_method::log_map>(plan, group, work);
 }
 
+/*
+ * Adds up the probabilities of all circular paths, by each message bit: ones, zeros. Sums
+ * and products need neither logarithms nor a scale where no path is too improbable for a
+ * double. weights: of the 2^n outputs of each step; work: plan.summed numbers. Start
+ * states lie across lanes.
+ */
+void bcjr_circular_sums(const bcjr_plan& plan,
+                        const double* weights,
+                        double* work,
+                        double* ones,
+                        double* zeros)
+{
+    const hn::CappedTag<double, bcjr_wide_lanes> d;
+    const std::size_t lanes = hn::Lanes(d), states = plan.states, row = states * lanes;
+    const std::size_t steps = plan.frame->steps, outputs = std::size_t{1} << plan.outputs;
+    double *alpha = work, *beta = work + (steps + 1) * row, *next = beta + row;
+    std::fill_n(ones, steps, 0.0);
+    std::fill_n(zeros, steps, 0.0);
+    for (std::size_t first = 0; first < states; first += lanes) {
+        std::fill_n(alpha, row, 0.0);
+        for (std::size_t f = 0; f < std::min(lanes, states - first); f++)
+            alpha[(first + f) * lanes + f] = 1;
+        std::copy_n(alpha, row, beta);
+        for (std::size_t t = 0; t < steps; t++) {
+            const double *w = weights + t * outputs, *from = alpha + t * row;
+            double* to = alpha + (t + 1) * row;
+            for (std::size_t s = 0; s < states; s++) {
+                const std::size_t low = s, high = s + states;
+                const auto a = hn::Mul(hn::Load(d, from + (low >> 1) * lanes),
+                                       hn::Set(d, w[plan.output[low]]));
+                hn::Store(hn::MulAdd(hn::Load(d, from + (high >> 1) * lanes),
+                                     hn::Set(d, w[plan.output[high]]),
+                                     a),
+                          d,
+                          to + s * lanes);
+            }
+        }
+        for (std::size_t t = steps; t-- > 0;) {
+            const double *w = weights + t * outputs, *from = alpha + t * row;
+            auto one = hn::Zero(d), zero = hn::Zero(d);
+            for (std::size_t s = 0; s < states; s++) {
+                const auto onward = [&](std::size_t edge) {
+                    return hn::Mul(hn::Load(d, beta + (edge & (states - 1)) * lanes),
+                                   hn::Set(d, w[plan.output[edge]]));
+                };
+                const bool flipped = plan.message[2 * s];
+                const auto to_zero = onward(2 * s + flipped),
+                           to_one = onward(2 * s + !flipped);
+                const auto a = hn::Load(d, from + s * lanes);
+                zero = hn::MulAdd(a, to_zero, zero);
+                one = hn::MulAdd(a, to_one, one);
+                hn::Store(hn::Add(to_zero, to_one), d, next + s * lanes);
+            }
+            ones[t] += hn::GetLane(hn::SumOfLanes(d, one));
+            zeros[t] += hn::GetLane(hn::SumOfLanes(d, zero));
+            std::swap(beta, next);
+        }
+    }
+}
+
 std::size_t bcjr_group_size()
 {
     return hn::Lanes(D());
@@ -305,6 +375,7 @@ HWY_AFTER_NAMESPACE();
 namespace gr::neuralfec {
 
 HWY_EXPORT(bcjr_decode);
+HWY_EXPORT(bcjr_circular_sums);
 HWY_EXPORT(bcjr_group_size);
 
 bcjr_method bcjr_method_from_name(const std::string& name)
@@ -347,6 +418,10 @@ struct bcjr_kernel::impl {
         // Half a second-level cache of forward metrics.
         const std::size_t row = plan.states * bcjr_lanes;
         plan.segment = std::max<std::size_t>(64, (512 << 10) / (row * sizeof(float)));
+        const std::size_t summed = (frame.steps + 3) * plan.states * bcjr_wide_lanes;
+        if (method == bcjr_method::log_map && frame.end == termination::tail_biting &&
+            summed * sizeof(double) <= largest_sums)
+            plan.summed = summed;
         return plan;
     }
 
@@ -363,8 +438,10 @@ struct bcjr_kernel::impl {
         work.beta = hwy::AllocateAligned<float>(2 * row);
         work.terms = hwy::AllocateAligned<float>(2 * row);
         work.posteriors = hwy::AllocateAligned<float>(frame.steps * bcjr_lanes);
+        if (plan.summed)
+            work.sums = hwy::AllocateAligned<double>(plan.summed);
         if (!work.llrs || !work.alpha || !work.checkpoints || !work.beta || !work.terms ||
-            !work.posteriors)
+            !work.posteriors || (plan.summed && !work.sums))
             throw std::bad_alloc();
         return work;
     }
@@ -386,10 +463,42 @@ struct bcjr_kernel::impl {
         }
     }
 
+    // One frame by sums of probabilities, if its LLRs allow.
+    bool sum_circular(const float* llrs, float* posteriors, double* work) const
+    {
+        double sum = 0;
+        for (std::size_t i = 0; i < frame.received; i++)
+            sum += std::fabs(known_llr(llrs[i]));
+        if (sum > largest_summed)
+            return false;
+        const std::size_t n = plan.outputs, all = std::size_t{1} << n;
+        std::vector<double> weights(frame.steps * all), ones(frame.steps),
+            zeros(frame.steps);
+        for (std::size_t t = 0; t < frame.steps; t++)
+            for (std::size_t output = 0; output < all; output++) {
+                double metric = 0;
+                for (std::size_t j = 0; j < n; j++)
+                    if (frame.kept[t * n + j]) {
+                        // By the likelier value, so that no weight exceeds 1.
+                        const double l = known_llr(llrs[frame.rank[t * n + j]]);
+                        metric += ((output >> j) & 1 ? l : 0) - std::max(l, 0.0);
+                    }
+                weights[t * all + output] = std::exp(metric);
+            }
+        HWY_DYNAMIC_DISPATCH(bcjr_circular_sums)
+        (plan, weights.data(), work, ones.data(), zeros.data());
+        const auto metric = [](double p) { return p > 0 ? std::log(p) : 2 * impossible; };
+        for (std::size_t t = 0; t < frame.message_bits; t++)
+            posteriors[t] = static_cast<float>(metric(ones[t]) - metric(zeros[t]));
+        return true;
+    }
+
     // One frame: start states lie across lanes, their results are joined.
     void decode_circular(const float* llrs, float* posteriors) const
     {
         const auto work = workspaces.take();
+        if (plan.summed && sum_circular(llrs, posteriors, work->sums.get()))
+            return;
         const std::size_t lanes = HWY_DYNAMIC_DISPATCH(bcjr_group_size)();
         const std::size_t k = frame.message_bits, states = plan.states;
         std::vector<float> each(states * k);
