@@ -229,6 +229,8 @@ def built(file):
     try:
         return eval(ast.unparse(first), namespace)
     except Exception as error:
+        # Without SoapySDR's headers the module is built without these blocks, and says so when one
+        # is made.
         if "without SoapySDR" in str(error):
             pytest.skip(str(error))
         pytest.fail(f"cannot be made from its defaults: {error}")
@@ -347,11 +349,13 @@ TYPED = {
 OPENED = ("ber_sink", "rate_sink", "radio_s", "soapy", "frame_s", "torch_model")
 
 
-@every_block
+@pytest.mark.parametrize(
+    "file",
+    [file for file in FILES if not any(name in file.name for name in OPENED)],
+    ids=lambda file: file.name.split(".")[0],
+)
 def test_what_the_block_refuses_the_dialog_refuses(file):
     """No typed value passes the dialog and raises at the start of the graph."""
-    if any(name in file.name for name in OPENED):
-        pytest.skip("is not made in a test of dialogs")
     made = new_block(file.name.removesuffix(".block.yml"))
     own = {parameter["id"] for parameter in source(file).get("parameters", [])}
     try:

@@ -43,6 +43,7 @@ def test_example_decodes(graph, tmp_path):
 @pytest.fixture(scope="module")
 def display():
     """A display without a screen, ":N"."""
+    # Windows want a display; where there is neither a display nor Xvfb, nothing can be seen.
     if not shutil.which("Xvfb"):
         pytest.skip("needs Xvfb (package xvfb)")
     pytest.importorskip("gi", reason="needs GTK for Python (python3-gi, gir1.2-gtk-3.0)")

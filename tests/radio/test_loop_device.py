@@ -16,6 +16,7 @@ import pmt
 import pytest
 from gnuradio import blocks, gr, neuralfec
 
+# The loop device is a plug-in of SoapySDR, and is not built without its headers.
 if not isinstance(neuralfec.soapy_source, type):
     pytest.skip("built without SoapySDR", allow_module_level=True)
 

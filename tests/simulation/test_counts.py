@@ -48,10 +48,16 @@ def test_counts_add_up():
     assert counts.add(total, {"errors": 1}) == {"blocks": 3, "errors": 1.5}
 
 
-@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.csv")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [
+        file
+        for file in sorted(RESULTS.glob("*.csv"))
+        if file.read_text().startswith("scheme,snr_db,seed")
+    ],
+    ids=lambda file: file.stem,
+)
 def test_stored_results_are_written_back_unchanged(file, tmp_path):
-    if not file.read_text().startswith("scheme,snr_db,seed"):
-        pytest.skip("counts of something else")
     Results.load(file.stem, RESULTS).save(tmp_path)
     for suffix in (".csv", ".json"):
         written = (tmp_path / file.name).with_suffix(suffix)

@@ -126,8 +126,8 @@ def _read_numpy(path: str) -> Found:
 
                 return Found(scipy.sparse.load_npz(path))
             return _of_variables(path, {name: content[name] for name in content.files})
-    # zipfile's words for a compression that it does not know are a NotImplementedError.
-    except (ValueError, EOFError, KeyError, NotImplementedError, BadZipFile) as error:
+    # zipfile raises a kind of RuntimeError for a compression that it does not know.
+    except (ValueError, EOFError, KeyError, RuntimeError, BadZipFile) as error:
         raise ValueError(f"{path}: expected a matrix of NumPy or scipy.sparse: {error}") from error
 
 
@@ -137,10 +137,10 @@ def _read_matlab(path: str) -> Found:
 
     try:
         variables = scipy.io.loadmat(path)
-    # scipy's words for a file of version 7.3 (HDF5) are a NotImplementedError. MatReadError, for
+    # scipy raises a kind of RuntimeError for a file of version 7.3 (HDF5). MatReadError, for
     # one that is cut short, is no ValueError from scipy 1.11 on.
     except (
-        *(ValueError, TypeError, IndexError, NotImplementedError),
+        *(ValueError, TypeError, IndexError, RuntimeError),
         scipy.io.matlab.MatReadError,
     ) as error:
         raise ValueError(f"{path}: expected a MATLAB file up to version 7.2: {error}") from error

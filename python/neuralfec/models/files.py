@@ -98,9 +98,9 @@ def read_card(file: str | os.PathLike) -> Card:
             damaged = archive.testzip()
             cards = [name for name in names if name.endswith(f"/extra/{_CARD}")]
             text = archive.read(cards[0]) if len(cards) == 1 else None
-    # zipfile's words for an unknown compression (NotImplementedError) or encryption
-    # (RuntimeError), which a flipped bit in a header asks for.
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    # zipfile raises a RuntimeError, or a kind of it, for encryption or an unknown compression,
+    # which a flipped bit in a header asks for.
+    except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
         raise ValueError(f"{file}: not a model file, or a truncated one ({error})") from None
     if damaged:
         raise ValueError(f"{file}: damaged, the checksum of {damaged} is wrong")
