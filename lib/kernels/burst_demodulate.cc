@@ -314,18 +314,10 @@ void burst_demodulator::estimate(rows& w,
             w.g_im[o] = w.h_im[w.index[o]];
         }
     };
-    std::vector<float> sum_re(used), sum_im(used), weight(used);
+    std::vector<float> sum_re, sum_im, weight;
     const auto solve = [&](std::size_t to, bool factorize, bool last) {
         turn(to);
-        std::fill(sum_re.begin(), sum_re.end(), 0.0f);
-        std::fill(sum_im.begin(), sum_im.end(), 0.0f);
-        std::fill(weight.begin(), weight.end(), 0.0f);
-        for (std::size_t o = 0; o < w.begin[to]; o++) {
-            const std::size_t i = w.index[o];
-            sum_re[i] += w.u_re[o];
-            sum_im[i] += w.u_im[o];
-            weight[i] += w.w[o];
-        }
+        w.sum_known(to, sum_re, sum_im, weight);
         channel(w, sum_re.data(), sum_im.data(), weight.data(), factorize, last);
         gather();
     };

@@ -83,6 +83,22 @@ struct burst_demodulator::rows {
     std::vector<double> errors;
     double prior = 0;
 
+    //! Sums of u and w over the values of the first rows, by used subcarrier.
+    void sum_known(std::size_t to,
+                   std::vector<float>& sum_re,
+                   std::vector<float>& sum_im,
+                   std::vector<float>& weight) const
+    {
+        for (auto* all : {&sum_re, &sum_im, &weight})
+            all->assign(used, 0.0f);
+        for (std::size_t o = 0; o < begin[to]; o++) {
+            const std::size_t i = index[o];
+            sum_re[i] += u_re[o];
+            sum_im[i] += u_im[o];
+            weight[i] += w[o];
+        }
+    }
+
     //! Whole vectors of values up to a row.
     std::size_t upto(std::size_t row) const
     {

@@ -123,13 +123,8 @@ double burst_demodulator::whole_chance(rows& w, std::size_t first) const
     // held when the header did: of all beginnings 1, 2, 4 .. rows and the rest. The
     // channel of all rows would be a mixture of those before and behind a tear, with
     // which both agree.
-    std::vector<float> sum_re(w.used), sum_im(w.used), weight(w.used);
-    for (std::size_t o = 0; o < w.begin[first]; o++) {
-        const std::size_t i = w.index[o];
-        sum_re[i] += w.u_re[o];
-        sum_im[i] += w.u_im[o];
-        weight[i] += w.w[o];
-    }
+    std::vector<float> sum_re, sum_im, weight;
+    w.sum_known(first, sum_re, sum_im, weight);
     channel(w, sum_re.data(), sum_im.data(), weight.data(), true, true);
     std::vector<double> agreed(count + 1), meant(count + 1);
     // The agreement with phase, before a common one is taken off, which follows jumps.

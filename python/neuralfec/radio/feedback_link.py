@@ -281,7 +281,7 @@ class Initiator(_End):
         """Make the burst of this round, the same until its answer comes."""
         if self._burst is None:
             raise ValueError("expected a link that is not over")
-        self.counts["bursts"] += 1
+        self.counts["bursts_sent"] += 1
         return self._burst
 
     def push(self, samples: ArrayLike) -> bool:
