@@ -37,6 +37,7 @@ EDGES = np.linspace(-5, 5, 201)
 SYMBOLS = ["scheme", "round", "pattern", "bin", "count"]
 MARKERS = "osD^vP*X<>ph"
 COUNTED = 20
+SPARSE = ", feedback every {} symbols"
 
 
 def load(
@@ -115,7 +116,7 @@ def measure(arguments: argparse.Namespace) -> None:
     for snr_db, copies in itertools.product(arguments.snr or [None], arguments.feedback_every):
         scheme = arguments.scheme
         if copies != 1:
-            scheme += f", feedback every {copies} symbols"
+            scheme += SPARSE.format(copies)
         for threshold, error_target in operating_points(arguments):
             link = Link(arguments, snr_db, threshold, error_target, copies)
             p, snr = link.code.parameters, link.setting.snr_db
@@ -213,7 +214,9 @@ def draw(arguments: argparse.Namespace) -> None:
         histograms += rows
         if not rows:
             everything += points.load(file)
-    everything = points.combined(everything)
+    # Sparse feedback is a table's, not a code's curve.
+    sparse = SPARSE.partition("{}")[0]
+    everything = [point for point in points.combined(everything) if sparse not in point.scheme]
     if not everything and not histograms:
         raise ValueError(f"no counts in {arguments.results}/feedback-*.csv")
     names = list(dict.fromkeys(point.scheme for point in everything))
@@ -252,7 +255,7 @@ def feedback(point: Point) -> str:
     if noisy(point):
         return f"{point.setting.feedback_snr_db:g} dB feedback"
     bits = point.counts.get("feedback_bits", 0) / point.counts["symbols"]
-    return f"{bits:g}-bit feedback" if point.digital else "noiseless feedback"
+    return f"{bits:.3g}-bit feedback" if point.digital else "noiseless feedback"
 
 
 def curves(selected: Iterable[Point]) -> dict[tuple, list[Point]]:
@@ -300,7 +303,7 @@ def finish(axes, title: str, xlabel: str) -> None:
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         # Below, where no curve is.
-        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.17))
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=6)
 
 
 def described(point: Point) -> str:
@@ -354,7 +357,7 @@ def fixed_snr(pyplot, everything: list[Point], style: dict):
     ]
     if not everything:
         return None
-    figure, axes = pyplot.subplots(1, 3, figsize=(15, 5), layout="constrained", sharey=True)
+    figure, axes = pyplot.subplots(1, 3, figsize=(15, 8), layout="constrained", sharey=True)
     for place, (title, snr_db, back) in zip(axes, panels, strict=True):
         theirs = [
             point for point in everything if point.setting.snr_db == snr_db and noisy(point) == back

@@ -83,6 +83,7 @@ class AnalogBeliefCode(DigitalBeliefCode):
     Parameters as `DigitalBeliefCode`. amplitude : A.
     """
 
+    takes_variances = False
     _parameters: AnalogParameters
 
     def __init__(

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from .. import code as feedback
 from ..setting import Setting
 from .confirmation import CONFIRM, NOTHING, Confirmation, Ledger, own_places
-from .parameters import AnalogParameters, BeliefParameters
+from .parameters import BeliefParameters
 
 
 class DigitalBeliefCode(feedback.Code):
@@ -45,6 +45,8 @@ class DigitalBeliefCode(feedback.Code):
     ValueError : for a threshold out of its range
     """
 
+    takes_variances = True
+
     def __init__(
         self,
         parameters: BeliefParameters,
@@ -61,7 +63,6 @@ class DigitalBeliefCode(feedback.Code):
         self.confirmation = confirmation
         self.gain = self.gain_at(p.snr_db)
         self.payload_bytes, self.feedback_bits = p.places, p.feedback_bits
-        self.takes_variances = not isinstance(p, AnalogParameters)
         layers = {
             f"{layer}.{leaf}": np.asarray(state[f"{layer}.{leaf}"], np.float32)
             for layer in ("layer1", "layer2", "layer3")
