@@ -89,7 +89,7 @@ test-kernels: $(BUILD)/installed
 
 # A process a core, of one thread each: torch's threads wait for each other more than they help.
 test-python: $(BUILD)/installed $(BUILD)/training-packages $(BUILD)/development-packages
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n logical --dist loadfile
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
 sanitize: $(BUILD)/installed $(BUILD)/training-packages $(BUILD)/development-packages
 	scripts/sanitize.sh

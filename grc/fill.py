@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fill the drop-downs of the block definitions from the registries: fill.py SOURCE DESTINATION.
 
-A definition says `options: "@codes@"`, and gets the list of what there is.
+A definition says `options: "@codes@"`, and gets the list of what there is. Each paragraph of its
+documentation becomes one line: the tab that shows it breaks lines itself, and wrapped ones would
+be ragged.
 """
 
 import json
@@ -9,6 +11,9 @@ import re
 import sys
 from pathlib import Path
 
+DOCUMENTATION = re.compile(r"(?ms)^documentation: \|-\n(.*?)(?=^\S)")
+# Of a list, of an example or of a parameter ("Check rule: ..."): what begins a line of its own.
+OWN_LINE = re.compile(r"\s|- |https?:|\d+\. |[A-Z0-9\"][^.,;:]{0,40}: ")
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "python"))
 
@@ -82,12 +87,25 @@ def lists():
     return found
 
 
+def unwrapped(documentation: str) -> str:
+    """Join the lines of each paragraph, indented by four spaces."""
+    lines: list[str] = []
+    for line in documentation.splitlines():
+        text = line[4:]
+        if lines and text and lines[-1].strip() and not OWN_LINE.match(text):
+            lines[-1] += f" {text}"
+        else:
+            lines.append(line.rstrip())
+    return "".join(f"{line}\n" for line in lines)
+
+
 def main(source: Path, destination: Path) -> None:
     """Write all definitions below source, filled, to destination."""
     found = lists()
     destination.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.rglob("*.yml")):
         text = re.sub(r'"@([a-z:]+)@"', lambda match: json.dumps(found[match[1]]), file.read_text())
+        text = DOCUMENTATION.sub(lambda match: f"documentation: |-\n{unwrapped(match[1])}", text)
         (destination / file.name).write_text(text)
 
 

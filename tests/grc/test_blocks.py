@@ -5,6 +5,7 @@ import ast
 import functools
 import importlib
 import inspect
+import itertools
 import os
 import re
 import sys
@@ -164,6 +165,11 @@ def test_it_is_documented(file):
     content = source(file)
     assert len(content.get("documentation", "")) > 100
     assert all(parameter.get("label") for parameter in content.get("parameters", []))
+    # GRC's tab breaks lines itself: the build joins those of a paragraph, and adds no word.
+    shown = yaml.safe_load((INSTALLED / file.name).read_text())["documentation"]
+    assert shown.split() == content["documentation"].split()
+    lines = shown.splitlines()
+    assert not [line for before, line in itertools.pairwise(lines) if before and line[:1].islower()]
 
 
 @every_block
