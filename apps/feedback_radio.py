@@ -13,35 +13,31 @@ if __name__ == "__main__":
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gnuradio import gr
-from gnuradio.neuralfec import app, codes, models, provenance, simulation, telemetry
-from gnuradio.neuralfec.feedback.belief import model
-from gnuradio.neuralfec.feedback.belief.digital import DigitalBeliefCode
+from gnuradio.neuralfec import app, codes, provenance, simulation, telemetry
 from gnuradio.neuralfec.phy.burst import PRESETS
 from gnuradio.neuralfec.phy.constellation import NAMES
 from gnuradio.neuralfec.radio import front_end
-from gnuradio.neuralfec.radio.feedback_link import FeedbackFraming, Initiator, Responder
+from gnuradio.neuralfec.radio.feedback_link import (
+    STEPS,
+    FeedbackFraming,
+    Initiator,
+    Responder,
+    digital_code,
+)
+from gnuradio.neuralfec.radio.feedback_station import AnsweringStation, InitiatingStation, Station
 from gnuradio.neuralfec.radio.streams import Running, burst_feed, sample_tap
 from rich.console import Console
 from rich.live import Live
-
-# Amplitude of what is sent: room for OFDM's peaks below 1, full scale of most radios.
-AMPLITUDE = 0.2
-# Steps of the quantizer of what goes back, by its bits, where they are not the model's.
-STEPS = {8: 1 / 16, 6: 0.25, 5: 0.5, 4: 0.75}
 
 
 def parser() -> app.Parser:
@@ -124,57 +120,30 @@ def check(args: argparse.Namespace) -> None:
             )
 
 
-class Station:
-    """One end with its front end: what comes goes to the end, and what it makes goes out.
+class Transceiver:
+    """A station with its front end: what comes goes to it, and what it makes goes out."""
 
-    take : gets samples, tells whether there is something to send now
-    settle : what is done once that is on its way
-    next_burst : gives the next burst, or None where there is none
-
-    turnarounds : seconds that the last samples of a burst took until there was something to send
-    heard : when something came last, by time.monotonic()
-    """
-
-    def __init__(
-        self,
-        spec: str,
-        args: argparse.Namespace,
-        framing: FeedbackFraming,
-        end: Initiator | Responder,
-        take: Callable[[np.ndarray], bool],
-        next_burst: Callable[[], np.ndarray | None],
-        settle: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.end = end
+    def __init__(self, spec: str, args: argparse.Namespace, station: Station) -> None:
+        self.station = station
         self.radio = front_end.front_end(spec, front_end.settings_of(args))
-        self.turnarounds: deque[float] = deque(maxlen=1 << 16)
-        self.heard = time.monotonic()
-        # Both directions are threads of their own.
-        lock = threading.Lock()
 
         def push(samples: np.ndarray) -> None:
-            began = time.monotonic()
-            with lock:
-                more = take(samples)
-            if more:
-                self.heard = time.monotonic()
-                self.turnarounds.append(self.heard - began)
+            if station.push(samples):
                 self._feed.wake()
-                with lock:
-                    settle()
+                station.settle()
 
-        def scaled() -> np.ndarray | None:
-            with lock:
-                burst = next_burst()
-            return None if burst is None else np.complex64(AMPLITUDE) * burst
-
-        self._tap = sample_tap(push, end.receiver.gap)
+        self._tap = sample_tap(push, station.gap)
         source = self.radio.source()
         source.set_min_output_buffer(0, 1 << 18)
         self._listening, self._sending = gr.top_block(), gr.top_block()
         self._listening.connect(source, self._tap)
-        self._feed = burst_feed(scaled, lambda: False)
-        self._sending.connect(self._feed, self.radio.sink(framing.longest))
+        self._feed = burst_feed(station.next, lambda: False)
+        self._sending.connect(self._feed, self.radio.sink(station.end.framing.longest))
+
+    @property
+    def name(self) -> str:
+        """Which end it is."""
+        return type(self.station.end).__name__.lower()
 
     @property
     def air_seconds(self) -> float:
@@ -194,42 +163,6 @@ class Station:
                 lambda: feed.idle,
             ),
         ]
-
-
-def initiating(args: argparse.Namespace, framing: FeedbackFraming, end: Initiator) -> Station:
-    """Make the station that sends bursts, each again where no answer comes in time."""
-    # A burst there, its answer, and room for a busy machine.
-    timeout = args.timeout or 0.2 + 3 * framing.longest / args.rate
-    sent: list[tuple[int, float]] = [(-1, 0.0)]
-
-    def next_burst() -> np.ndarray | None:
-        if end.over:
-            return None
-        now, (number, at) = time.monotonic(), sent[0]
-        if number == end.round:
-            if now < at + timeout:
-                return None
-            end.counts["repeated_bursts"] += 1
-        sent[0] = end.round, now
-        return end.samples()
-
-    return Station(args.front_end, args, framing, end, end.push, next_burst)
-
-
-def answering(args: argparse.Namespace, framing: FeedbackFraming, end: Responder) -> Station:
-    """Make the station that answers each burst."""
-    answers: deque[np.ndarray] = deque()
-
-    def take(samples: np.ndarray) -> bool:
-        made = end.push(samples)
-        answers.extend(made)
-        return bool(made)
-
-    def next_burst() -> np.ndarray | None:
-        return answers.popleft() if answers else None
-
-    spec = args.other or args.front_end
-    return Station(spec, args, framing, end, take, next_burst, end.settle)
 
 
 def line(initiator: Initiator | None, responder: Responder | None) -> str:
@@ -259,9 +192,11 @@ def link(
     """
     stations = []
     if responder is not None:
-        stations.append(answering(args, framing, responder))
+        spec = args.other or args.front_end
+        stations.append(Transceiver(spec, args, AnsweringStation(responder)))
     if initiator is not None:
-        stations.append(initiating(args, framing, initiator))
+        station = InitiatingStation(initiator, args.rate, args.timeout or 0.0)
+        stations.append(Transceiver(args.front_end, args, station))
     running: list[Running] = []
     began = time.monotonic()
     stopped = ""
@@ -281,7 +216,7 @@ def link(
                     if peer.returncode and peer.stderr is not None:
                         raise RuntimeError(f"the initiator: {peer.stderr.read().strip()}")
                     break
-                last = max(station.heard for station in stations)
+                last = max(one.station.heard for one in stations)
                 # The initiator may not have got the last answer.
                 done = responder is not None and responder.over
                 if now > last + (1.0 if done else args.patience):
@@ -295,35 +230,31 @@ def link(
             one.stop()
         for station in stations:
             station.radio.close(True)
-    seconds = max(station.heard for station in stations) - began
+    seconds = max(one.station.heard for one in stations) - began
     found = figures(framing, initiator, responder, stations, seconds)
     return found | ({"stopped": f"{stopped}: {line(initiator, responder)}"} if stopped else {})
 
 
-def stats(stations: list[Station]) -> dict[str, dict[str, Any]]:
+def stats(stations: list[Transceiver]) -> dict[str, dict[str, Any]]:
     """Counts of the ends and of their receivers, by name."""
-    return {
-        type(station.end).__name__.lower(): dict(station.end.counts) | station.end.receiver.stats()
-        for station in stations
-    }
+    return {one.name: one.station.end.stats() for one in stations}
 
 
 def figures(
     framing: FeedbackFraming,
     initiator: Initiator | None,
     responder: Responder | None,
-    stations: list[Station],
+    stations: list[Transceiver],
     seconds: float,
 ) -> dict[str, Any]:
     """What a run gives."""
     bits = framing.code.parameters.message_bits
     found: dict[str, Any] = {"seconds": seconds, "counts": stats(stations)}
-    named = {type(station.end).__name__.lower(): station for station in stations}
-    found["air_seconds"] = {name: station.air_seconds for name, station in named.items()}
+    found["air_seconds"] = {one.name: one.air_seconds for one in stations}
     found["host_turnaround_ms"] = {
-        name: 1e3 * float(np.median(station.turnarounds))
-        for name, station in named.items()
-        if station.turnarounds
+        one.name: 1e3 * float(np.median(one.station.turnarounds))
+        for one in stations
+        if one.station.turnarounds
     }
     if initiator is not None and initiator.counts["reals"]:
         reals = initiator.counts["reals"]
@@ -413,15 +344,7 @@ def with_peer(
 
 def run(args: argparse.Namespace) -> int:
     check(args)
-    code = model.load(args.model, threshold=args.threshold)[0]
-    if not code.payload_bytes:
-        raise ValueError(f"{args.model}: expected a code with digital feedback")
-    if args.feedback_bits is not None:
-        step = STEPS[args.feedback_bits]
-        p = dataclasses.replace(
-            code.parameters, feedback_bits=args.feedback_bits, feedback_step=step
-        )
-        code = DigitalBeliefCode(p, models.parameters(args.model), args.threshold)
+    code = digital_code(args.model, args.threshold, args.feedback_bits)
     framing = FeedbackFraming(
         code, args.blocks, args.format, args.answer_code, args.answer_constellation
     )

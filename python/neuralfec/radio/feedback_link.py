@@ -18,26 +18,35 @@ has nothing to do with the last one's.
 Back: the levels and a CRC-32 over an LDPC code. An answer that does not come in time makes the
 initiator send the same burst again; a responder that has taken the round sends the same answer.
 Messages carry a CRC-32 a super-block, and super-blocks that fail it are not handed on.
+
+A transmission has so many super-blocks, those of a file, or is a stream without an end. In place of
+the count and of how full the last super-block is a stream's headers have its number, 1 to 511, and
+answers repeat it: an initiator or a responder that begins anew takes nothing of the stream before.
+
+`Initiator` and `Responder` know of no clock; `feedback_station` has what programs and blocks run.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import zlib
-from collections import Counter
-from typing import Any
+from collections import Counter, deque
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _kernels
+from .. import _kernels, models
 from ..codes import code as make_code
 from ..decoders import decoder as make_decoder
+from ..feedback.belief import model as belief_model
 from ..feedback.belief.digital import DigitalBeliefCode
 from ..phy.burst import Burst, BurstFormat, BurstReceiver, burst_format
 from ..phy.constellation import constellation as make_constellation
 from ..phy.constellation import modulate
 from ..phy.demapping import demap
+from .feedback_sources import FileSource, Source
 from .recordings import Complex
 
 _CRC_BYTES = 4
@@ -48,6 +57,39 @@ _FORWARD, _ANSWER = 0, 1
 # Told SNRs, dB: rounded down, so that half of a step is lost.
 _STEP, _LOWEST = 0.02, -8.0
 _SILENCE = 2
+# Rounds over whose SNR symbols are proposed: many against fading, few to follow a change.
+_ROUNDS_OF_MEAN = 32
+_LAST_STREAM = (1 << _COUNT_BITS) - 1
+_ENDLESS = 1 << 62
+# Blocks and bursts of which a running link keeps figures.
+_RECENT = 1 << 16
+
+STEPS = {8: 1 / 16, 6: 0.25, 5: 0.5, 4: 0.75}
+"""Steps of the quantizer of what goes back, by its bits, where they are not the model's."""
+
+
+def digital_code(
+    name: str, threshold: float | None = None, feedback_bits: int | None = None
+) -> DigitalBeliefCode:
+    """Load a belief-driven code with digital feedback.
+
+    name : file, or name of a shipped model
+    threshold : log-odds in nats that end a group; the model's where it is None
+    feedback_bits : of a level that goes back, 8, 6, 5 or 4; the model's where it is None
+
+    ValueError for another kind of code, and for other bits.
+    """
+    code = belief_model.load(name, threshold=threshold)[0]
+    if not code.payload_bytes:
+        raise ValueError(f"{name}: expected a code with digital feedback")
+    if feedback_bits is None:
+        return code
+    if feedback_bits not in STEPS:
+        raise ValueError(f"expected feedback of {list(STEPS)} bits, got {feedback_bits}")
+    p = dataclasses.replace(
+        code.parameters, feedback_bits=feedback_bits, feedback_step=STEPS[feedback_bits]
+    )
+    return DigitalBeliefCode(p, models.parameters(name), code.threshold)
 
 
 @functools.lru_cache(maxsize=64)
@@ -94,7 +136,7 @@ class FeedbackFraming:
     format : a `BurstFormat` or a preset's name
     answer_code, answer_constellation : of the way back
 
-    ValueError for sizes that are no burst.
+    ValueError for sizes that are no burst, and for a code with other symbols than one a group.
     """
 
     def __init__(
@@ -111,6 +153,8 @@ class FeedbackFraming:
         p = code.parameters
         if p.message_bits % 8:
             raise ValueError(f"expected messages of whole bytes, got {p.message_bits} bits")
+        if p.double_rounds or code.confirms:
+            raise ValueError("expected a code of one symbol a group and round, confirming nothing")
         self.block_bytes = p.message_bits // 8
         self.capacity = blocks * self.block_bytes - _CRC_BYTES
         most = -(-blocks * p.places // (2 * self.format.data))
@@ -200,7 +244,7 @@ class _End:
     ----------
     receiver : of the bursts that come to this end
     counts : of what happened
-    round : rounds that are over
+    round : rounds that are over, of this transmission
     """
 
     def __init__(self, framing: FeedbackFraming) -> None:
@@ -208,36 +252,60 @@ class _End:
         self.receiver = BurstReceiver(framing.format)
         self.counts: Counter[str] = Counter()
         self.energy = 0.0
-        self.round = 0
-        self._number = np.full(framing.blocks, -1, np.int64)
-        self._next = 0
-        self._snrs = 0.0
+        self._clear(0)
 
-    def _fill(self, limit: int) -> np.ndarray:
+    def _clear(self, limit: int) -> None:
+        """Begin anew, with so many blocks."""
+        blocks, p = self.framing.blocks, self.framing.code.parameters
+        self.round = self._next = 0
+        self._limit = limit
+        # Of a stream, the super-blocks that may be under way at once: a block ends after its last
+        # round.
+        self._rows = limit if limit < _ENDLESS else (p.rounds + 2) * blocks
+        self.messages = np.zeros((self._rows, p.message_bits), np.uint8)
+        self._number = np.full(blocks, -1, np.int64)
+        self._active = np.zeros(0, np.int64)
+        self._snrs: deque[float] = deque(maxlen=_ROUNDS_OF_MEAN)
+
+    def _fill(self) -> np.ndarray:
         """Places that get new blocks."""
-        free = np.flatnonzero(self._number < 0)[: max(0, limit - self._next)]
+        free = np.flatnonzero(self._number < 0)[: max(0, self._limit - self._next)]
         self._number[free] = self._next + np.arange(free.size)
         self._next += free.size
         return free
 
     def _heard(self, told: int) -> None:
         """End a round by its SNR."""
-        self._snrs += self.framing.snr(told)
+        self._snrs.append(self.framing.snr(told))
         self.round += 1
 
     def _mean_snr_db(self) -> float:
-        """SNR over the rounds, on a grid, that both ends have one number."""
+        """SNR over the last rounds, on a grid, that both ends have one number."""
         p = self.framing.code.parameters
         if self.round == 0:
             return p.snr_db
         lowest, highest = p.gains[0][0], p.gains[-1][0]
-        snr_db = np.rint(20 * np.log10(self._snrs / self.round)) / 2
+        snr_db = np.rint(20 * np.log10(sum(self._snrs) / len(self._snrs))) / 2
         return float(np.clip(snr_db, lowest, highest))
 
     def _bursts(self, samples: ArrayLike, kind: int) -> list[Burst]:
         """Bursts of a kind in samples."""
         bursts = self.receiver.push(samples)
         return [b for b in bursts if b.user >> (_ROUND_BITS + _TOLD_BITS) & 1 == kind]
+
+    def stats(self) -> dict[str, Any]:
+        """Return what happened, and what the receiver of bursts counts."""
+        return dict(self.counts) | self.receiver.stats()
+
+
+class Ended(NamedTuple):
+    """Blocks that were over in one round: numbers, rounds, reals sent once and again, energy."""
+
+    numbers: np.ndarray
+    rounds: np.ndarray
+    reals: np.ndarray
+    again: np.ndarray
+    energy: np.ndarray
 
 
 class Initiator(_End):
@@ -246,49 +314,87 @@ class Initiator(_End):
     Parameters
     ----------
     framing : shared with the responder
-    data : bytes, made up with zeros to whole super-blocks; ValueError for none, and for more than
-        511 super-blocks
+    data : a source, or the bytes of a file; ValueError for none, and for more than 511
+        super-blocks
+    stream : number of a source's stream without an end, 1 to 511; ValueError for others
 
     Attributes
     ----------
-    counts : bursts, reals that they carried (repeats not counted), damaged_answers, old_answers
+    counts : bursts_sent, repeated_bursts, reals that they carried (repeats not counted), blocks
+        that are over, damaged_answers, old_answers, streams given up
     energy : of these reals
-    messages : uint8 (blocks, K)
+    messages : uint8 (blocks, K); of a stream, by number modulo its rows, those under way
+    ended : blocks that were over, the newest rounds; who wants them takes them out
     """
 
-    def __init__(self, framing: FeedbackFraming, data: bytes) -> None:
+    def __init__(self, framing: FeedbackFraming, data: bytes | Source, stream: int = 1) -> None:
+        if not 1 <= stream <= _LAST_STREAM:
+            raise ValueError(f"expected a stream's number of 1 to {_LAST_STREAM}, got {stream}")
         super().__init__(framing)
-        if not 0 < len(data) <= framing.most_bytes:
-            raise ValueError(
-                f"expected at most {framing.most_bytes} bytes, and some, got {len(data)}"
-            )
-        bodies = framing.bodies(data)
-        self.messages = framing.messages(bodies)
-        self._super_blocks = len(bodies)
-        self._missing = len(bodies) * framing.capacity - len(data)
-        self._encoder = framing.code.encoder(framing.blocks)
+        self._source = data if isinstance(data, Source) else _file(framing, data)
+        self._stream = 0 if self._source.super_blocks else stream
         # The fastest: a strong link does not miss the 0.1 dB.
         self._decoder = make_decoder("min-sum-int8:50", framing.answer_code)
+        self.ended: deque[Ended] = deque(maxlen=1024)
+        self._begin()
+
+    def _begin(self) -> None:
+        framing = self.framing
+        self._clear(self._source.super_blocks * framing.blocks or _ENDLESS)
+        self._encoder = framing.code.encoder(framing.blocks)
+        self._reals, self._again = np.zeros((2, framing.blocks), np.int64)
+        self._energies = np.zeros(framing.blocks)
+        self._loaded = self._useful = 0
         self._burst: Complex | None = None
+        self._sent = False
         self._advance()
 
     @property
     def over(self) -> bool:
-        """Whether all blocks are."""
+        """Whether all blocks are; a stream never is."""
+        return self._burst is None and not self._stream
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is nothing to send now, which is asked for by `resume`."""
         return self._burst is None
+
+    def resume(self) -> bool:
+        """Go on with a stream that had nothing to tell; whether there is a burst now."""
+        if self._burst is None and self._stream:
+            self._advance()
+        return self._burst is not None
+
+    def restart(self) -> None:
+        """Give up a stream that gets no answers, and begin the next one.
+
+        What was under way does not come any more. ValueError for a transmission that has an end.
+        """
+        if not self._stream:
+            raise ValueError("expected a stream without an end")
+        self.counts["streams_given_up"] += 1
+        self._stream = self._stream % _LAST_STREAM + 1
+        self._begin()
 
     def samples(self) -> Complex:
         """Make the burst of this round, the same until its answer comes."""
         if self._burst is None:
             raise ValueError("expected a link that is not over")
         self.counts["bursts_sent"] += 1
+        if self._sent:
+            self.counts["repeated_bursts"] += 1
+            self._again[self._active] += self._encoder.sent[self._active].sum(1)
+        self._sent = True
         return self._burst
 
     def push(self, samples: ArrayLike) -> bool:
         """Take samples of the way back; whether the round's answer was in them."""
         for burst in self._bursts(samples, _ANSWER):
             told = burst.user & (1 << _TOLD_BITS) - 1
-            if burst.user >> _TOLD_BITS & (1 << _ROUND_BITS) - 1 != self.round % (1 << _ROUND_BITS):
+            number = burst.user >> _TOLD_BITS & (1 << _ROUND_BITS) - 1
+            stream = burst.user >> (1 + _ROUND_BITS + _TOLD_BITS)
+            this = number == self.round % (1 << _ROUND_BITS) and stream == self._stream
+            if not this or self._burst is None:
                 self.counts["old_answers"] += 1
                 continue
             sent = self._encoder.sent[self._active]
@@ -300,32 +406,79 @@ class Initiator(_End):
             every[sent] = levels
             variance = self.framing.variance(told)
             self._encoder.observe(self._active, every, None, variance)
-            p = self.framing.code.parameters
-            over = self._encoder.decoded[self._active].all(1)
-            over |= self._encoder.rounds[self._active] >= p.rounds
-            self._number[self._active[over]] = -1
-            self._heard(told)
-            self._advance()
+            self._end_round(told)
             return True
         return False
 
+    def _end_round(self, told: int) -> None:
+        p = self.framing.code.parameters
+        over = self._encoder.decoded[self._active].all(1)
+        over |= self._encoder.rounds[self._active] >= p.rounds
+        places = self._active[over]
+        if places.size:
+            of_places = (self._encoder.rounds, self._reals, self._again, self._energies)
+            self.ended.append(Ended(self._number[places], *(one[places] for one in of_places)))
+            self.counts["blocks"] += places.size
+        self._number[places] = -1
+        self._heard(told)
+        self._advance()
+
+    def _load(self) -> None:
+        """Get the super-blocks that have begun."""
+        blocks = self.framing.blocks
+        while self._loaded * blocks < self._next:
+            useful = self._source.ready
+            row = self._loaded * blocks % self._rows
+            body = self._source.body(self._loaded)
+            self.messages[row : row + blocks] = self.framing.messages([body])
+            self._loaded += 1
+            if useful:
+                self._useful = self._loaded * blocks
+
     def _advance(self) -> None:
-        new = self._fill(len(self.messages))
+        self._sent = False
+        under_way = (self._number >= 0) & (self._number < self._useful)
+        tells = self._next < self._useful or under_way.any() or self._source.ready
+        new = self._fill() if tells else np.zeros(0, np.int64)
         if new.size:
-            self._encoder.start(new, self.messages[self._number[new]])
+            self._load()
+            self._encoder.start(new, self.messages[self._number[new] % self._rows])
+            self._reals[new] = self._again[new] = 0
+            self._energies[new] = 0
         self._active = np.flatnonzero(self._number >= 0)
-        if self._active.size == 0:
+        if self._active.size == 0 or not tells:
             self._burst = None
             return
         self._encoder.snr_db[:] = self._mean_snr_db()
         x = self._encoder.encode(self._active)
-        values = x[self._encoder.sent[self._active]]
+        sent = self._encoder.sent[self._active]
+        values = x[sent]
+        each = np.square(x, dtype=np.float64).sum(1)
+        self._reals[self._active] += sent.sum(1)
+        self._energies[self._active] += each
         self.counts["reals"] += values.size
-        self.energy += float(np.square(values, dtype=np.float64).sum())
+        self.energy += float(each.sum())
         number = self.round % (1 << _ROUND_BITS)
-        half = self._missing >> _TOLD_BITS * (number % 2) & (1 << _TOLD_BITS) - 1
-        user = (self._super_blocks << 1 + _ROUND_BITS | number) << _TOLD_BITS | half
+        missing = self._source.missing
+        half = self._stream or missing >> _TOLD_BITS * (number % 2) & (1 << _TOLD_BITS) - 1
+        super_blocks = self._source.super_blocks
+        user = (super_blocks << 1 + _ROUND_BITS | number) << _TOLD_BITS | half
         self._burst = self.framing.samples(spread(self.framing.format, values), user)
+
+
+def _file(framing: FeedbackFraming, data: bytes) -> FileSource:
+    if not 0 < len(data) <= framing.most_bytes:
+        raise ValueError(f"expected at most {framing.most_bytes} bytes, and some, got {len(data)}")
+    bodies = framing.bodies(data)
+    return FileSource(bodies, len(bodies) * framing.capacity - len(data))
+
+
+class SuperBlock(NamedTuple):
+    """A super-block that came: its number, messages uint8 (blocks, K), and bytes if it is right."""
+
+    number: int
+    messages: np.ndarray
+    body: bytes | None
 
 
 class Responder(_End):
@@ -334,37 +487,40 @@ class Responder(_End):
     Parameters
     ----------
     framing : shared with the initiator
+    stream : whether it takes streams without an end, each that begins, or one file
 
     Attributes
     ----------
-    counts : blocks, right_super_blocks, refused_super_blocks, repeated_bursts, old_bursts
-    bodies : bytes of each super-block that was right, None for one that was not, in order
+    counts : blocks, right_super_blocks, refused_super_blocks, repeated_bursts, old_bursts,
+        foreign_bursts of another transmission, streams that have begun
+    delivered : super-blocks in order, those of a stream until somebody takes them out
     error_estimate : sum over the blocks of the chance of an error by the receiver's posterior
-    snr : of each burst, 1 / sigma^2
-    messages : uint8 (blocks, K), decided
-    super_blocks : how many there are, as the first burst told; 0 before it
-    size : bytes there are, as two bursts told; None before them
+    bursts : the newest of them; their SNR is that of the channel
+    snr : of each of the newest bursts, 1 / sigma^2
+    messages : uint8 (blocks, K), decided; of a stream, by number modulo its rows, the newest
+    super_blocks : how many there are, as the first burst told; 0 before it, and of a stream
+    size : bytes there are, as two bursts told; None before them, and of a stream
     """
 
-    def __init__(self, framing: FeedbackFraming) -> None:
+    def __init__(self, framing: FeedbackFraming, stream: bool = False) -> None:
         super().__init__(framing)
-        self.super_blocks = self._limit = 0
-        self._decoder = framing.code.decoder(framing.blocks)
-        bits = framing.code.parameters.message_bits
-        self.messages = np.zeros((0, bits), np.uint8)
+        self._streams, self._stream = stream, 0
+        self.super_blocks = 0
+        self.delivered: deque[SuperBlock] = deque()
         self.error_estimate = 0.0
-        self.bodies: list[bytes | None] = []
-        self._done = np.zeros(0, bool)
-        self._active = np.zeros(0, np.int64)
-        self._answer: Complex | None = None
-        self._halves: dict[int, int] = {}
-        self._settled, self._told = True, 0
-        self.snr: list[float] = []
+        self.bursts: deque[Burst] = deque(maxlen=64)
+        self.snr: deque[float] = deque(maxlen=_RECENT)
+        self._begin(0)
+
+    @property
+    def bodies(self) -> list[bytes | None]:
+        """Bytes of each super-block that was right, None for one that was not, in order."""
+        return [one.body for one in self.delivered]
 
     @property
     def over(self) -> bool:
-        """Whether all blocks are."""
-        return self._limit > 0 and bool(self._done.all())
+        """Whether all blocks are; a stream never is."""
+        return 0 < self._limit < _ENDLESS and bool(self._done.all())
 
     @property
     def size(self) -> int | None:
@@ -379,9 +535,11 @@ class Responder(_End):
         answers = []
         for burst in self._bursts(samples, _FORWARD):
             self.settle()
-            if self.super_blocks == 0:
-                self._begin(burst.user >> (1 + _ROUND_BITS + _TOLD_BITS))
             number = burst.user >> _TOLD_BITS & (1 << _ROUND_BITS) - 1
+            half = burst.user & (1 << _TOLD_BITS) - 1
+            if not self._ours(burst.user >> (1 + _ROUND_BITS + _TOLD_BITS), half, number):
+                self.counts["foreign_bursts"] += 1
+                continue
             if number == self.round % (1 << _ROUND_BITS) and self._active.size:
                 self._take(burst)
             elif number == (self.round - 1) % (1 << _ROUND_BITS) and self._answer is not None:
@@ -389,20 +547,40 @@ class Responder(_End):
             else:
                 self.counts["old_bursts"] += 1
                 continue
-            self._halves[number % 2] = burst.user & (1 << _TOLD_BITS) - 1
+            if not self._streams:
+                self._halves[number % 2] = half
             if self._answer is not None:
                 answers.append(self._answer)
         return answers
 
-    def _begin(self, super_blocks: int) -> None:
-        self.super_blocks = super_blocks
-        self._limit = super_blocks * self.framing.blocks
-        self.messages = np.zeros((self._limit, self.messages.shape[1]), np.uint8)
-        self._done = np.zeros(self._limit, bool)
-        self._prepare()
+    def _ours(self, super_blocks: int, half: int, number: int) -> bool:
+        """Whether a burst is of the transmission that is under way, or begins one."""
+        if not self._streams:
+            if self.super_blocks == 0 and super_blocks:
+                self.super_blocks = super_blocks
+                self._begin(super_blocks * self.framing.blocks)
+            return super_blocks == self.super_blocks > 0
+        if super_blocks or not 1 <= half <= _LAST_STREAM:
+            return False
+        if half != self._stream and number == 0:
+            self._stream = half
+            self.counts["streams"] += 1
+            self._begin(_ENDLESS)
+        return half == self._stream
+
+    def _begin(self, limit: int) -> None:
+        self._clear(limit)
+        self._decoder = self.framing.code.decoder(self.framing.blocks)
+        self._done = np.zeros(self._rows, bool)
+        self._answer: Complex | None = None
+        self._halves: dict[int, int] = {}
+        self._settled, self._told = True, 0
+        self._delivered = 0
+        if limit:
+            self._prepare()
 
     def _prepare(self) -> None:
-        new = self._fill(self._limit)
+        new = self._fill()
         if new.size:
             self._decoder.start(new)
         self._active = np.flatnonzero(self._number >= 0)
@@ -417,13 +595,14 @@ class Responder(_End):
         told = int((10 * np.log10(max(snr, 1e-3)) - _LOWEST) // _STEP)
         told = min(max(told, 0), (1 << _TOLD_BITS) - 1)
         self.snr.append(snr)
+        self.bursts.append(burst)
         y = np.zeros(sent.shape, np.float32)
         y[sent] = values
         variance = framing.variance(told)
         self._decoder.decode(active, y, None, variance)
         levels = self._decoder.feedback(active, y, variance)[sent]
         number = self.round % (1 << _ROUND_BITS)
-        user = (_ANSWER << _ROUND_BITS | number) << _TOLD_BITS
+        user = ((self._stream << 1 | _ANSWER) << _ROUND_BITS | number) << _TOLD_BITS
         self._answer = framing.samples(framing.answer(levels), user | told)
         self._settled, self._told = False, told
 
@@ -434,12 +613,12 @@ class Responder(_End):
         self._settled = True
         active = self._active
         over = active[self._decoder.over(active)]
-        numbers = self._number[over]
-        self.messages[numbers] = self.framing.code.bits(self._decoder.decisions(over))
+        rows = self._number[over] % self._rows
+        self.messages[rows] = self.framing.code.bits(self._decoder.decisions(over))
         odds = self._decoder.odds[over].astype(np.float64)
         self.error_estimate += float(-np.expm1(-np.log1p(odds).sum(1)).sum())
         self.counts["blocks"] += over.size
-        self._done[numbers] = True
+        self._done[rows] = True
         self._number[over] = -1
         self._heard(self._told)
         self._deliver()
@@ -447,11 +626,29 @@ class Responder(_End):
 
     def _deliver(self) -> None:
         blocks = self.framing.blocks
-        while len(self.bodies) * blocks < self._limit:
-            at = len(self.bodies) * blocks
-            if not self._done[at : at + blocks].all():
+        while self._delivered * blocks < self._limit:
+            row = self._delivered * blocks % self._rows
+            here = slice(row, row + blocks)
+            if not self._done[here].all():
                 return
-            text = np.packbits(self.messages[at : at + blocks], axis=1).tobytes()
+            messages = self.messages[here]
+            text = np.packbits(messages, axis=1).tobytes()
             right = zlib.crc32(text[:-_CRC_BYTES]) == int.from_bytes(text[-_CRC_BYTES:], "little")
             self.counts["right_super_blocks" if right else "refused_super_blocks"] += 1
-            self.bodies.append(text[:-_CRC_BYTES] if right else None)
+            body = text[:-_CRC_BYTES] if right else None
+            if self._streams:
+                # Others come to their rows.
+                messages = messages.copy()
+                self._done[here] = False
+            self.delivered.append(SuperBlock(self._delivered, messages, body))
+            self._delivered += 1
+
+    def stats(self) -> dict[str, Any]:
+        """Return what happened, the SNR of the newest burst and the errors by the posterior."""
+        found = super().stats()
+        if self.snr:
+            found["snr_db"] = 10 * float(np.log10(self.snr[-1]))
+        if self.counts["blocks"]:
+            rate = self.error_estimate / self.counts["blocks"]
+            found["block_error_rate_by_posterior"] = rate
+        return found
