@@ -176,12 +176,16 @@ class BurstFormat:
         one /= np.sqrt(np.mean(np.abs(one) ** 2))
         return np.concatenate([s * one for s in _signs()]).astype(np.complex64)
 
-    def _waveform(self, values: ArrayLike) -> Complex:
-        """Samples (symbols, N) of used subcarriers, of unit mean power for unit energies."""
+    def _spectrum(self, values: ArrayLike) -> NDArray[np.complex128]:
+        """Values (symbols, used) of the used subcarriers at their places of an FFT."""
         values = np.asarray(values)
         grid = np.zeros((len(values), self.fft_length), complex)
         grid[:, self.subcarriers % self.fft_length] = values
-        return np.fft.ifft(grid) * (self.fft_length / np.sqrt(self.used))
+        return grid
+
+    def _waveform(self, spectrum: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Samples (symbols, N) of spectra, of unit mean power for unit energies."""
+        return np.fft.ifft(spectrum) * (self.fft_length / np.sqrt(self.used))
 
     def build(self, symbols: ArrayLike, user: int = 0) -> Complex:
         """Make a burst of payload symbols.
@@ -207,22 +211,38 @@ class BurstFormat:
             raise ValueError("expected finite payload values")
         if not 0 <= user < 2**USER_BITS:
             raise ValueError(f"expected a user field of {USER_BITS} bits, got {user}")
-        total = self.header_symbols + count
         payload = np.ones(count * self.data, np.complex64)
         payload[: symbols.size] = symbols
         values = np.concatenate([_header(self, count, user), payload])
-        grid = np.empty((total + 1, self.used), complex)
-        grid[total] = self._training
-        distance = self.used // self.pilots
-        first = self.pilot_step * np.arange(total)[:, None]
-        pilot = (np.arange(self.used) - first) % distance == 0
-        grid[:total][pilot] = np.resize(_pilot_values(), total * self.pilots)
-        grid[:total][~pilot] = values * np.resize(_scrambling(), values.size)
-        body = self._waveform(grid)
+        known, places = _layout(self, count)
+        spectrum = known.copy()
+        spectrum.reshape(-1)[places] = values * np.resize(_scrambling(), values.size)
+        body = self._waveform(spectrum)
         body = np.hstack([body[:, -self.cyclic_prefix :], body]).reshape(-1)
-        training = self._waveform(self._training[None])[0]
-        prefix = training[-self.training_prefix :]
-        return np.concatenate([self._short, prefix, training, training, body]).astype(np.complex64)
+        return np.concatenate([_preamble(self), body], dtype=np.complex64, casting="same_kind")
+
+
+@functools.lru_cache(maxsize=256)
+def _layout(format: BurstFormat, count: int) -> tuple[NDArray[np.complex128], NDArray[np.int64]]:
+    """Spectra of header, so many payload symbols and tail without their data, whose places
+    are told in order; bursts of a running link have few lengths."""
+    total = format.header_symbols + count
+    distance = format.used // format.pilots
+    first = format.pilot_step * np.arange(total)[:, None]
+    pilot = (np.arange(format.used) - first) % distance == 0
+    bins = format.subcarriers % format.fft_length
+    at = bins + format.fft_length * np.arange(total)[:, None]
+    spectrum = format._spectrum(np.broadcast_to(format._training, (total + 1, format.used)))
+    spectrum.reshape(-1)[at[pilot]] = np.resize(_pilot_values(), total * format.pilots)
+    spectrum.flags.writeable = False
+    return spectrum, at[~pilot]
+
+
+@functools.lru_cache(maxsize=16)
+def _preamble(format: BurstFormat) -> Complex:
+    (training,) = format._waveform(format._spectrum(format._training[None]))
+    prefix = training[-format.training_prefix :]
+    return np.concatenate([format._short, prefix, training, training]).astype(np.complex64)
 
 
 def _signs() -> NDArray[np.float32]:

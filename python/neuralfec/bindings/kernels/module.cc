@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 namespace gr::neuralfec {
+void bind_arithmetic_code(pybind11::module& m);
 void bind_belief_code(pybind11::module& m);
 void bind_burst(pybind11::module& m);
 void bind_demapper(pybind11::module& m);
@@ -37,6 +38,7 @@ PYBIND11_MODULE(_kernels, m)
           py::arg("name"),
           "Holds the kernels of this process to one SIMD target; '' gives the choice "
           "back.");
+    bind_arithmetic_code(m);
     bind_belief_code(m);
     bind_burst(m);
     bind_demapper(m);
