@@ -24,8 +24,51 @@ namespace {
 constexpr std::size_t chunk = 48;
 constexpr std::size_t most_group_bits = 8;
 constexpr std::size_t most_symbols = 2;
-// What a group has received in a round.
-using group_samples = std::array<belief_code::sample, most_symbols>;
+
+/*! Batcher's odd-even merge sort of n = 2^k values (Knuth, The Art of Computer
+ * Programming 3, 5.2.2, algorithm M): visit(low, high) for each pair of ranks. */
+template <typename Visit>
+constexpr void sorting_network(std::size_t n, Visit visit)
+{
+    for (std::size_t p = n / 2; p > 0; p /= 2) {
+        std::size_t q = n / 2, r = 0, distance = p;
+        while (true) {
+            for (std::size_t i = 0; i + distance < n; i++)
+                if ((i & p) == r)
+                    visit(i, i + distance);
+            if (q == p)
+                break;
+            distance = q - p;
+            q /= 2;
+            r = p;
+        }
+    }
+}
+
+// Up to so many log-ratios and classes are sorted in registers.
+constexpr std::size_t most_in_registers = 16;
+
+constexpr std::size_t comparators_of(std::size_t n)
+{
+    std::size_t count = 0;
+    sorting_network(n, [&](std::size_t, std::size_t) { count++; });
+    return count;
+}
+
+//! The network of N values, known to the compiler.
+template <std::size_t N>
+struct fixed_network {
+    static constexpr std::size_t size = comparators_of(N);
+    std::size_t low[size] = {}, high[size] = {};
+    constexpr fixed_network()
+    {
+        std::size_t k = 0;
+        sorting_network(N, [&](std::size_t l, std::size_t h) {
+            low[k] = l;
+            high[k++] = h;
+        });
+    }
+};
 // The network sees no log-ratio below this one (FLOOR of feedback/belief/network.py).
 constexpr float input_floor = -16.0f;
 } // namespace
@@ -243,11 +286,48 @@ void propose(const belief_code& code,
     }
 }
 
+//! The larger log-ratio first, and its class.
+HWY_INLINE void compare_and_swap(V& l0, V& l1, V& c0, V& c1)
+{
+    const auto swap = hn::Gt(l1, l0);
+    const V l = hn::IfThenElse(swap, l1, l0), c = hn::IfThenElse(swap, c1, c0);
+    l1 = hn::IfThenElse(swap, l0, l1);
+    c1 = hn::IfThenElse(swap, c0, c1);
+    l0 = l;
+    c0 = c;
+}
+
+template <std::size_t N, std::size_t... I>
+HWY_INLINE void swap_all(V (&l)[N], V (&c)[N], std::index_sequence<I...>)
+{
+    constexpr fixed_network<N> network;
+    (compare_and_swap(
+         l[network.low[I]], l[network.high[I]], c[network.low[I]], c[network.high[I]]),
+     ...);
+}
+
+//! Sorts rows of `chunk` in one go, a vector of lanes of each.
+template <std::size_t N, std::size_t... I>
+HWY_INLINE void sort_in_registers(float* l_rows, float* c_rows, std::index_sequence<I...>)
+{
+    const D d;
+    V l[N] = {hn::Load(d, l_rows + I * chunk)...};
+    V c[N] = {hn::Load(d, c_rows + I * chunk)...};
+    swap_all(l, c, std::make_index_sequence<fixed_network<N>::size>());
+    (hn::Store(l[I], d, l_rows + I * chunk), ...);
+    (hn::Store(c[I], d, c_rows + I * chunk), ...);
+}
+
+/*! \param places where in `received` and `variances` each row's first symbol is; the
+ * second is `stride` behind it */
 void update(const belief_code& code,
             belief_table& table,
             const uint32_t* rows,
-            const group_samples* samples,
+            const uint32_t* places,
+            std::size_t stride,
             std::size_t n,
+            const float* values,
+            const float* variances,
             float threshold)
 {
     const D d;
@@ -269,10 +349,11 @@ void update(const belief_code& code,
         load_rows(table.candidates.data(), points, rows + start, size, candidates);
         for (std::size_t i = 0; i < code.parameters().symbols; i++)
             for (std::size_t lane = 0; lane < size; lane++) {
-                const auto& [value, variance] = samples[start + lane][i];
+                const std::size_t place = places[start + lane] + i * stride;
+                const float value = values[place];
                 const bool arrived = !std::isnan(value);
                 received[i * chunk + lane] = arrived ? value : 0.0f;
-                precisions[i * chunk + lane] = arrived ? 1.0f / variance : 0.0f;
+                precisions[i * chunk + lane] = arrived ? 1.0f / variances[place] : 0.0f;
             }
         for (std::size_t t = 0; t < chunk; t += lanes) {
             float* const l = log_ratios + t;
@@ -289,17 +370,21 @@ void update(const belief_code& code,
                         hn::Add(hn::Load(d, l + i * chunk), gained), d, l + i * chunk);
                 }
             }
-            for (const auto& [low, high] : code.comparators) {
-                const V l0 = hn::Load(d, l + low * chunk),
-                        l1 = hn::Load(d, l + high * chunk);
-                const V c0 = hn::Load(d, c + low * chunk),
-                        c1 = hn::Load(d, c + high * chunk);
-                const auto swap = hn::Gt(l1, l0);
-                hn::Store(hn::IfThenElse(swap, l1, l0), d, l + low * chunk);
-                hn::Store(hn::IfThenElse(swap, l0, l1), d, l + high * chunk);
-                hn::Store(hn::IfThenElse(swap, c1, c0), d, c + low * chunk);
-                hn::Store(hn::IfThenElse(swap, c0, c1), d, c + high * chunk);
-            }
+            if (patterns == most_in_registers)
+                sort_in_registers<most_in_registers>(
+                    l, c, std::make_index_sequence<most_in_registers>());
+            else
+                for (const auto& [low, high] : code.comparators) {
+                    V l0 = hn::Load(d, l + low * chunk),
+                      l1 = hn::Load(d, l + high * chunk);
+                    V c0 = hn::Load(d, c + low * chunk),
+                      c1 = hn::Load(d, c + high * chunk);
+                    compare_and_swap(l0, l1, c0, c1);
+                    hn::Store(l0, d, l + low * chunk);
+                    hn::Store(l1, d, l + high * chunk);
+                    hn::Store(c0, d, c + low * chunk);
+                    hn::Store(c1, d, c + high * chunk);
+                }
             const V top = hn::Load(d, l);
             V sum = hn::Zero(d);
             hn::Store(hn::Zero(d), d, l);
@@ -336,27 +421,6 @@ namespace {
     throw std::invalid_argument("belief_code: expected " + what);
 }
 
-/*! Batcher's odd-even merge sort of n = 2^k values (Knuth, The Art of Computer
- * Programming 3, 5.2.2, algorithm M). */
-std::vector<std::pair<uint8_t, uint8_t>> sorting_network(std::size_t n)
-{
-    std::vector<std::pair<uint8_t, uint8_t>> pairs;
-    for (std::size_t p = n / 2; p > 0; p /= 2) {
-        std::size_t q = n / 2, r = 0, distance = p;
-        while (true) {
-            for (std::size_t i = 0; i + distance < n; i++)
-                if ((i & p) == r)
-                    pairs.emplace_back(i, i + distance);
-            if (q == p)
-                break;
-            distance = q - p;
-            q /= 2;
-            r = p;
-        }
-    }
-    return pairs;
-}
-
 tiled_layer packed(const float* weights,
                    std::size_t columns,
                    const float* bias,
@@ -389,16 +453,18 @@ auto undecided(const belief_table& table, span<const uint32_t> blocks, const Val
     -> selection<decltype(value(0, 0))>
 {
     selection<decltype(value(0, 0))> s;
-    s.rows.reserve(blocks.size() * table.groups);
-    s.values.reserve(blocks.size() * table.groups);
+    s.rows.resize(blocks.size() * table.groups);
+    s.values.resize(blocks.size() * table.groups);
+    std::size_t count = 0;
     for (std::size_t n = 0; n < blocks.size(); n++)
         for (std::size_t q = 0; q < table.groups; q++) {
             const std::size_t row = blocks[n] * table.groups + q;
-            if (!table.decided[row]) {
-                s.rows.push_back(static_cast<uint32_t>(row));
-                s.values.push_back(value(n, q));
-            }
+            s.rows[count] = static_cast<uint32_t>(row);
+            s.values[count] = value(n, q);
+            count += !table.decided[row];
         }
+    s.rows.resize(count);
+    s.values.resize(count);
     return s;
 }
 
@@ -446,7 +512,9 @@ belief_code::belief_code(const settings& s, span<const float> parameters)
             return std::isfinite(v);
         }))
         refuse("finite parameters, got an infinite one or NaN");
-    comparators = sorting_network(d_patterns);
+    sorting_network(d_patterns, [&](std::size_t low, std::size_t high) {
+        comparators.emplace_back(low, high);
+    });
 
     const std::size_t columns = d_patterns + 3;
     const float* next = parameters.data();
@@ -540,8 +608,10 @@ void belief_code::symbols(const belief_table& table,
         const std::size_t row =
             blocks[i / table.groups] * table.groups + i % table.groups;
         const float* begin = table.classes.data() + row * d_patterns;
-        const auto rank =
-            std::find(begin, begin + d_patterns, static_cast<float>(classes[i])) - begin;
+        std::size_t rank = 0;
+        if (!table.decided[row])
+            rank = std::find(begin, begin + d_patterns, static_cast<float>(classes[i])) -
+                   begin;
         for (std::size_t s = 0; s < table.symbols; s++)
             out[place_of(table, i / table.groups, s, i % table.groups)] =
                 table.decided[row]
@@ -585,17 +655,20 @@ void belief_code::update(belief_table& table,
     for (const float variance : variances)
         if (!(variance > 0))
             refuse("noise variances above 0, got " + std::to_string(variance));
-    const auto [rows, samples] =
+    const auto [rows, places] =
         undecided(table, blocks, [&](std::size_t n, std::size_t q) {
-            group_samples found;
-            for (std::size_t s = 0; s < table.symbols; s++) {
-                const std::size_t place = place_of(table, n, s, q);
-                found[s] = {received[place], variances[place]};
-            }
-            return found;
+            return static_cast<uint32_t>(place_of(table, n, 0, q));
         });
     HWY_DYNAMIC_DISPATCH(update)
-    (*this, table, rows.data(), samples.data(), rows.size(), threshold);
+    (*this,
+     table,
+     rows.data(),
+     places.data(),
+     table.groups,
+     rows.size(),
+     received.data(),
+     variances.data(),
+     threshold);
 }
 
 } // namespace gr::neuralfec

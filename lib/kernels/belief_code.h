@@ -104,12 +104,6 @@ public:
      * 0 for NaN, which tells of a symbol that did not arrive. */
     void quantize(span<const float> received, span<uint8_t> levels) const;
 
-    /*! A received symbol and the variance of its noise. */
-    struct sample {
-        float value;
-        float variance;
-    };
-
     /*!
      * Bayes' rule; groups whose log-odds exceed the threshold are decided.
      * \param received blocks by symbols by groups; of NaN a group learns nothing
