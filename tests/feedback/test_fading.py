@@ -49,7 +49,7 @@ def test_ends_that_share_nothing_agree(confirmation):
     "code",
     [
         code_of(2.5),
-        code_of(3.0, Confirmation(3.0, most=1, margin=-9.0, last_margin=-9.0)),
+        code_of(2.5, Confirmation(2.0, most=1, margin=-9.0, last_margin=-9.0)),
     ],
 )
 def test_counted_errors_lie_where_the_posterior_puts_them(code):
@@ -73,6 +73,42 @@ def test_blocks_that_stay_undecided_are_erased_and_not_guessed():
     plain = dataclasses.replace(Setting(0.0, threshold=8.0))
     result = evaluation.evaluate(code, plain, 2000, np.random.default_rng(1), apart=False)
     assert result["undecided_blocks"] > 0 and result["erasures"] == 0
+
+
+def test_capacity_of_a_round_says_what_is_hopeless():
+    variances = np.array([[1.0, 1 / 3], [1 / 7, 1 / 15]])
+    assert fading.capacity(variances) == pytest.approx([(1 + 2) / 2, (3 + 4) / 2])
+    found = fading.hopeless(
+        np.array([10.0, 10, 10]), np.array([2.0, 2, 1]), np.array([5, 4, 10]), 20
+    )
+    assert found.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("confirmation", [None, Confirmation(7.0)])
+def test_a_block_that_its_channel_cannot_carry_is_given_up_at_once(monkeypatch, confirmation):
+    code = code_of(8.0, confirmation)
+
+    def constant(low):
+        """Every second block has the gain that carries `low` of its bits in all rounds."""
+        share = np.array([low, 2.0])[np.arange(100) % 2]
+        gain = np.sqrt(2 ** (share * 2 * 48 / 144) - 1).astype(np.float32)
+        return lambda rng, blocks, rounds, places: np.tile(gain[:, None, None], (rounds, places))
+
+    # The told variance is within 0.375 dB.
+    monkeypatch.setattr(fading, "gains", constant(0.9))
+    setting = Setting(0.0, threshold=8.0, channel="tdl-c")
+    population = evaluation.Population(code, setting, 100, np.random.default_rng(1))
+    while population.active.size:
+        population.step()
+    assert population.encoder.rounds[::2].tolist() == [1] * 50
+    assert (population.symbols[::2] == 1).all()
+    assert population.encoder.rounds[1::2].min() > 1
+    assert population.erased()[::2].all() and not population.erased()[1::2].any()
+    monkeypatch.setattr(fading, "gains", constant(1.1))
+    population = evaluation.Population(code, setting, 100, np.random.default_rng(1))
+    while population.active.size:
+        population.step()
+    assert population.encoder.rounds[::2].min() > 6
 
 
 def test_symbols_of_different_noise_are_weighed_by_it():

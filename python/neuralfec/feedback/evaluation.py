@@ -5,7 +5,8 @@ Forward channel (eq. 1): y = x + w, w of variance sigma_f^2 = 10^(-SNR/10) a rea
 feedback channel (eq. 2): the symbol fed back plus noise of variance sigma_b^2. Masks and
 stop flags arrive; ``session`` is where they are messages that can get lost. Over fading y is
 divided by the channel's gain, which the receiver knows; a code with digital feedback uses the
-noise variance of each symbol and tells it back, in `fading.TOLD_BITS` bits.
+noise variance of each symbol and tells it back, in `fading.TOLD_BITS` bits, and both ends give a
+block up, where blocks may be erased, once its channel cannot carry it (`fading.hopeless`).
 """
 
 import math
@@ -42,6 +43,9 @@ class Population:
     feedback_symbols, feedback_energy : of analog feedback, for the groups that go on
     told_bits : of digital feedback, that tell the noise variance of one symbol
     decided : (blocks,) bool, blocks that have been ended before the rounds were
+    carried : (blocks,) float64, bits that the symbols so far could have carried, by the told
+        noise variances
+    given_up : (blocks,) bool, blocks that both ends have given up
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class Population:
         self.checks = 0
         self.feedback_symbols, self.feedback_energy = 0, 0.0
         self.decided = np.zeros(blocks, bool)
+        self.carried = np.zeros(blocks)
+        self.given_up = np.zeros(blocks, bool)
         self.told_bits = fading.TOLD_BITS * (setting.channel != "awgn" and code.takes_variances)
         self.gains = (
             fading.gains(rng, blocks, p.rounds, p.places) if setting.channel == "tdl-c" else None
@@ -116,7 +122,15 @@ class Population:
             decoded = decoded | stopped[:, None]
         self.encoder.observe(active, back, decoded, **known)
         self.decided[active] = decoded.all(1)
-        self.active = active[~(self.decoder.over(active) | stopped)]
+        over = self.decoder.over(active) | stopped
+        if known and setting.erases:
+            fresh = fading.capacity(known["noise_variance"])
+            self.carried[active] += fresh
+            left = p.rounds - self.encoder.rounds[active]
+            hopeless = fading.hopeless(self.carried[active], fresh, left, p.message_bits)
+            self.given_up[active] = hopeless & ~over
+            over |= hopeless
+        self.active = active[~over]
         if self.active.size and feedback.dtype.kind == "f":
             # `active` has become shorter, and the mask of what is stopped is the transmitter's.
             told = self.decoder.replies(active) & ~stopped[:, None]
@@ -125,7 +139,7 @@ class Population:
 
     def erased(self) -> np.ndarray:
         """Return which blocks are declared lost, (blocks,) bool, of blocks that are over."""
-        declared = self.decoder.erased(np.arange(len(self.messages)))
+        declared = self.decoder.erased(np.arange(len(self.messages))) | self.given_up
         setting = self.setting
         if not setting.erases or self.code.confirms or setting.termination == "none":
             return declared

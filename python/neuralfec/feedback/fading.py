@@ -59,3 +59,26 @@ def told(noise_variance: np.ndarray) -> np.ndarray:
     # Rounded, so that two mathematical libraries give both ends the same number.
     table = np.round(10 ** (-snr_db / 10), 9)
     return table[np.clip(number, 0, len(table) - 1).astype(int)]
+
+
+def capacity(noise_variance: np.ndarray) -> np.ndarray:
+    """Return the bits that rounds of symbols of unit power carry at most, (n,).
+
+    noise_variance : of the symbols of each block's round, (n, Q); sum_q log2(1 + 1 / v_q) / 2
+    """
+    return np.log2(1 + 1 / noise_variance).sum(1) / 2
+
+
+def hopeless(
+    carried: np.ndarray, fresh: np.ndarray, left: np.ndarray, message_bits: int
+) -> np.ndarray:
+    """Return which blocks could not be told any more at capacity, (n,) bool.
+
+    Parameters
+    ----------
+    carried : bits that the symbols so far could carry, (n,), see `capacity`
+    fresh : those of the last round, for which all that are left are taken, (n,)
+    left : rounds that are left, (n,)
+    message_bits : of a block
+    """
+    return carried + left * fresh < message_bits
