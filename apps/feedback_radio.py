@@ -17,6 +17,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ from gnuradio.neuralfec.radio.feedback_station import AnsweringStation, Initiati
 from gnuradio.neuralfec.radio.streams import Running, burst_feed, sample_tap
 from rich.console import Console
 from rich.live import Live
+
+# Seconds that a burst may take from one thread to the other.
+_PATIENCE = 0.05
 
 
 def parser() -> app.Parser:
@@ -127,17 +131,28 @@ class Transceiver:
         self.station = station
         self.radio = front_end.front_end(spec, front_end.settings_of(args))
 
+        taken = threading.Event()
+
         def push(samples: np.ndarray) -> None:
+            taken.clear()
             if station.push(samples):
                 self._feed.wake()
+                # What is sent goes first: the work that waits would hold the processor and the end.
+                taken.wait(_PATIENCE)
                 station.settle()
+
+        def next_burst() -> np.ndarray | None:
+            burst = station.next()
+            if burst is not None:
+                taken.set()
+            return burst
 
         self._tap = sample_tap(push, station.gap)
         source = self.radio.source()
         source.set_min_output_buffer(0, 1 << 18)
         self._listening, self._sending = gr.top_block(), gr.top_block()
         self._listening.connect(source, self._tap)
-        self._feed = burst_feed(station.next, lambda: False)
+        self._feed = burst_feed(next_burst, lambda: False)
         self._sending.connect(self._feed, self.radio.sink(station.end.framing.longest))
 
     @property

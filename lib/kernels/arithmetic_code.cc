@@ -105,19 +105,19 @@ public:
     }
     std::vector<uint8_t> finish()
     {
-        // Of [low, low + range) the number with the most zeros behind.
-        for (int zeros = 32; zeros >= 0; zeros--) {
-            const uint64_t mask = (uint64_t(1) << zeros) - 1;
+        // The fewest bytes that are within [low, low + range) whatever comes behind them.
+        std::size_t left_out = 3;
+        for (;; left_out--) {
+            const uint64_t mask = (uint64_t(1) << 8 * left_out) - 1;
             const uint64_t number = (d_low + mask) & ~mask;
-            if (number < d_low + d_range) {
+            if (number + mask < d_low + d_range) {
                 d_low = number;
                 break;
             }
         }
         for (int i = 0; i < 5; i++)
             shift();
-        while (!d_code.empty() && d_code.back() == 0)
-            d_code.pop_back();
+        d_code.resize(d_code.size() - left_out);
         return std::move(d_code);
     }
 

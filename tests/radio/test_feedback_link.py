@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from gnuradio import neuralfec
 from gnuradio.neuralfec import models
+from gnuradio.neuralfec.decoders import decoder as make_decoder
 from gnuradio.neuralfec.feedback.belief import model
 from gnuradio.neuralfec.feedback.belief.digital import DigitalBeliefCode
 from gnuradio.neuralfec.phy.burst import BurstReceiver, burst_format
@@ -189,6 +190,75 @@ def test_a_prepared_round_is_that_round(code):
         np.testing.assert_array_equal(ahead.decode(slots, y), at_once.decode(slots, y))
         ahead.prepare(slots)
     np.testing.assert_array_equal(ahead.odds, at_once.odds)
+
+
+def test_work_that_waits_changes_nothing(code):
+    """Both ends make the same bursts whether they settle at once or when the next burst comes."""
+    framing = FeedbackFraming(code, blocks=30)
+    data = np.random.default_rng(5).bytes(5 * framing.capacity)
+    runs = []
+    for at_once in (True, False):
+        rng = np.random.default_rng(6)
+        initiator, responder = Initiator(framing, data), Responder(framing)
+        bursts = []
+        while not initiator.over:
+            bursts.append(initiator.samples())
+            (answer,) = responder.push(over(rng, framing.format, bursts[-1], 3, 1))
+            bursts.append(answer)
+            assert initiator.push(over(rng, framing.format, answer, 26, 1))
+            if at_once:
+                responder.settle()
+                initiator.settle()
+            else:
+                # The other table's burst is there before the answer's work is done.
+                assert initiator._answered is not None or len(bursts) > 60
+        responder.settle()
+        runs.append((bursts, responder.messages, initiator.counts["reals"]))
+        assert (responder.messages == initiator.messages).all(1).mean() > 0.98
+    assert all(np.array_equal(a, b) for a, b in zip(*(run[0] for run in runs), strict=True))
+    np.testing.assert_array_equal(runs[0][1], runs[1][1])
+    assert runs[0][2] == runs[1][2]
+
+
+@pytest.mark.parametrize("snr_db", [3, 0.15, -0.5, -5, -6.5])
+def test_the_quantizer_s_noise_is_in_the_variance(code, snr_db):
+    """Also of the wider steps of weak signals."""
+    p = dataclasses.replace(code.parameters, feedback_bits=4, feedback_step=0.75)
+    framing = FeedbackFraming(DigitalBeliefCode(p, models.parameters(NAME), 10), blocks=10)
+    told = round((snr_db + 8) / 0.02)
+    noise = 1 / framing.snr(told)
+    variance = framing.variance(told)
+    rng = np.random.default_rng(1)
+    y = rng.normal(0, np.sqrt(1 + noise), (1000, framing.code.parameters.groups))
+    y = y.astype(np.float32)
+    levels = framing.code.decoder(1000).feedback(np.arange(1000), y, variance)
+    lost = np.mean((framing.code.values(levels, variance) - y) ** 2)
+    assert abs(lost / (variance - noise) - 1) < 0.05
+
+
+@pytest.mark.parametrize(
+    "constellation, code_name",
+    [("qam256", "wifi-648"), ("qam64", "wifi-648-5/6"), ("qam4", "wifi-1944-1/2")],
+)
+@pytest.mark.parametrize("count", [0, 1, 100, 9001])
+def test_levels_come_back(code, constellation, code_name, count):
+    """As long as their distribution asks for; its symbols look like those of a whole burst."""
+    p = dataclasses.replace(code.parameters, feedback_bits=4, feedback_step=0.75)
+    four = DigitalBeliefCode(p, models.parameters(NAME), 10)
+    framing = FeedbackFraming(four, 800, "burst-128", code_name, constellation)
+    rng = np.random.default_rng(count)
+    levels = four.kernel.quantize(rng.normal(0, 1.3, count).astype(np.float32))
+    payload = framing.answer(levels)
+    assert abs(np.mean(np.abs(payload) ** 2) - 1) < 0.2
+    n, k = framing.answer_code.n, framing.answer_code.k
+    bits = payload.size * framing.answer_constellation.bits_per_symbol * k / n
+    assert bits < 2.95 * count + n + framing.format.data * 8 + 100
+    samples = over(rng, framing.format, framing.samples(payload, 0), 30, 1)
+    assert samples.size <= framing.longest + 1
+    (burst,) = BurstReceiver(framing.format).push(np.pad(samples, 300))
+    decoder = make_decoder("min-sum-int8:50", framing.answer_code)
+    np.testing.assert_array_equal(framing.levels(burst, count, decoder), levels)
+    assert framing.levels(burst, count + 3, decoder) is None or count == 0
 
 
 def program(tmp_path, *words):

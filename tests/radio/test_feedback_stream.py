@@ -59,7 +59,8 @@ class Pair:
         while (answer := self.there.next()) is not None:
             if back:
                 self.here.push(quiet(answer))
-        self.there.settle()
+        for station in (self.here, self.there):
+            station.settle()
         return burst
 
 

@@ -43,10 +43,12 @@ void check_round_trip(const std::vector<uint8_t>& numbers, std::size_t bits)
     const double ideal = ideal_bits(numbers, bits);
     CHECK(8.0 * static_cast<double>(code.size()) <= ideal * 1.002 + 16);
     // What is behind is not read as more.
-    auto longer = code;
-    longer.resize(longer.size() + 7);
-    arithmetic_decode(longer, bits, again);
-    CHECK(again == numbers);
+    for (const uint8_t behind : {0x00, 0x5a, 0xff}) {
+        auto longer = code;
+        longer.resize(longer.size() + 7, behind);
+        arithmetic_decode(longer, bits, again);
+        CHECK(again == numbers);
+    }
 }
 
 } // namespace

@@ -19,8 +19,7 @@ from .. import _kernels
 def encode(levels: ArrayLike, bits: int) -> bytes:
     """Code levels, uint8 (n,) below 2^bits.
 
-    Zeros at the end of the code are left out. ValueError for levels of 2^bits and above, and for
-    other than 1 to 8 bits.
+    ValueError for levels of 2^bits and above, and for other than 1 to 8 bits.
     """
     return _kernels.arithmetic_encode(np.asarray(levels, np.uint8).reshape(-1), bits)
 
@@ -28,9 +27,8 @@ def encode(levels: ArrayLike, bits: int) -> bytes:
 def decode(code: bytes, count: int, bits: int) -> NDArray[np.uint8]:
     """Return the levels of a code, uint8 (count,).
 
-    What is behind the end counts as zeros, and more bytes than were made do no harm. Bytes that are
-    no code give some levels below 2^bits: a check of their own must tell. ValueError for other
-    than 1 to 8 bits and for a negative count.
+    Bytes behind the code do no harm. Bytes that are no code give some levels below 2^bits: a check
+    of their own must tell. ValueError for other than 1 to 8 bits and for a negative count.
     """
     if count < 0:
         raise ValueError(f"expected a count of at least 0, got {count}")

@@ -7,6 +7,11 @@ ones in order, so that bursts stay full. Both ends hold the same beliefs, so whi
 has follows from what went before: 16 bits of a round's number, 9 of how many super-blocks there are
 and 10 of the SNR, or of how full the last super-block is, are all the control there is.
 
+There are two tables of blocks, whose rounds take turns: while a burst of one is on the air, beliefs
+of the other are updated and its next symbols proposed. What is left to do between an answer and the
+next burst is to decode the answer; what is left between a burst and its answer is to quantize it
+and to make the answer. `settle` does the rest.
+
 Forward: two reals x make a complex value (x1 + j x2) / sqrt 2, so that the code's 1 / sigma^2 is a
 subcarrier's Es/N0; the values go through a random permutation and, symbol by symbol, a unitary
 Fourier transform, that a fade takes a little from each and not all from some. The receiver
@@ -15,7 +20,8 @@ SNR, 1 / mean(1 / (1 + |h|^2 / N0)) - 1. That, in steps of 0.02 dB rounded down,
 update their beliefs by. Symbols are proposed for its mean over the rounds, as the next burst's fade
 has nothing to do with the last one's.
 
-Back: the levels and a CRC-32 over an LDPC code. An answer that does not come in time makes the
+Back: the levels, coded arithmetically by counts that both ends learn from them, and a CRC-32, over
+an LDPC code. An answer that does not come in time makes the
 initiator send the same burst again; a responder that has taken the round sends the same answer.
 Messages carry a CRC-32 a super-block, and super-blocks that fail it are not handed on.
 
@@ -41,11 +47,12 @@ from .. import _kernels, models
 from ..codes import code as make_code
 from ..decoders import decoder as make_decoder
 from ..feedback.belief import model as belief_model
-from ..feedback.belief.digital import DigitalBeliefCode
+from ..feedback.belief.digital import DigitalBeliefCode, stretch
 from ..phy.burst import Burst, BurstFormat, BurstReceiver, burst_format
 from ..phy.constellation import constellation as make_constellation
 from ..phy.constellation import modulate
 from ..phy.demapping import demap
+from ..quantization import arithmetic_code
 from .feedback_sources import FileSource, Source
 from .recordings import Complex
 
@@ -57,6 +64,8 @@ _FORWARD, _ANSWER = 0, 1
 # Told SNRs, dB: rounded down, so that half of a step is lost.
 _STEP, _LOWEST = 0.02, -8.0
 _SILENCE = 2
+# Tables of blocks whose rounds take turns on the air.
+_LANES = 2
 # Rounds over whose SNR symbols are proposed: many against fading, few to follow a change.
 _ROUNDS_OF_MEAN = 32
 _LAST_STREAM = (1 << _COUNT_BITS) - 1
@@ -92,12 +101,20 @@ def digital_code(
     return DigitalBeliefCode(p, models.parameters(name), code.threshold)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _permutation(size: int) -> np.ndarray:
     # Bursts of a running link have few sizes.
     order = _kernels.random_permutation(size, 1)
     order.flags.writeable = False
     return order
+
+
+@functools.lru_cache(maxsize=256)
+def _filler(size: int) -> np.ndarray:
+    # Of no meaning, but a symbol of zeros would have another energy and look torn.
+    bits = np.random.default_rng(1).integers(0, 2, size, np.uint8)
+    bits.flags.writeable = False
+    return bits
 
 
 def spread(format: BurstFormat, values: np.ndarray) -> Complex:
@@ -171,10 +188,8 @@ class FeedbackFraming:
         """Samples of the longest burst of both ways, with the silence around it."""
         p = self.code.parameters
         values = self.blocks * p.places
-        words = -(-(values * p.feedback_bits + 8 * _CRC_BYTES) // self.answer_code.k)
-        bits = words * self.answer_code.n
-        points = max(-(-values // 2), -(-bits // self.answer_constellation.bits_per_symbol))
-        symbols = -(-points // self.format.data)
+        size = arithmetic_code.longest(values, p.feedback_bits) + _CRC_BYTES
+        symbols = max(-(-values // (2 * self.format.data)), self._answer_symbols(size))
         return self.format.length(symbols) + 2 * _SILENCE * self.format.symbol_length
 
     def bodies(self, data: bytes) -> list[bytes]:
@@ -193,44 +208,51 @@ class FeedbackFraming:
         silence = np.zeros(_SILENCE * self.format.symbol_length, np.complex64)
         return np.concatenate([silence, self.format.build(payload, user), silence])
 
+    def _answer_symbols(self, size: int) -> int:
+        """OFDM symbols of an answer of so many bytes."""
+        words = -(-8 * size // self.answer_code.k)
+        return -(-words * self.answer_code.n // self._bits_of_symbol)
+
+    @property
+    def _bits_of_symbol(self) -> int:
+        return self.format.data * self.answer_constellation.bits_per_symbol
+
     def answer(self, levels: np.ndarray) -> Complex:
         """Payload values of an answer."""
-        bits = self.code.parameters.feedback_bits
-        unpacked = np.unpackbits(levels[:, None], axis=1, count=bits, bitorder="little")
-        packed = np.packbits(unpacked).tobytes()
-        text = packed + zlib.crc32(packed).to_bytes(_CRC_BYTES, "little")
-        message = np.unpackbits(np.frombuffer(text, np.uint8))
+        text = zlib.crc32(levels.tobytes()).to_bytes(_CRC_BYTES, "little")
+        text += arithmetic_code.encode(levels, self.code.parameters.feedback_bits)
+        symbols = self._answer_symbols(len(text))
         k, n = self.answer_code.k, self.answer_code.n
-        words = np.zeros((-(-message.size // k), k), np.uint8)
-        words.reshape(-1)[: message.size] = message
-        coded = self.answer_code.encode(words).reshape(-1)
-        mixed = np.empty_like(coded)
-        mixed[_permutation(words.shape[0] * n)] = coded
-        missing = -mixed.size % self.answer_constellation.bits_per_symbol
-        whole = np.concatenate([mixed, np.zeros(missing, np.uint8)])
-        return modulate(whole, self.answer_constellation)
+        # As many words as its symbols have room for, so that the symbols tell how many there are.
+        mixed = _filler(symbols * self._bits_of_symbol).copy()
+        words = mixed[: mixed.size // n * k].reshape(-1, k).copy()
+        words.reshape(-1)[: 8 * len(text)] = np.unpackbits(np.frombuffer(text, np.uint8))
+        mixed[_permutation(len(words) * n)] = self.answer_code.encode(words).reshape(-1)
+        return modulate(mixed, self.answer_constellation)
 
     def levels(self, burst: Burst, count: int, decoder: Any) -> np.ndarray | None:
         """Levels of an answer, uint8 (count,); None where its CRC fails."""
-        bits = self.code.parameters.feedback_bits
-        size = -(-count * bits // 8) + _CRC_BYTES
-        words = -(-size * 8 // self.answer_code.k)
+        n = self.answer_code.n
         llrs = demap(burst.y, self.answer_constellation, burst.noise_var, burst.h).reshape(-1)
-        length = words * self.answer_code.n
-        if llrs.size < length:
+        words = llrs.size // n
+        if words == 0:
             return None
-        straight = llrs[_permutation(length)]
-        message = decoder.decode(straight.reshape(words, -1))[0].reshape(-1)[: size * 8]
-        text = np.packbits(message).tobytes()
-        if zlib.crc32(text[:-_CRC_BYTES]) != int.from_bytes(text[-_CRC_BYTES:], "little"):
-            return None
-        unpacked = np.unpackbits(np.frombuffer(text[:-_CRC_BYTES], np.uint8), count=count * bits)
-        return np.packbits(unpacked.reshape(count, bits), axis=1, bitorder="little")[:, 0]
+        straight = llrs[_permutation(words * n)].reshape(words, n)
+        text = np.packbits(decoder.decode(straight)[0]).tobytes()
+        bits = self.code.parameters.feedback_bits
+        levels = arithmetic_code.decode(text[_CRC_BYTES:], count, bits)
+        crc = int.from_bytes(text[:_CRC_BYTES], "little")
+        return levels if zlib.crc32(levels.tobytes()) == crc else None
 
     def variance(self, told: int) -> float:
         """Noise variance of an update for a told number of the SNR; the quantizer's counts in."""
-        step = self.code.parameters.feedback_step
-        return 1 / self.snr(told) + step * step / 12
+        step, wide, noise = self.code.parameters.feedback_step, 1.0, 1 / self.snr(told)
+        # Wider steps have more noise of their own, which may ask for wider ones.
+        while True:
+            variance = noise + (wide * step) ** 2 / 12
+            if (wider := float(stretch(variance).item())) <= wide:
+                return variance
+            wide = wider
 
     def snr(self, told: int) -> float:
         """SNR of a told number."""
@@ -238,13 +260,15 @@ class FeedbackFraming:
 
 
 class _End:
-    """Blocks in the order of their numbers on a table of places.
+    """Blocks in the order of their numbers on two tables of places, whose rounds take turns.
+
+    While one table's round is on the air the work of the other's is done.
 
     Attributes
     ----------
     receiver : of the bursts that come to this end
     counts : of what happened
-    round : rounds that are over, of this transmission
+    round : rounds whose bursts are over, of this transmission
     """
 
     def __init__(self, framing: FeedbackFraming) -> None:
@@ -257,32 +281,49 @@ class _End:
     def _clear(self, limit: int) -> None:
         """Begin anew, with so many blocks."""
         blocks, p = self.framing.blocks, self.framing.code.parameters
-        self.round = self._next = 0
+        self.round = self._next = self._turn = 0
         self._limit = limit
         # Of a stream, the super-blocks that may be under way at once: a block ends after its last
         # round.
-        self._rows = limit if limit < _ENDLESS else (p.rounds + 2) * blocks
+        self._rows = limit if limit < _ENDLESS else (_LANES * p.rounds + 3) * blocks
         self.messages = np.zeros((self._rows, p.message_bits), np.uint8)
-        self._number = np.full(blocks, -1, np.int64)
-        self._active = np.zeros(0, np.int64)
+        # Of each place the number of its block; and of each lane the places with blocks.
+        self._number = np.full(_LANES * blocks, -1, np.int64)
+        self._active = [np.zeros(0, np.int64)] * _LANES
         self._snrs: deque[float] = deque(maxlen=_ROUNDS_OF_MEAN)
 
-    def _fill(self) -> np.ndarray:
+    def _fill(self, lane: int) -> np.ndarray:
         """Places that get new blocks."""
-        free = np.flatnonzero(self._number < 0)[: max(0, self._limit - self._next)]
+        blocks = self.framing.blocks
+        free = np.flatnonzero(self._number[lane * blocks :][:blocks] < 0) + lane * blocks
+        free = free[: max(0, self._limit - self._next)]
         self._number[free] = self._next + np.arange(free.size)
         self._next += free.size
         return free
 
-    def _heard(self, told: int) -> None:
-        """End a round by its SNR."""
-        self._snrs.append(self.framing.snr(told))
+    def _places(self, lane: int) -> np.ndarray:
+        """Places with blocks."""
+        blocks = self.framing.blocks
+        return np.flatnonzero(self._number[lane * blocks :][:blocks] >= 0) + lane * blocks
+
+    def _end_turn(self) -> bool:
+        """Let the other lane have its turn; whether it has blocks, else it is this one's again."""
         self.round += 1
+        other = (self._turn + 1) % _LANES
+        # A stream's lanes have blocks at all times.
+        if self._limit < _ENDLESS and self._active[other].size == 0:
+            return False
+        self._turn = other
+        return True
+
+    def _heard(self, told: int) -> None:
+        """Note the SNR of a round."""
+        self._snrs.append(self.framing.snr(told))
 
     def _mean_snr_db(self) -> float:
         """SNR over the last rounds, on a grid, that both ends have one number."""
         p = self.framing.code.parameters
-        if self.round == 0:
+        if not self._snrs:
             return p.snr_db
         lowest, highest = p.gains[0][0], p.gains[-1][0]
         snr_db = np.rint(20 * np.log10(sum(self._snrs) / len(self._snrs))) / 2
@@ -341,29 +382,34 @@ class Initiator(_End):
     def _begin(self) -> None:
         framing = self.framing
         self._clear(self._source.super_blocks * framing.blocks or _ENDLESS)
-        self._encoder = framing.code.encoder(framing.blocks)
-        self._reals, self._again = np.zeros((2, framing.blocks), np.int64)
-        self._energies = np.zeros(framing.blocks)
+        places = _LANES * framing.blocks
+        self._encoder = framing.code.encoder(places)
+        self._reals, self._again = np.zeros((2, places), np.int64)
+        self._energies = np.zeros(places)
         self._loaded = self._useful = 0
-        self._burst: Complex | None = None
+        self._bursts_of: list[Complex | None] = [None] * _LANES
         self._sent = False
+        # Lane, levels and SNR of an answer whose work waits, and the lanes that want a burst.
+        self._answered: tuple[int, np.ndarray, int] | None = None
+        self._empty: deque[int] = deque(range(_LANES))
         self._advance()
 
     @property
     def over(self) -> bool:
         """Whether all blocks are; a stream never is."""
-        return self._burst is None and not self._stream
+        return self.waits and not self._stream
 
     @property
     def waits(self) -> bool:
         """Whether there is nothing to send now, which is asked for by `resume`."""
-        return self._burst is None
+        return self._bursts_of[self._turn] is None
 
     def resume(self) -> bool:
         """Go on with a stream that had nothing to tell; whether there is a burst now."""
-        if self._burst is None and self._stream:
+        if self.waits and self._stream:
+            self.settle()
             self._advance()
-        return self._burst is not None
+        return not self.waits
 
     def restart(self) -> None:
         """Give up a stream that gets no answers, and begin the next one.
@@ -378,14 +424,16 @@ class Initiator(_End):
 
     def samples(self) -> Complex:
         """Make the burst of this round, the same until its answer comes."""
-        if self._burst is None:
+        burst = self._bursts_of[self._turn]
+        if burst is None:
             raise ValueError("expected a link that is not over")
         self.counts["bursts_sent"] += 1
         if self._sent:
             self.counts["repeated_bursts"] += 1
-            self._again[self._active] += self._encoder.sent[self._active].sum(1)
+            active = self._active[self._turn]
+            self._again[active] += self._encoder.sent[active].sum(1)
         self._sent = True
-        return self._burst
+        return burst
 
     def push(self, samples: ArrayLike) -> bool:
         """Take samples of the way back; whether the round's answer was in them."""
@@ -394,33 +442,47 @@ class Initiator(_End):
             number = burst.user >> _TOLD_BITS & (1 << _ROUND_BITS) - 1
             stream = burst.user >> (1 + _ROUND_BITS + _TOLD_BITS)
             this = number == self.round % (1 << _ROUND_BITS) and stream == self._stream
-            if not this or self._burst is None:
+            if not this or self.waits:
                 self.counts["old_answers"] += 1
                 continue
-            sent = self._encoder.sent[self._active]
+            sent = self._encoder.sent[self._active[self._turn]]
             levels = self.framing.levels(burst, int(sent.sum()), self._decoder)
             if levels is None:
                 self.counts["damaged_answers"] += 1
                 continue
+            self.settle()
             every = np.zeros(sent.shape, np.uint8)
             every[sent] = levels
-            variance = self.framing.variance(told)
-            self._encoder.observe(self._active, every, None, variance)
-            self._end_round(told)
+            self._answered = self._turn, every, told
+            self._sent = False
+            if not self._end_turn() or self.waits:
+                # What comes next depends on what this round told.
+                self.settle()
             return True
         return False
 
-    def _end_round(self, told: int) -> None:
+    def settle(self) -> None:
+        """Do what the next burst need not wait for; `push` does it at the latest."""
+        if self._answered is None:
+            return
+        (lane, levels, told), self._answered = self._answered, None
+        active = self._active[lane]
+        self._encoder.observe(active, levels, None, self.framing.variance(told))
         p = self.framing.code.parameters
-        over = self._encoder.decoded[self._active].all(1)
-        over |= self._encoder.rounds[self._active] >= p.rounds
-        places = self._active[over]
+        over = self._encoder.decoded[active].all(1)
+        over |= self._encoder.rounds[active] >= p.rounds
+        places = active[over]
         if places.size:
             of_places = (self._encoder.rounds, self._reals, self._again, self._energies)
             self.ended.append(Ended(self._number[places], *(one[places] for one in of_places)))
             self.counts["blocks"] += places.size
         self._number[places] = -1
         self._heard(told)
+        self._bursts_of[lane] = None
+        self._empty.append(lane)
+        # What the responder goes by, too, however long the source has nothing to tell.
+        blocks = self.framing.blocks
+        self._encoder.snr_db[lane * blocks :][:blocks] = self._mean_snr_db()
         self._advance()
 
     def _load(self) -> None:
@@ -436,34 +498,42 @@ class Initiator(_End):
                 self._useful = self._loaded * blocks
 
     def _advance(self) -> None:
-        self._sent = False
+        """Make bursts for the lanes that want one, in order, while there is something to tell."""
+        while self._empty and self._tells():
+            lane = self._empty.popleft()
+            new = self._fill(lane)
+            if new.size:
+                self._load()
+                snr_db = self._encoder.snr_db[new]
+                self._encoder.start(new, self.messages[self._number[new] % self._rows])
+                self._encoder.snr_db[new] = snr_db
+                self._reals[new] = self._again[new] = 0
+                self._energies[new] = 0
+            self._active[lane] = self._places(lane)
+            if self._active[lane].size:
+                self._bursts_of[lane] = self._burst(lane)
+
+    def _tells(self) -> bool:
         under_way = (self._number >= 0) & (self._number < self._useful)
-        tells = self._next < self._useful or under_way.any() or self._source.ready
-        new = self._fill() if tells else np.zeros(0, np.int64)
-        if new.size:
-            self._load()
-            self._encoder.start(new, self.messages[self._number[new] % self._rows])
-            self._reals[new] = self._again[new] = 0
-            self._energies[new] = 0
-        self._active = np.flatnonzero(self._number >= 0)
-        if self._active.size == 0 or not tells:
-            self._burst = None
-            return
-        self._encoder.snr_db[:] = self._mean_snr_db()
-        x = self._encoder.encode(self._active)
-        sent = self._encoder.sent[self._active]
+        return self._next < self._useful or bool(under_way.any()) or self._source.ready
+
+    def _burst(self, lane: int) -> Complex:
+        active = self._active[lane]
+        x = self._encoder.encode(active)
+        sent = self._encoder.sent[active]
         values = x[sent]
         each = np.square(x, dtype=np.float64).sum(1)
-        self._reals[self._active] += sent.sum(1)
-        self._energies[self._active] += each
+        self._reals[active] += sent.sum(1)
+        self._energies[active] += each
         self.counts["reals"] += values.size
         self.energy += float(each.sum())
-        number = self.round % (1 << _ROUND_BITS)
+        # This lane's turn is now, or after the other's round that is on the air.
+        number = (self.round + (lane != self._turn)) % (1 << _ROUND_BITS)
         missing = self._source.missing
         half = self._stream or missing >> _TOLD_BITS * (number % 2) & (1 << _TOLD_BITS) - 1
         super_blocks = self._source.super_blocks
         user = (super_blocks << 1 + _ROUND_BITS | number) << _TOLD_BITS | half
-        self._burst = self.framing.samples(spread(self.framing.format, values), user)
+        return self.framing.samples(spread(self.framing.format, values), user)
 
 
 def _file(framing: FeedbackFraming, data: bytes) -> FileSource:
@@ -540,7 +610,7 @@ class Responder(_End):
             if not self._ours(burst.user >> (1 + _ROUND_BITS + _TOLD_BITS), half, number):
                 self.counts["foreign_bursts"] += 1
                 continue
-            if number == self.round % (1 << _ROUND_BITS) and self._active.size:
+            if number == self.round % (1 << _ROUND_BITS) and self._active[self._turn].size:
                 self._take(burst)
             elif number == (self.round - 1) % (1 << _ROUND_BITS) and self._answer is not None:
                 self.counts["repeated_bursts"] += 1
@@ -570,25 +640,28 @@ class Responder(_End):
 
     def _begin(self, limit: int) -> None:
         self._clear(limit)
-        self._decoder = self.framing.code.decoder(self.framing.blocks)
+        self._decoder = self.framing.code.decoder(_LANES * self.framing.blocks)
         self._done = np.zeros(self._rows, bool)
         self._answer: Complex | None = None
         self._halves: dict[int, int] = {}
-        self._settled, self._told = True, 0
+        # Lane, symbols and SNR of a burst whose work waits.
+        self._heard_of: tuple[int, np.ndarray, int] | None = None
         self._delivered = 0
         if limit:
-            self._prepare()
+            for lane in range(_LANES):
+                self._prepare(lane)
 
-    def _prepare(self) -> None:
-        new = self._fill()
+    def _prepare(self, lane: int) -> None:
+        new = self._fill(lane)
         if new.size:
             self._decoder.start(new)
-        self._active = np.flatnonzero(self._number >= 0)
-        self._decoder.snr_db[:] = self._mean_snr_db()
-        self._decoder.prepare(self._active)
+        active = self._active[lane] = self._places(lane)
+        if active.size:
+            self._decoder.snr_db[active] = self._mean_snr_db()
+            self._decoder.prepare(active)
 
     def _take(self, burst: Burst) -> None:
-        framing, active = self.framing, self._active
+        framing, active = self.framing, self._active[self._turn]
         # Which symbols come follows from the beliefs.
         sent = ~self._decoder.decoded[active]
         values, snr = despread(burst, framing.format, int(sent.sum()))
@@ -596,22 +669,24 @@ class Responder(_End):
         told = min(max(told, 0), (1 << _TOLD_BITS) - 1)
         self.snr.append(snr)
         self.bursts.append(burst)
-        y = np.zeros(sent.shape, np.float32)
-        y[sent] = values
-        variance = framing.variance(told)
-        self._decoder.decode(active, y, None, variance)
-        levels = self._decoder.feedback(active, y, variance)[sent]
+        levels = self._decoder.feedback(active, values, framing.variance(told))
         number = self.round % (1 << _ROUND_BITS)
         user = ((self._stream << 1 | _ANSWER) << _ROUND_BITS | number) << _TOLD_BITS
         self._answer = framing.samples(framing.answer(levels), user | told)
-        self._settled, self._told = False, told
+        y = np.zeros(sent.shape, np.float32)
+        y[sent] = values
+        self._heard_of = self._turn, y, told
+        if not self._end_turn():
+            # Whether there is another round depends on this one's.
+            self.settle()
 
     def settle(self) -> None:
         """Do what the answer of a round need not wait for; `push` does it at the latest."""
-        if self._settled:
+        if self._heard_of is None:
             return
-        self._settled = True
-        active = self._active
+        (lane, y, told), self._heard_of = self._heard_of, None
+        active = self._active[lane]
+        self._decoder.decode(active, y, None, self.framing.variance(told))
         over = active[self._decoder.over(active)]
         rows = self._number[over] % self._rows
         self.messages[rows] = self.framing.code.bits(self._decoder.decisions(over))
@@ -620,9 +695,9 @@ class Responder(_End):
         self.counts["blocks"] += over.size
         self._done[rows] = True
         self._number[over] = -1
-        self._heard(self._told)
+        self._heard(told)
         self._deliver()
-        self._prepare()
+        self._prepare(lane)
 
     def _deliver(self) -> None:
         blocks = self.framing.blocks

@@ -32,7 +32,7 @@ class Station(abc.ABC):
 
     Attributes
     ----------
-    turnarounds : seconds that the last samples of a burst took until there was something to send
+    turnarounds : seconds from the last samples of a burst until what is sent next was taken
     heard : when something came last, by the clock
     """
 
@@ -46,6 +46,8 @@ class Station(abc.ABC):
             raise ValueError(f"expected an amplitude > 0, got {amplitude}")
         self.turnarounds: deque[float] = deque(maxlen=_RECENT)
         self.heard = clock()
+        # When the last samples came of a burst that is not followed by one yet.
+        self._came: float | None = None
         self._amplitude, self._clock, self._lock = np.float32(amplitude), clock, threading.Lock()
         self._ear = end.receiver
 
@@ -55,8 +57,7 @@ class Station(abc.ABC):
         with self._lock:
             more = self._take(samples)
         if more:
-            self.heard = self._clock()
-            self.turnarounds.append(self.heard - began)
+            self.heard, self._came = self._clock(), began
         return more
 
     def gap(self) -> None:
@@ -67,7 +68,13 @@ class Station(abc.ABC):
         """Give a burst to send; None where there is none now."""
         with self._lock:
             burst = self._next()
-        return None if burst is None else self._amplitude * burst
+        if burst is None:
+            return None
+        samples = self._amplitude * burst
+        if self._came is not None:
+            self.turnarounds.append(self._clock() - self._came)
+            self._came = None
+        return samples
 
     @abc.abstractmethod
     def settle(self) -> None:
@@ -138,7 +145,9 @@ class InitiatingStation(Station):
         return end.samples()
 
     def settle(self) -> None:
-        """Nothing waits."""
+        """Make the burst after the one that is on its way."""
+        with self._lock:
+            self.end.settle()
 
 
 class AnsweringStation(Station):

@@ -190,7 +190,7 @@ class DigitalBeliefCode(feedback.Code):
         p = self.parameters
         middle = np.float32(1 << (p.feedback_bits - 1))
         values = (levels.astype(np.float32) - middle) * np.float32(p.feedback_step)
-        values *= _stretch(noise_variance)
+        values *= stretch(noise_variance)
         return np.where(levels == 0, np.float32(np.nan), values)
 
 
@@ -200,7 +200,7 @@ def _by_place(noise_variance: float | NDArray) -> NDArray:
     return variance if variance.ndim == 2 else variance.reshape(-1, 1)
 
 
-def _stretch(noise_variance: float | NDArray | None) -> NDArray[np.float32] | np.float32:
+def stretch(noise_variance: float | NDArray | None) -> NDArray[np.float32] | np.float32:
     """How much wider the quantizer's steps are for noise of a variance that is told.
 
     The next power of two of the noise's deviation, so that the levels reach it and still are
@@ -419,16 +419,22 @@ class DigitalDecoder(End, feedback.Decoder):
         super().__init__(code, capacity, other)
         self.verdict = self.ledger
         self.limit = code.parameters.rounds
-        self._prepared: NDArray | None = None
+        # Of each block, the number of the call that prepared its round, 0 for none.
+        self._prepared = np.zeros(capacity, np.int64)
+        self._calls = 0
 
     def start(self, slots: NDArray) -> None:
         """Begin blocks anew."""
         self._begin(slots)
 
     def prepare(self, slots: NDArray) -> None:
-        """Do what `decode` needs no symbols for ahead of it; it must get the same slots."""
+        """Do what `decode` needs no symbols for ahead of it; it must get the same slots.
+
+        Rounds of other blocks may be prepared beside it.
+        """
         self._propose(slots)
-        self._prepared = slots.copy()
+        self._calls += 1
+        self._prepared[slots] = self._calls
 
     def decode(
         self,
@@ -449,11 +455,12 @@ class DigitalDecoder(End, feedback.Decoder):
         """
         if threshold is not None:
             self.code.check_threshold(threshold)
-        if self._prepared is None:
+        calls = self._prepared[slots]
+        if not calls.any():
             self._propose(slots)
-        elif not np.array_equal(slots, self._prepared):
+        elif (calls != calls[0]).any() or (self._prepared == calls[0]).sum() != len(slots):
             raise ValueError("expected the blocks that the round was prepared for")
-        self._prepared = None
+        self._prepared[slots] = 0
         levels = self.feedback(slots, received, noise_variance)
         values = self.code.values(levels, noise_variance)
         self._update(slots, values, noise_variance)
@@ -469,7 +476,7 @@ class DigitalDecoder(End, feedback.Decoder):
 
         noise_variance : as `decode`
         """
-        return self.code.kernel.quantize(received / _stretch(noise_variance))
+        return self.code.kernel.quantize(received / stretch(noise_variance))
 
     def decisions(self, slots: NDArray) -> NDArray[np.uint8]:
         """Return the likeliest pattern of each group, (n, Q)."""
