@@ -140,6 +140,8 @@ ELSEWHERE = {
     "burst_meter": "tests/radio",
     "burst_receiver": "tests/radio",
     "burst_transmitter": "tests/radio",
+    "feedback_initiator": "tests/radio",
+    "feedback_responder": "tests/radio",
     "radio_sink": "tests/radio",
     "radio_source": "tests/radio",
     "soapy_sink": "tests/radio",

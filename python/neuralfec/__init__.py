@@ -65,6 +65,8 @@ _BLOCKS = {
     "feedback_receiver": "feedback.blocks",
     "feedback_link": "feedback.blocks",
     "feedback_rate_sink": "feedback.qt_blocks",
+    "feedback_initiator": "radio.feedback_blocks",
+    "feedback_responder": "radio.feedback_blocks",
     "bcjr_decoder": "neuralfec_python",
     "generic_viterbi_decoder": "neuralfec_python",
     "radio_sink": "radio.blocks",

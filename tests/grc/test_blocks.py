@@ -321,6 +321,8 @@ def complaints(made):
         ("neuralfec_frame_decoder", "decoder", "bp:none", "bp:none"),
         ("neuralfec_syndrome_decoder", "model", "syndrome/none", "no model"),
         ("neuralfec_feedback_receiver", "model", "feedback/none", "no model"),
+        ("neuralfec_feedback_initiator", "answer_code", "no-code", "expected a code of"),
+        ("neuralfec_feedback_responder", "format", "burst-129", "burst-129"),
         ("neuralfec_burst_receiver", "format", "burst-129", "burst-129"),
         ("neuralfec_radio_source", "front_end", "radio:1", "expected a front end of"),
         ("neuralfec_channel", "noise_var", "-1", "expected"),

@@ -45,6 +45,14 @@ def _parts(pdu: "pmt.pmt_base") -> tuple["pmt.pmt_base", "pmt.pmt_base"]:
     return (meta if pmt.is_dict(meta) else pmt.make_dict()), pmt.cdr(pdu)
 
 
+def outcomes_pdu(rounds: np.ndarray, **columns: np.ndarray) -> "pmt.pmt_base":
+    """What became of messages as a PDU: the rounds of each, and vectors in the dictionary."""
+    meta = pmt.make_dict()
+    for name, column in columns.items():
+        meta = pmt.dict_add(meta, pmt.intern(name), vectors.from_array(column))
+    return pmt.cons(meta, vectors.from_array(rounds.astype(np.float32)))
+
+
 class _Timed(PythonBlock, gr.basic_block):
     """A block of messages that also acts by itself.
 
@@ -203,21 +211,19 @@ class feedback_transmitter(_Timed):
         ended = list(self.session.outcomes)
         self.session.outcomes.clear()
         if ended:
-            meta = pmt.make_dict()
-            for name, kind in (
-                ("session", np.uint32),
-                ("delivered", np.uint8),
-                ("erased", np.uint8),
-                ("symbols", np.uint32),
-                ("energy", np.float32),
-                ("repeated", np.uint32),
-            ):
-                column = np.array([getattr(outcome, name) for outcome in ended], kind)
-                meta = pmt.dict_add(meta, pmt.intern(name), vectors.from_array(column))
-            rounds = np.array([outcome.rounds for outcome in ended], np.float32)
-            self.message_port_pub(
-                pmt.intern("outcomes"), pmt.cons(meta, vectors.from_array(rounds))
-            )
+            columns = {
+                name: np.array([getattr(outcome, name) for outcome in ended], kind)
+                for name, kind in (
+                    ("session", np.uint32),
+                    ("delivered", np.uint8),
+                    ("erased", np.uint8),
+                    ("symbols", np.uint32),
+                    ("energy", np.float32),
+                    ("repeated", np.uint32),
+                )
+            }
+            rounds = np.array([outcome.rounds for outcome in ended])
+            self.message_port_pub(pmt.intern("outcomes"), outcomes_pdu(rounds, **columns))
 
 
 class feedback_receiver(_Timed):

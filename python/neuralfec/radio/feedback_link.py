@@ -38,7 +38,7 @@ import dataclasses
 import functools
 import zlib
 from collections import Counter, deque
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -271,10 +271,12 @@ class _End:
     round : rounds whose bursts are over, of this transmission
     """
 
+    _COUNTED: ClassVar[tuple[str, ...]]
+
     def __init__(self, framing: FeedbackFraming) -> None:
         self.framing = framing
         self.receiver = BurstReceiver(framing.format)
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(dict.fromkeys(self._COUNTED, 0))
         self.energy = 0.0
         self._clear(0)
 
@@ -340,9 +342,14 @@ class _End:
 
 
 class Ended(NamedTuple):
-    """Blocks that were over in one round: numbers, rounds, reals sent once and again, energy."""
+    """Blocks that were over in one round.
+
+    Their numbers, whether they were decided and not just out of rounds, rounds, reals sent once and
+    those of them sent again, and energy.
+    """
 
     numbers: np.ndarray
+    decided: np.ndarray
     rounds: np.ndarray
     reals: np.ndarray
     again: np.ndarray
@@ -362,11 +369,21 @@ class Initiator(_End):
     Attributes
     ----------
     counts : bursts_sent, repeated_bursts, reals that they carried (repeats not counted), blocks
-        that are over, damaged_answers, old_answers, streams given up
+        that are over, damaged_answers, old_answers, streams_given_up
     energy : of these reals
     messages : uint8 (blocks, K); of a stream, by number modulo its rows, those under way
     ended : blocks that were over, the newest rounds; who wants them takes them out
     """
+
+    _COUNTED = (
+        "bursts_sent",
+        "repeated_bursts",
+        "reals",
+        "blocks",
+        "damaged_answers",
+        "old_answers",
+        "streams_given_up",
+    )
 
     def __init__(self, framing: FeedbackFraming, data: bytes | Source, stream: int = 1) -> None:
         if not 1 <= stream <= _LAST_STREAM:
@@ -377,6 +394,8 @@ class Initiator(_End):
         # The fastest: a strong link does not miss the 0.1 dB.
         self._decoder = make_decoder("min-sum-int8:50", framing.answer_code)
         self.ended: deque[Ended] = deque(maxlen=1024)
+        # Reals of the blocks that are over.
+        self._spent = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -461,6 +480,16 @@ class Initiator(_End):
             return True
         return False
 
+    def stats(self) -> dict[str, Any]:
+        """Return what happened, the rate of the blocks that are over, and the mean power."""
+        found = super().stats()
+        if self._spent:
+            bits = self.framing.code.parameters.message_bits
+            found["rate"] = bits * self.counts["blocks"] / self._spent
+        if self.counts["reals"]:
+            found["mean_power"] = self.energy / self.counts["reals"]
+        return found
+
     def settle(self) -> None:
         """Do what the next burst need not wait for; `push` does it at the latest."""
         if self._answered is None:
@@ -469,13 +498,15 @@ class Initiator(_End):
         active = self._active[lane]
         self._encoder.observe(active, levels, None, self.framing.variance(told))
         p = self.framing.code.parameters
-        over = self._encoder.decoded[active].all(1)
-        over |= self._encoder.rounds[active] >= p.rounds
+        decided = self._encoder.decoded[active].all(1)
+        over = decided | (self._encoder.rounds[active] >= p.rounds)
         places = active[over]
         if places.size:
             of_places = (self._encoder.rounds, self._reals, self._again, self._energies)
-            self.ended.append(Ended(self._number[places], *(one[places] for one in of_places)))
+            columns = [one[places] for one in of_places]
+            self.ended.append(Ended(self._number[places], decided[over], *columns))
             self.counts["blocks"] += places.size
+            self._spent += int(self._reals[places].sum())
         self._number[places] = -1
         self._heard(told)
         self._bursts_of[lane] = None
@@ -572,13 +603,23 @@ class Responder(_End):
     size : bytes there are, as two bursts told; None before them, and of a stream
     """
 
+    _COUNTED = (
+        "blocks",
+        "right_super_blocks",
+        "refused_super_blocks",
+        "repeated_bursts",
+        "old_bursts",
+        "foreign_bursts",
+        "streams",
+    )
+
     def __init__(self, framing: FeedbackFraming, stream: bool = False) -> None:
         super().__init__(framing)
         self._streams, self._stream = stream, 0
         self.super_blocks = 0
         self.delivered: deque[SuperBlock] = deque()
         self.error_estimate = 0.0
-        self.bursts: deque[Burst] = deque(maxlen=64)
+        self.bursts: deque[Burst] = deque(maxlen=8)
         self.snr: deque[float] = deque(maxlen=_RECENT)
         self._begin(0)
 

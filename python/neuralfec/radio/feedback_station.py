@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import abc
+import statistics
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -32,9 +34,12 @@ class Station(abc.ABC):
 
     Attributes
     ----------
+    end : as given
     turnarounds : seconds from the last samples of a burst until what is sent next was taken
     heard : when something came last, by the clock
     """
+
+    end: Initiator | Responder
 
     def __init__(
         self,
@@ -49,7 +54,7 @@ class Station(abc.ABC):
         # When the last samples came of a burst that is not followed by one yet.
         self._came: float | None = None
         self._amplitude, self._clock, self._lock = np.float32(amplitude), clock, threading.Lock()
-        self._ear = end.receiver
+        self.end = end
 
     def push(self, samples: Complex) -> bool:
         """Take received samples; whether there is something to send now."""
@@ -62,7 +67,7 @@ class Station(abc.ABC):
 
     def gap(self) -> None:
         """Samples are missing here."""
-        self._ear.gap()
+        self.end.receiver.gap()
 
     def next(self) -> Complex | None:
         """Give a burst to send; None where there is none now."""
@@ -75,6 +80,13 @@ class Station(abc.ABC):
             self.turnarounds.append(self._clock() - self._came)
             self._came = None
         return samples
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the end tells, and the median of the newest turnarounds in ms."""
+        found = self.end.stats()
+        if newest := list(self.turnarounds)[-100:]:
+            found["turnaround_ms"] = 1e3 * statistics.median(newest)
+        return found
 
     @abc.abstractmethod
     def settle(self) -> None:
@@ -101,6 +113,8 @@ class InitiatingStation(Station):
     ValueError for a rate or a patience that is not above 0, and for a timeout below 0.
     """
 
+    end: Initiator
+
     def __init__(
         self,
         end: Initiator,
@@ -117,7 +131,6 @@ class InitiatingStation(Station):
             raise ValueError(f"expected a timeout of at least 0 seconds, got {timeout}")
         if not patience > 0:
             raise ValueError(f"expected a patience of more than 0 seconds, got {patience}")
-        self.end = end
         # A burst there, its answer, and room for a busy machine.
         self._timeout = timeout or 0.2 + 3 * end.framing.longest / sample_rate
         self._patience = patience
@@ -153,6 +166,8 @@ class InitiatingStation(Station):
 class AnsweringStation(Station):
     """Answers each burst; the parameters are those of `Station`."""
 
+    end: Responder
+
     def __init__(
         self,
         end: Responder,
@@ -160,16 +175,27 @@ class AnsweringStation(Station):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(end, amplitude, clock)
-        self.end = end
         self._answers: deque[Complex] = deque()
+        # When the first burst came.
+        self._began: float | None = None
 
     def _take(self, samples: Complex) -> bool:
         made = self.end.push(samples)
+        if made and self._began is None:
+            self._began = self._clock()
         self._answers.extend(made)
         return bool(made)
 
     def _next(self) -> Complex | None:
         return self._answers.popleft() if self._answers else None
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the end tells, and the right bits a second since the first burst."""
+        found = super().stats()
+        if self._began is not None and self.heard > self._began:
+            bits = 8 * self.end.framing.capacity * self.end.counts["right_super_blocks"]
+            found["bits_a_second"] = bits / (self.heard - self._began)
+        return found
 
     def settle(self) -> None:
         """Prepare the next round."""

@@ -74,6 +74,55 @@ class recording_sink(PythonBlock, gr.sync_block):
         return super().stop()
 
 
+class BurstWriter:
+    """Copies bursts that a function makes to a block's first output, with tags.
+
+    Each has a tag packet_len on its first sample.
+
+    block: whose output it is. next_burst: gives complex samples, or None where there are none now.
+    time: gives the tag tx_time of a burst of so many samples that begins, or None. counts: where
+    bursts and samples are counted.
+    """
+
+    def __init__(
+        self,
+        block: Any,
+        next_burst: Callable[[], np.ndarray | None],
+        counts: Counter[str],
+        time: Callable[[int], Any] = lambda size: None,
+    ) -> None:
+        self._block, self._next, self._time, self._counts = block, next_burst, time, counts
+        self._left = np.empty(0, np.complex64)
+        # Whether there was nothing to send when it asked last.
+        self.idle = True
+
+    def clear(self) -> None:
+        """Forget the rest of a burst."""
+        self._left = np.empty(0, np.complex64)
+
+    def write(self, out: np.ndarray) -> int:
+        """Copy bursts as far as there is room; how many samples."""
+        done = 0
+        while done < len(out):
+            if self._left.size == 0:
+                burst = self._next()
+                self.idle = burst is None
+                if burst is None:
+                    break
+                self._left = burst
+                offset = self._block.nitems_written(0) + done
+                self._block.add_item_tag(0, offset, LENGTH, pmt.from_long(burst.size))
+                if (at := self._time(burst.size)) is not None:
+                    self._block.add_item_tag(0, offset, TX_TIME, at)
+                self._counts["bursts"] += 1
+            size = min(self._left.size, len(out) - done)
+            out[done : done + size] = self._left[:size]
+            self._left = self._left[size:]
+            done += size
+        self._counts["samples"] += done
+        return done
+
+
 class burst_feed(PythonBlock, gr.sync_block):
     """Gives bursts that a function makes, one by one, each with a tag packet_len.
 
@@ -86,14 +135,17 @@ class burst_feed(PythonBlock, gr.sync_block):
         self, next_burst: Callable[[], np.ndarray | None], over: Callable[[], bool]
     ) -> None:
         super().__init__("burst_feed", None, [np.complex64])
-        self._next, self._over = next_burst, over
-        # Whether there was nothing to send when it asked last.
-        self.idle = True
+        self._writer, self._over = BurstWriter(self, next_burst, self.counts), over
         self.message_port("wake", lambda message: None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there was nothing to send when it asked last."""
+        return self._writer.idle
 
     def start(self) -> bool:
         """Begin with a new burst."""
-        self._left = np.empty(0, np.complex64)
+        self._writer.clear()
         return super().start()
 
     def wake(self) -> None:
@@ -102,22 +154,7 @@ class burst_feed(PythonBlock, gr.sync_block):
 
     def process(self, input_items, output_items) -> int:
         """Copy bursts as far as there is room."""
-        out, done = output_items[0], 0
-        while done < len(out):
-            if self._left.size == 0:
-                burst = self._next()
-                self.idle = burst is None
-                if burst is None:
-                    break
-                self._left = burst
-                length = pmt.from_long(burst.size)
-                self.add_item_tag(0, self.nitems_written(0) + done, LENGTH, length)
-                self.counts["bursts"] += 1
-            size = min(self._left.size, len(out) - done)
-            out[done : done + size] = self._left[:size]
-            self._left = self._left[size:]
-            done += size
-        self.counts["samples"] += done
+        done = self._writer.write(output_items[0])
         return gr.WORK_DONE if done == 0 and self._over() else done
 
 
@@ -130,17 +167,30 @@ class sample_tap(PythonBlock, gr.sync_block):
 
     def process(self, input_items, output_items) -> int:
         """Hand on all that is there."""
-        samples, read, done = input_items[0], self.nitems_read(0), 0
-        for tag in sorted(self.get_tags_in_window(0, 0, len(samples), RX_TIME), key=_offset):
-            at = tag.offset - read
-            if at > done:
-                self._push(samples[done:at])
-            if tag.offset:
-                self._gap()
-            done = at
-        self._push(samples[done:])
-        self.counts["samples"] += len(samples)
-        return len(samples)
+        hand_on(self, input_items[0], self._push, self._gap)
+        self.counts["samples"] += len(input_items[0])
+        return len(input_items[0])
+
+
+def hand_on(
+    block: Any,
+    samples: np.ndarray,
+    push: Callable[[np.ndarray], Any],
+    gap: Callable[[], None],
+) -> list[Any]:
+    """Hand a block's samples to a function, and tell another of each gap; the tags rx_time."""
+    read, done = block.nitems_read(0), 0
+    tags = sorted(block.get_tags_in_window(0, 0, len(samples), RX_TIME), key=_offset)
+    for tag in tags:
+        at = tag.offset - read
+        if at > done:
+            push(samples[done:at])
+        if tag.offset:
+            gap()
+        done = at
+    if done < len(samples):
+        push(samples[done:])
+    return tags
 
 
 def _offset(tag: Any) -> int:
