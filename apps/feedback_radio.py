@@ -27,6 +27,7 @@ from gnuradio import gr
 from gnuradio.neuralfec import app, codes, provenance, simulation, telemetry
 from gnuradio.neuralfec.phy.burst import PRESETS
 from gnuradio.neuralfec.phy.constellation import NAMES
+from gnuradio.neuralfec.python_block import page_items
 from gnuradio.neuralfec.radio import front_end
 from gnuradio.neuralfec.radio.feedback_link import (
     STEPS,
@@ -81,7 +82,7 @@ def parser() -> app.Parser:
         choices=list(STEPS),
         help="of a level that goes back (default: the model's)",
     )
-    made.add_argument("--blocks", type=int, default=2100, help="blocks of a super-block")
+    made.add_argument("--blocks", type=int, default=2100, help="blocks of a burst at first")
     made.add_argument("--format", default="burst-128", choices=list(PRESETS), help="of the bursts")
     made.add_argument("--answer-code", default="wifi-648", help=", ".join(codes.specs()))
     made.add_argument("--answer-constellation", default="qam256", help=", ".join(NAMES))
@@ -153,7 +154,10 @@ class Transceiver:
         self._listening, self._sending = gr.top_block(), gr.top_block()
         self._listening.connect(source, self._tap)
         self._feed = burst_feed(next_burst, lambda: False)
-        self._sending.connect(self._feed, self.radio.sink(station.end.framing.longest))
+        longest = station.end.framing.longest
+        # A burst goes out in one call: the scheduler fills at most half of a buffer.
+        self._feed.set_min_output_buffer(0, -(-2 * longest // page_items(8)) * page_items(8))
+        self._sending.connect(self._feed, self.radio.sink(longest))
 
     @property
     def name(self) -> str:
@@ -245,6 +249,8 @@ def link(
             one.stop()
         for station in stations:
             station.radio.close(True)
+    # The other program may have begun later.
+    began = min((one.station.first for one in stations if one.station.first), default=began)
     seconds = max(one.station.heard for one in stations) - began
     found = figures(framing, initiator, responder, stations, seconds)
     return found | ({"stopped": f"{stopped}: {line(initiator, responder)}"} if stopped else {})

@@ -111,6 +111,31 @@ def test_bytes_come_through(code, bits):
     assert 0.8 < initiator.energy / initiator.counts["reals"] < 1.2
 
 
+def test_a_wrong_block_takes_its_super_block_along_and_no_other():
+    """A burst has room for two, and each has a CRC of its own."""
+    code = model.load(NAME, threshold=8)[0]
+    framing = FeedbackFraming(code, blocks=600)
+    assert (framing.parts, framing.super_block, framing.capacity) == (2, 300, 1796)
+    assert [FeedbackFraming(code, blocks=n).super_block for n in (20, 601, 2100)] == [20, 601, 300]
+    rng = np.random.default_rng(7)
+    data = rng.bytes(7 * framing.capacity - 5)
+    initiator, responder = Initiator(framing, data), Responder(framing)
+    exchange(
+        initiator,
+        responder,
+        lambda s: [over(rng, framing.format, s, 1, 1)],
+        lambda s: [over(rng, framing.format, s, 26, 1)],
+    )
+    wrong = (initiator.messages != responder.messages).any(1).reshape(8, 300).any(1)
+    # One block of a thousand.
+    assert 0 < wrong.sum() < 8
+    padded = data.ljust(8 * framing.capacity, b"\0")
+    for number, body in enumerate(responder.bodies):
+        sent = padded[number * framing.capacity :][: framing.capacity]
+        assert body == (None if wrong[number] else sent)
+    assert responder.size == len(data) and responder.super_blocks == 8
+
+
 def test_faults_deliver_nothing_wrong(code):
     """Lost, doubled, late and torn bursts both ways."""
     framing = FeedbackFraming(code, blocks=100)
@@ -172,7 +197,7 @@ def test_the_size_is_known_without_the_first_super_block(code):
     most = FeedbackFraming(code, blocks=40000)
     last = Initiator(most, b"x")
     (first,) = BurstReceiver(most.format).push(np.pad(last.samples(), 700))
-    assert first.user & 1023 == (most.capacity - 1) % 1024
+    assert first.user & 1023 == (most.parts * most.capacity - 1) % 1024
 
 
 def test_a_prepared_round_is_that_round(code):

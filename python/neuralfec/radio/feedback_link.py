@@ -4,8 +4,9 @@
 The initiator sends bursts of one round of many blocks; the responder answers each with the levels
 that it quantized what it heard to, over a strong link. Blocks that are over make room for the next
 ones in order, so that bursts stay full. Both ends hold the same beliefs, so which symbols a burst
-has follows from what went before: 16 bits of a round's number, 9 of how many super-blocks there are
-and 10 of the SNR, or of how full the last super-block is, are all the control there is.
+has follows from what went before: 16 bits of a round's number, 9 of how many bursts' worth of
+super-blocks there are and 10 of the SNR, or of how many bytes they are made up by, are all the
+control there is.
 
 There are two tables of blocks, whose rounds take turns: while a burst of one is on the air, beliefs
 of the other are updated and its next symbols proposed. What is left to do between an answer and the
@@ -26,7 +27,7 @@ initiator send the same burst again; a responder that has taken the round sends 
 Messages carry a CRC-32 a super-block, and super-blocks that fail it are not handed on.
 
 A transmission has so many super-blocks, those of a file, or is a stream without an end. In place of
-the count and of how full the last super-block is a stream's headers have its number, 1 to 511, and
+the count and of what is made up a stream's headers have its number, 1 to 511, and
 answers repeat it: an initiator or a responder that begins anew takes nothing of the stream before.
 
 `Initiator` and `Responder` know of no clock; `feedback_station` has what programs and blocks run.
@@ -58,12 +59,14 @@ from .recordings import Complex
 
 _CRC_BYTES = 4
 # Of the header's field, from its end up: SNR, round, forward or answer, super-blocks. In place of
-# the SNR a forward burst has one half of how many bytes the last super-block lacks, by turns.
+# the SNR a forward burst has one half of how many bytes the super-blocks are made up by, by turns.
 _ROUND_BITS, _TOLD_BITS, _COUNT_BITS = 16, 10, 9
 _FORWARD, _ANSWER = 0, 1
 # Told SNRs, dB: rounded down, so that half of a step is lost.
 _STEP, _LOWEST = 0.02, -8.0
 _SILENCE = 2
+# Blocks that a CRC stands for: its four bytes and what one wrong block costs are both little.
+_BLOCKS_A_CRC = 300
 # Tables of blocks whose rounds take turns on the air.
 _LANES = 2
 # Rounds over whose SNR symbols are proposed: many against fading, few to follow a change.
@@ -149,9 +152,15 @@ class FeedbackFraming:
     Parameters
     ----------
     code : with digital feedback
-    blocks : of a super-block, and of a burst in its first round
+    blocks : of a burst in its first round
     format : a `BurstFormat` or a preset's name
     answer_code, answer_constellation : of the way back
+
+    Attributes
+    ----------
+    super_block : blocks of a super-block, which has a CRC of its own: some three hundred where that
+        divides the blocks of a burst, so that a wrong one takes few others along
+    capacity : bytes of a super-block
 
     ValueError for sizes that are no burst, and for a code with other symbols than one a group.
     """
@@ -173,7 +182,11 @@ class FeedbackFraming:
         if p.double_rounds or code.confirms:
             raise ValueError("expected a code of one symbol a group and round, confirming nothing")
         self.block_bytes = p.message_bits // 8
-        self.capacity = blocks * self.block_bytes - _CRC_BYTES
+        self.parts = max(1, blocks // _BLOCKS_A_CRC)
+        while blocks % self.parts:
+            self.parts -= 1
+        self.super_block = blocks // self.parts
+        self.capacity = self.super_block * self.block_bytes - _CRC_BYTES
         most = -(-blocks * p.places // (2 * self.format.data))
         if blocks < 1 or self.capacity < 1 or most > self.format.max_symbols:
             raise ValueError(f"expected blocks that make a burst, got {blocks}")
@@ -181,7 +194,7 @@ class FeedbackFraming:
     @property
     def most_bytes(self) -> int:
         """Bytes that the most super-blocks have room for, whose number a header can tell."""
-        return ((1 << _COUNT_BITS) - 1) * self.capacity
+        return ((1 << _COUNT_BITS) - 1) * self.parts * self.capacity
 
     @property
     def longest(self) -> int:
@@ -193,9 +206,10 @@ class FeedbackFraming:
         return self.format.length(symbols) + 2 * _SILENCE * self.format.symbol_length
 
     def bodies(self, data: bytes) -> list[bytes]:
-        """Cut bytes into those of super-blocks, the last made up with zeros."""
+        """Cut bytes into those of super-blocks, made up with zeros to whole bursts' worth."""
         size = self.capacity
-        return [data[at : at + size].ljust(size, b"\0") for at in range(0, len(data), size)]
+        whole = -(-len(data) // (size * self.parts)) * size * self.parts
+        return [data[at : at + size].ljust(size, b"\0") for at in range(0, whole, size)]
 
     def messages(self, bodies: list[bytes]) -> np.ndarray:
         """Messages of super-blocks with their CRC, uint8 (blocks, K)."""
@@ -362,8 +376,8 @@ class Initiator(_End):
     Parameters
     ----------
     framing : shared with the responder
-    data : a source, or the bytes of a file; ValueError for none, and for more than 511
-        super-blocks
+    data : a source, or the bytes of a file; ValueError for none, and for more than
+        `most_bytes` of the framing
     stream : number of a source's stream without an end, 1 to 511; ValueError for others
 
     Attributes
@@ -400,7 +414,7 @@ class Initiator(_End):
 
     def _begin(self) -> None:
         framing = self.framing
-        self._clear(self._source.super_blocks * framing.blocks or _ENDLESS)
+        self._clear(self._source.super_blocks * framing.super_block or _ENDLESS)
         places = _LANES * framing.blocks
         self._encoder = framing.code.encoder(places)
         self._reals, self._again = np.zeros((2, places), np.int64)
@@ -518,7 +532,7 @@ class Initiator(_End):
 
     def _load(self) -> None:
         """Get the super-blocks that have begun."""
-        blocks = self.framing.blocks
+        blocks = self.framing.super_block
         while self._loaded * blocks < self._next:
             useful = self._source.ready
             row = self._loaded * blocks % self._rows
@@ -562,8 +576,8 @@ class Initiator(_End):
         number = (self.round + (lane != self._turn)) % (1 << _ROUND_BITS)
         missing = self._source.missing
         half = self._stream or missing >> _TOLD_BITS * (number % 2) & (1 << _TOLD_BITS) - 1
-        super_blocks = self._source.super_blocks
-        user = (super_blocks << 1 + _ROUND_BITS | number) << _TOLD_BITS | half
+        bursts = self._source.super_blocks // self.framing.parts
+        user = (bursts << 1 + _ROUND_BITS | number) << _TOLD_BITS | half
         return self.framing.samples(spread(self.framing.format, values), user)
 
 
@@ -664,14 +678,14 @@ class Responder(_End):
                 answers.append(self._answer)
         return answers
 
-    def _ours(self, super_blocks: int, half: int, number: int) -> bool:
+    def _ours(self, bursts: int, half: int, number: int) -> bool:
         """Whether a burst is of the transmission that is under way, or begins one."""
         if not self._streams:
-            if self.super_blocks == 0 and super_blocks:
-                self.super_blocks = super_blocks
-                self._begin(super_blocks * self.framing.blocks)
-            return super_blocks == self.super_blocks > 0
-        if super_blocks or not 1 <= half <= _LAST_STREAM:
+            if self.super_blocks == 0 and bursts:
+                self.super_blocks = bursts * self.framing.parts
+                self._begin(bursts * self.framing.blocks)
+            return bursts * self.framing.parts == self.super_blocks > 0
+        if bursts or not 1 <= half <= _LAST_STREAM:
             return False
         if half != self._stream and number == 0:
             self._stream = half
@@ -741,7 +755,7 @@ class Responder(_End):
         self._prepare(lane)
 
     def _deliver(self) -> None:
-        blocks = self.framing.blocks
+        blocks = self.framing.super_block
         while self._delivered * blocks < self._limit:
             row = self._delivered * blocks % self._rows
             here = slice(row, row + blocks)

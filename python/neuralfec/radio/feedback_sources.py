@@ -17,7 +17,7 @@ class Source(abc.ABC):
     Attributes
     ----------
     super_blocks : how many there are, 0 for a stream without an end
-    missing : bytes that the last one is made up by
+    missing : bytes that they are made up by
     """
 
     super_blocks = 0
@@ -34,7 +34,7 @@ class Source(abc.ABC):
 
 
 class FileSource(Source):
-    """So many super-blocks, and how many bytes the last one is made up by."""
+    """So many super-blocks, and how many bytes they are made up by."""
 
     def __init__(self, bodies: list[bytes], missing: int) -> None:
         self._bodies, self.super_blocks, self.missing = bodies, len(bodies), missing

@@ -36,7 +36,7 @@ class Station(abc.ABC):
     ----------
     end : as given
     turnarounds : seconds from the last samples of a burst until what is sent next was taken
-    heard : when something came last, by the clock
+    first, heard : when something came first, None before, and last, by the clock
     """
 
     end: Initiator | Responder
@@ -50,6 +50,7 @@ class Station(abc.ABC):
         if not (np.isfinite(amplitude) and amplitude > 0):
             raise ValueError(f"expected an amplitude > 0, got {amplitude}")
         self.turnarounds: deque[float] = deque(maxlen=_RECENT)
+        self.first: float | None = None
         self.heard = clock()
         # When the last samples came of a burst that is not followed by one yet.
         self._came: float | None = None
@@ -63,6 +64,8 @@ class Station(abc.ABC):
             more = self._take(samples)
         if more:
             self.heard, self._came = self._clock(), began
+            if self.first is None:
+                self.first = self.heard
         return more
 
     def gap(self) -> None:
