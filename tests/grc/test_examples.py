@@ -17,6 +17,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.grc"))
 # A clear channel for each example that counts errors: variables, and what they are set to.
 CLEAR = {
     "bicm_link": {"snr_db": 35.0},
+    "feedback_radio": {"snr_db": 5.0},
     "llr_quantization": {"snr_db": 35.0},
     "radio_link": {"power_db": 0.0},
     "sequence_decoding": {"snr_db": 10.0},

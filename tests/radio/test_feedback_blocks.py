@@ -112,7 +112,7 @@ def test_responder_is_its_numpy_door(framing, recording, outputs):
     decoded = np.concatenate([one.messages.ravel() for one in delivered])
     pattern = PatternSource(framing.capacity, SEED)
     sent = framing.messages([pattern.body(one.number) for one in delivered]).ravel()
-    for sink, bits in zip(sinks[1:], (decoded, sent), strict=False):
+    for sink, bits in zip(sinks[1:], (sent, decoded), strict=False):
         found = np.array(sink.data(), np.uint8)
         # The last round's blocks are settled with what comes after it.
         assert found.size >= bits.size - framing.blocks * 48
@@ -150,7 +150,8 @@ def test_initiator_is_its_numpy_door(framing, recording, monkeypatch):
     blocks_over = columns["session"].size
     assert blocks_over == stats["blocks"] > 100
     assert np.isclose(48 * blocks_over / columns["symbols"].sum(), stats["rate"])
-    assert (columns["delivered"] + columns["erased"] == 1).all() and not columns["repeated"].any()
+    assert columns["delivered"].all()
+    assert not columns["erased"].any() and not columns["repeated"].any()
     assert 0.8 < columns["energy"].sum() / columns["symbols"].sum() < 1.2
 
 
@@ -293,8 +294,8 @@ def test_a_pattern_over_a_bad_loop(loop):
     faults = ",cfo=2000,ppm=5,lost=0.1,doubled=0.1,late=0.1,lag=0.05,overflows=1"
     graph = Link(loop, 3.0, {"seed": 5}, {"seed": 5}, faults)
     decoded, sent = blocks.vector_sink_b(), blocks.vector_sink_b()
-    graph.connect((graph.responder, 1), decoded)
-    graph.connect((graph.responder, 2), sent)
+    graph.connect((graph.responder, 1), sent)
+    graph.connect((graph.responder, 2), decoded)
     graph.start()
     graph.until(lambda: graph.responder.counts["pattern_blocks"] >= 20 * BLOCKS)
     ends_soon(graph)

@@ -81,6 +81,7 @@ class _feedback_end(PythonBlock, gr.basic_block):
         done = self._writer.write(output_items[0])
         if done == 0:
             self.station.settle()
+            self._tell(len(output_items))
             samples = input_items[0]
             self._newest = self.nitems_read(0) + len(samples)
             tags = hand_on(self, samples, self.station.push, self.station.gap)
@@ -88,7 +89,6 @@ class _feedback_end(PythonBlock, gr.basic_block):
                 whole, part = (pmt.tuple_ref(tag.value, index) for index in (0, 1))
                 self._known = (tag.offset, pmt.to_uint64(whole), pmt.to_double(part))
             self.consume(0, len(samples))
-            self._tell(len(output_items))
             done = self._writer.write(output_items[0])
         self.produce(0, done)
         self.counts["items"] += done
@@ -122,7 +122,7 @@ class feedback_initiator(_feedback_end):
     order, or not at all. While none waits and none is on its way nothing is sent. PDUs beyond
     `limit` that wait are dropped and counted, as are others than PDUs of bytes that fit.
     Port "outcomes": what became of blocks, as `feedback_transmitter` tells of messages, for a
-    `feedback_rate_sink`. delivered: those that were decided, right or not.
+    `feedback_rate_sink`; all that are over are delivered, right or wrong.
 
     model, threshold, feedback_bits, blocks, format, answer_code, answer_constellation: as of the
     responder; both ends alike.
@@ -199,8 +199,8 @@ class feedback_initiator(_feedback_end):
             pdu = outcomes_pdu(
                 one.rounds,
                 session=one.numbers.astype(np.uint32),
-                delivered=one.decided.astype(np.uint8),
-                erased=(~one.decided).astype(np.uint8),
+                delivered=np.ones(one.numbers.size, np.uint8),
+                erased=np.zeros(one.numbers.size, np.uint8),
                 symbols=one.reals.astype(np.uint32),
                 energy=one.energy.astype(np.float32),
                 repeated=one.again.astype(np.uint32),
@@ -214,8 +214,8 @@ class feedback_responder(_feedback_end):
     Input: complex samples of the weak link, with tags rx_time on the first and behind each gap
     where the front end tells of them: a burst with a gap inside is refused. Outputs: complex
     samples of answers, the first of each with the tag "packet_len", and "tx_time" where `lead` asks
-    for it. With `output` "pattern" there may be two more, uint8 bits: those decoded, K a block, all
-    blocks in order whether right or wrong, and those that the pattern has, for a `ber_sink`.
+    for it. With `output` "pattern" there may be two more, uint8 bits for a `ber_sink`: those that
+    the pattern has, K a block, and those decoded, all blocks in order, right or wrong.
     Port "pdus", with `output` "pdus": the initiator's PDUs of bytes. Port "bursts": a PDU a burst,
     as of a `burst_receiver`, for a `burst_meter`.
 
@@ -289,7 +289,7 @@ class feedback_responder(_feedback_end):
             sent = self._framing.messages([self._pattern.body(block.number)])
             self.counts["pattern_blocks"] += len(sent)
             self.counts["block_errors"] += int((sent != block.messages).any(1).sum())
-            for port, bits in zip(range(outputs - 1), (block.messages, sent), strict=False):
+            for port, bits in zip(range(outputs - 1), (sent, block.messages), strict=False):
                 self._bits[port] = np.concatenate([self._bits[port], bits.ravel()])
 
     def _tell_messages(self, body: bytes | None) -> None:

@@ -358,12 +358,10 @@ class _End:
 class Ended(NamedTuple):
     """Blocks that were over in one round.
 
-    Their numbers, whether they were decided and not just out of rounds, rounds, reals sent once and
-    those of them sent again, and energy.
+    Their numbers, rounds, reals sent once and those of them sent again, and energy.
     """
 
     numbers: np.ndarray
-    decided: np.ndarray
     rounds: np.ndarray
     reals: np.ndarray
     again: np.ndarray
@@ -512,13 +510,12 @@ class Initiator(_End):
         active = self._active[lane]
         self._encoder.observe(active, levels, None, self.framing.variance(told))
         p = self.framing.code.parameters
-        decided = self._encoder.decoded[active].all(1)
-        over = decided | (self._encoder.rounds[active] >= p.rounds)
+        over = self._encoder.decoded[active].all(1)
+        over |= self._encoder.rounds[active] >= p.rounds
         places = active[over]
         if places.size:
             of_places = (self._encoder.rounds, self._reals, self._again, self._energies)
-            columns = [one[places] for one in of_places]
-            self.ended.append(Ended(self._number[places], decided[over], *columns))
+            self.ended.append(Ended(self._number[places], *(one[places] for one in of_places)))
             self.counts["blocks"] += places.size
             self._spent += int(self._reals[places].sum())
         self._number[places] = -1
