@@ -240,6 +240,8 @@ def link(
                 done = responder is not None and responder.over
                 if now > last + (1.0 if done else args.patience):
                     stopped = "" if done else f"nothing came for {args.patience:g} s"
+                    if stopped and responder is not None and responder.counts["misfit_bursts"]:
+                        stopped += ", bursts of other sizes did: set both ends alike"
                     break
                 time.sleep(0.02)
     except KeyboardInterrupt:

@@ -68,8 +68,8 @@ def drive_window(program, image, changes=None, seconds=180):
     return json.loads(line.removeprefix("RESULT "))
 
 
-def run_program(program, seconds):
-    """Run it until it ends, or stop it after some seconds as a window manager would.
+def run_program(program, seconds, how=signal.SIGTERM):
+    """Run it until it ends, or stop it after some seconds by a signal.
 
     AssertionError with its words where it does not end well.
     """
@@ -87,7 +87,7 @@ def run_program(program, seconds):
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(how)
         text = process.communicate(timeout=60)[0]
     finally:
         process.kill()

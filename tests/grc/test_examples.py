@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,13 @@ def test_example_decodes(graph, tmp_path):
     assert found["size"] == [1280, 800]
     assert found["scrolls"] == [False, False]
     assert not found["errors"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_radio_example_ends_at_once(how, tmp_path):
+    """By Ctrl-C in its terminal, or as a window manager does it, in the middle of its bursts."""
+    program = compile_graph(EXAMPLES[0].parent / "feedback_radio.grc", tmp_path)
+    run_program(program, seconds=6, how=how)
 
 
 @pytest.fixture(scope="module")

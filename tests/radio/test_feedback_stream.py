@@ -156,6 +156,17 @@ def test_a_file_and_a_stream_are_strangers(framing):
     assert file.counts["foreign_bursts"] == 2
 
 
+def test_ends_that_are_set_otherwise(code, framing):
+    """Bursts of other sizes get no answer and do no harm."""
+    other = FeedbackFraming(code, blocks=40)
+    initiator = Initiator(other, PatternSource(other.capacity, 1))
+    responder = Responder(framing, stream=True)
+    assert responder.push(quiet(initiator.samples())) == []
+    assert responder.counts["misfit_bursts"] == 1 and responder.round == 0
+    right = Initiator(framing, PatternSource(framing.capacity, 1), stream=2)
+    assert len(responder.push(quiet(right.samples()))) == 1
+
+
 def test_messages_wait_for_each_other(framing):
     """Nothing is on the air without any; what comes meanwhile is told whole and in order."""
     source = MessageSource(framing.capacity, limit=5)

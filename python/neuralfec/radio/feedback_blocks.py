@@ -221,16 +221,18 @@ class feedback_responder(_feedback_end):
 
     model: file, or name of a shipped model with digital feedback. threshold: log-odds in nats that
     end a group, 0 for the model's. feedback_bits: of a level that goes back, 8, 6, 5 or 4, or 0 for
-    the model's. blocks: of a super-block, which has a CRC-32, and of a burst in its first round.
+    the model's. blocks: of a burst in its first round; each three hundred or so are a super-block,
+    which has a CRC-32.
     format: of the bursts, a preset's name or a `phy.burst.BurstFormat`. answer_code,
     answer_constellation: of the way back. sample_rate: samples/s. output: "pattern", of the
     initiator's `seed`, or "pdus". amplitude, lead: as of the initiator. ValueError for values that
     cannot be.
 
     stats: blocks, right and refused super-blocks, snr_db of the newest burst's values,
-    block_error_rate_by_posterior, and by the pattern block_errors and block_error_rate;
-    bits_a_second that were right since the first burst; repeated, old, foreign and torn bursts;
-    turnaround in ms.
+    block_error_rate_by_posterior, and by the pattern block_errors, block_error_rate and
+    wrong_super_blocks that the CRC took for right; bits_a_second that were right since the first
+    burst; repeated, old, foreign and torn bursts, and misfits of an initiator that is set
+    otherwise; turnaround in ms.
     """
 
     def __init__(
@@ -268,6 +270,7 @@ class feedback_responder(_feedback_end):
         super()._begin()
         # Bits that wait for room, by output.
         self._bits = [np.zeros(0, np.uint8) for _ in _SIZES[1:]]
+        self._warned = False
 
     def stats(self) -> dict[str, Any]:
         """Return what is counted, and the block error rate by the pattern; see the class."""
@@ -279,6 +282,11 @@ class feedback_responder(_feedback_end):
 
     def _tell(self, outputs: int) -> None:
         end = self.station.end
+        if end.counts["misfit_bursts"] and not self._warned:
+            self._warned = True
+            gr.logger(self.alias()).warn(
+                "bursts of other sizes than expected: are both ends set alike?"
+            )
         while end.bursts:
             self.message_port_pub(pmt.intern("bursts"), burst_pdu(end.bursts.popleft()))
         while end.delivered:
@@ -288,7 +296,9 @@ class feedback_responder(_feedback_end):
                 continue
             sent = self._framing.messages([self._pattern.body(block.number)])
             self.counts["pattern_blocks"] += len(sent)
-            self.counts["block_errors"] += int((sent != block.messages).any(1).sum())
+            wrong = int((sent != block.messages).any(1).sum())
+            self.counts["block_errors"] += wrong
+            self.counts["wrong_super_blocks"] += block.body is not None and wrong > 0
             for port, bits in zip(range(outputs - 1), (sent, block.messages), strict=False):
                 self._bits[port] = np.concatenate([self._bits[port], bits.ravel()])
 

@@ -604,7 +604,8 @@ class Responder(_End):
     Attributes
     ----------
     counts : blocks, right_super_blocks, refused_super_blocks, repeated_bursts, old_bursts,
-        foreign_bursts of another transmission, streams that have begun
+        foreign_bursts of another transmission, misfit_bursts of an end that is set otherwise,
+        streams that have begun
     delivered : super-blocks in order, those of a stream until somebody takes them out
     error_estimate : sum over the blocks of the chance of an error by the receiver's posterior
     bursts : the newest of them; their SNR is that of the channel
@@ -621,6 +622,7 @@ class Responder(_End):
         "repeated_bursts",
         "old_bursts",
         "foreign_bursts",
+        "misfit_bursts",
         "streams",
     )
 
@@ -663,7 +665,9 @@ class Responder(_End):
                 self.counts["foreign_bursts"] += 1
                 continue
             if number == self.round % (1 << _ROUND_BITS) and self._active[self._turn].size:
-                self._take(burst)
+                if not self._take(burst):
+                    self.counts["misfit_bursts"] += 1
+                    continue
             elif number == (self.round - 1) % (1 << _ROUND_BITS) and self._answer is not None:
                 self.counts["repeated_bursts"] += 1
             else:
@@ -712,11 +716,15 @@ class Responder(_End):
             self._decoder.snr_db[active] = self._mean_snr_db()
             self._decoder.prepare(active)
 
-    def _take(self, burst: Burst) -> None:
+    def _take(self, burst: Burst) -> bool:
+        """Take a round's burst; whether it has as many symbols as both ends should know it has."""
         framing, active = self.framing, self._active[self._turn]
         # Which symbols come follows from the beliefs.
         sent = ~self._decoder.decoded[active]
-        values, snr = despread(burst, framing.format, int(sent.sum()))
+        count = int(sent.sum())
+        if burst.symbols != -(-count // (2 * framing.format.data)):
+            return False
+        values, snr = despread(burst, framing.format, count)
         told = int((10 * np.log10(max(snr, 1e-3)) - _LOWEST) // _STEP)
         told = min(max(told, 0), (1 << _TOLD_BITS) - 1)
         self.snr.append(snr)
@@ -731,6 +739,7 @@ class Responder(_End):
         if not self._end_turn():
             # Whether there is another round depends on this one's.
             self.settle()
+        return True
 
     def settle(self) -> None:
         """Do what the answer of a round need not wait for; `push` does it at the latest."""
