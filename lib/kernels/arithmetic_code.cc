@@ -12,8 +12,21 @@ namespace {
 
 constexpr std::size_t nibble = 16;
 // Counts in halves: KT's half for each number that can come, and one for each that came.
-constexpr uint32_t half = 1, one = 2;
-constexpr uint32_t most = 0xffff;
+// Signed and of 16 bits, so that sixteen of them are compared and added at once.
+using count = int16_t;
+constexpr int half = 1, one = 2, most = 0x7fff;
+
+//! What is added to the counts below each number when one comes.
+struct steps {
+    count of[nibble][nibble] = {};
+    constexpr steps()
+    {
+        for (std::size_t number = 0; number < nibble; number++)
+            for (std::size_t i = number + 1; i < nibble; i++)
+                of[number][i] = one;
+    }
+};
+constexpr steps added;
 
 //! How often each of up to 16 numbers came.
 class counts
@@ -22,44 +35,46 @@ public:
     explicit counts(std::size_t numbers)
     {
         for (std::size_t i = 0; i < nibble; i++)
-            d_below[i] = static_cast<uint16_t>(half * (i < numbers ? i : numbers));
-        d_total = half * static_cast<uint32_t>(numbers);
+            d_below[i] = static_cast<count>(half * (i < numbers ? i : numbers));
+        d_total = static_cast<count>(half * numbers);
     }
-    uint32_t below(std::size_t i) const { return d_below[i]; }
+    uint32_t below(std::size_t i) const { return static_cast<uint32_t>(d_below[i]); }
     uint32_t of(std::size_t i) const
     {
-        return (i + 1 < nibble ? d_below[i + 1] : d_total) - d_below[i];
+        return static_cast<uint32_t>((i + 1 < nibble ? d_below[i + 1] : d_total) -
+                                     d_below[i]);
     }
-    uint32_t total() const { return d_total; }
+    uint32_t total() const { return static_cast<uint32_t>(d_total); }
     //! The number whose share of [0, total) holds `value`.
     std::size_t find(uint32_t value) const
     {
-        std::size_t found = 0;
-        for (std::size_t i = 1; i < nibble; i++)
-            found += d_below[i] <= value;
-        return found;
+        const auto limit = static_cast<count>(value);
+        count found = 0;
+        for (std::size_t i = 0; i < nibble; i++)
+            found = static_cast<count>(found + (d_below[i] <= limit));
+        return static_cast<std::size_t>(found - 1);
     }
     void add(std::size_t number)
     {
         for (std::size_t i = 0; i < nibble; i++)
-            d_below[i] = static_cast<uint16_t>(d_below[i] + (i > number ? one : 0));
-        d_total += one;
+            d_below[i] = static_cast<count>(d_below[i] + added.of[number][i]);
+        d_total = static_cast<count>(d_total + one);
         if (d_total > most - one)
             age();
     }
 
 private:
-    std::array<uint16_t, nibble> d_below;
-    uint32_t d_total;
+    alignas(32) std::array<count, nibble> d_below;
+    count d_total;
 
     void age()
     {
-        uint32_t sum = 0;
+        count sum = 0;
         for (std::size_t i = 0; i < nibble; i++) {
             // One that can come stays above 0.
-            const uint32_t left = (of(i) + 1) / 2;
-            d_below[i] = static_cast<uint16_t>(sum);
-            sum += left;
+            const auto left = static_cast<count>((of(i) + 1) / 2);
+            d_below[i] = sum;
+            sum = static_cast<count>(sum + left);
         }
         d_total = sum;
     }

@@ -185,7 +185,9 @@ class BurstFormat:
 
     def _waveform(self, spectrum: NDArray[np.complex128]) -> NDArray[np.complex128]:
         """Samples (symbols, N) of spectra, of unit mean power for unit energies."""
-        return np.fft.ifft(spectrum) * (self.fft_length / np.sqrt(self.used))
+        samples = np.fft.ifft(spectrum)
+        samples *= self.fft_length / np.sqrt(self.used)
+        return samples
 
     def build(self, symbols: ArrayLike, user: int = 0) -> Complex:
         """Make a burst of payload symbols.
@@ -217,9 +219,13 @@ class BurstFormat:
         known, places = _layout(self, count)
         spectrum = known.copy()
         spectrum.reshape(-1)[places] = values * np.resize(_scrambling(), values.size)
-        body = self._waveform(spectrum)
-        body = np.hstack([body[:, -self.cyclic_prefix :], body]).reshape(-1)
-        return np.concatenate([_preamble(self), body], dtype=np.complex64, casting="same_kind")
+        preamble = _preamble(self)
+        samples = np.empty(preamble.size + len(spectrum) * self.symbol_length, np.complex64)
+        samples[: preamble.size] = preamble
+        body = samples[preamble.size :].reshape(-1, self.symbol_length)
+        body[:, self.cyclic_prefix :] = self._waveform(spectrum)
+        body[:, : self.cyclic_prefix] = body[:, -self.cyclic_prefix :]
+        return samples
 
 
 @functools.lru_cache(maxsize=256)

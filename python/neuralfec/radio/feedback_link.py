@@ -105,7 +105,7 @@ def digital_code(
     return DigitalBeliefCode(p, models.parameters(name), code.threshold)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=128)
 def _permutation(size: int) -> np.ndarray:
     # Bursts of a running link have few sizes.
     order = _kernels.random_permutation(size, 1)
@@ -113,7 +113,7 @@ def _permutation(size: int) -> np.ndarray:
     return order
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=128)
 def _filler(size: int) -> np.ndarray:
     # Of no meaning, but a symbol of zeros would have another energy and look torn.
     bits = np.random.default_rng(1).integers(0, 2, size, np.uint8)
@@ -252,7 +252,7 @@ class FeedbackFraming:
         words = llrs.size // n
         if words == 0:
             return None
-        straight = llrs[_permutation(words * n)].reshape(words, n)
+        straight = llrs.take(_permutation(words * n)).reshape(words, n)
         text = np.packbits(decoder.decode(straight)[0]).tobytes()
         bits = self.code.parameters.feedback_bits
         levels = arithmetic_code.decode(text[_CRC_BYTES:], count, bits)
