@@ -17,7 +17,7 @@ Forward: two reals x make a complex value (x1 + j x2) / sqrt 2, so that the code
 subcarrier's Es/N0; the values go through a random permutation and, symbol by symbol, a unitary
 Fourier transform, that a fade takes a little from each and not all from some. The receiver
 equalises by minimum mean square error and takes the bias off; then all values of a burst have one
-SNR, 1 / mean(1 / (1 + |h|^2 / N0)) - 1. That, in steps of 0.02 dB rounded down, is what both ends
+SNR, 1 / mean(1 / (1 + |h|^2 / N0)) - 1. That, in steps of 0.02 dB, is what both ends
 update their beliefs by. Symbols are proposed for its mean over many rounds, as the next burst's
 fade has nothing to do with the last one's.
 
@@ -62,7 +62,7 @@ _CRC_BYTES = 4
 # the SNR a forward burst has one half of how many bytes the super-blocks are made up by, by turns.
 _ROUND_BITS, _TOLD_BITS, _COUNT_BITS = 16, 10, 9
 _FORWARD, _ANSWER = 0, 1
-# Told SNRs, dB: rounded down, so that half of a step is lost.
+# Told SNRs, dB: the nearest. A step is a fifth of what a burst's own estimate scatters.
 _STEP, _LOWEST = 0.02, -8.0
 _SILENCE = 2
 # Blocks that a CRC stands for: its four bytes and what one wrong block costs are both little.
@@ -723,7 +723,7 @@ class Responder(_End):
         if burst.symbols != -(-count // (2 * framing.format.data)):
             return False
         values, snr = despread(burst, framing.format, count)
-        told = int((10 * np.log10(max(snr, 1e-3)) - _LOWEST) // _STEP)
+        told = round((10 * np.log10(max(snr, 1e-3)) - _LOWEST) / _STEP)
         told = min(max(told, 0), (1 << _TOLD_BITS) - 1)
         self.snr.append(snr)
         self.bursts.append(burst)
