@@ -114,11 +114,23 @@ def _permutation(size: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=128)
-def _filler(size: int) -> np.ndarray:
-    # Of no meaning, but a symbol of zeros would have another energy and look torn.
+def _inverse(size: int) -> np.ndarray:
+    # To gather by it is faster than to scatter by the permutation.
+    order = np.argsort(_permutation(size)).astype(np.uint32)
+    order.flags.writeable = False
+    return order
+
+
+@functools.lru_cache(maxsize=32)
+def _random_bits(size: int) -> np.ndarray:
     bits = np.random.default_rng(1).integers(0, 2, size, np.uint8)
     bits.flags.writeable = False
     return bits
+
+
+def _filler(size: int) -> np.ndarray:
+    # Of no meaning, but a symbol of zeros would have another energy and look torn.
+    return _random_bits(1 << size.bit_length())[:size].copy()
 
 
 def spread(format: BurstFormat, values: np.ndarray) -> Complex:
@@ -127,8 +139,7 @@ def spread(format: BurstFormat, values: np.ndarray) -> Complex:
     symbols = -(-pairs // format.data)
     whole = np.ones(2 * symbols * format.data, np.float32)
     whole[: values.size] = values
-    mixed = np.empty_like(whole)
-    mixed[_permutation(whole.size)] = whole
+    mixed = whole.take(_inverse(whole.size))
     grid = (mixed[::2] + 1j * mixed[1::2]).reshape(symbols, format.data) / np.sqrt(2)
     return (np.fft.fft(grid) / np.sqrt(format.data)).astype(np.complex64).reshape(-1)
 
@@ -239,10 +250,11 @@ class FeedbackFraming:
         symbols = self._answer_symbols(len(text))
         k, n = self.answer_code.k, self.answer_code.n
         # As many words as its symbols have room for, so that the symbols tell how many there are.
-        mixed = _filler(symbols * self._bits_of_symbol).copy()
+        mixed = _filler(symbols * self._bits_of_symbol)
         words = mixed[: mixed.size // n * k].reshape(-1, k).copy()
         words.reshape(-1)[: 8 * len(text)] = np.unpackbits(np.frombuffer(text, np.uint8))
-        mixed[_permutation(len(words) * n)] = self.answer_code.encode(words).reshape(-1)
+        coded = self.answer_code.encode(words).reshape(-1)
+        coded.take(_inverse(coded.size), out=mixed[: coded.size], mode="clip")
         return modulate(mixed, self.answer_constellation)
 
     def levels(self, burst: Burst, count: int, decoder: Any) -> np.ndarray | None:
@@ -252,7 +264,7 @@ class FeedbackFraming:
         words = llrs.size // n
         if words == 0:
             return None
-        straight = llrs.take(_permutation(words * n)).reshape(words, n)
+        straight = llrs.take(_permutation(words * n), mode="clip").reshape(words, n)
         text = np.packbits(decoder.decode(straight)[0]).tobytes()
         bits = self.code.parameters.feedback_bits
         levels = arithmetic_code.decode(text[_CRC_BYTES:], count, bits)
