@@ -229,8 +229,8 @@ def draw(arguments: argparse.Namespace) -> None:
     for number, make in (
         (4, lambda: differential(pyplot, awgn, style)),
         (5, lambda: fixed_snr(pyplot, awgn, style)),
-        (6, lambda: all_snrs(pyplot, [("AWGN", awgn)], style)),
-        (7, lambda: all_snrs(pyplot, [("fading", faded)], style)),
+        (6, lambda: all_snrs(pyplot, "AWGN", awgn)),
+        (7, lambda: all_snrs(pyplot, "fading", faded)),
         (8, lambda: evolution(pyplot, histograms)),
         ("snr", lambda: over_snr(pyplot, awgn)),
         ("termination", lambda: terminations(pyplot, awgn, style)),
@@ -386,9 +386,8 @@ def fixed_snr(pyplot, everything: list[Point], style: dict):
     return figure
 
 
-def all_snrs(pyplot, channels: list[tuple[str, list[Point]]], style: dict):
+def all_snrs(pyplot, name: str, everything: list[Point]):
     """Figures 6 and 7: error rate against rate, a colour for each nominal SNR."""
-    name, everything = channels[0]
     sides = [
         (f"{name}, {words} feedback", [point for point in everything if noisy(point) == back])
         for words, back in (("noiseless or digital", False), ("noisy", True))
@@ -409,18 +408,21 @@ def all_snrs(pyplot, channels: list[tuple[str, list[Point]]], style: dict):
             colour = shades((snr_db + 1) / 6.5)
             place.axvline(capacity(snr_db), color=colour, linestyle=":")
             place.plot([], [], color=colour, linewidth=3, label=f"{snr_db:g} dB")
+        schemes = sorted({point.scheme for point in selected})
+        markers = dict(zip(schemes, itertools.cycle(MARKERS), strict=False))
         for line in curves(selected).values():
-            look = style[line[0].scheme] | {"color": shades((line[0].setting.snr_db + 1) / 6.5)}
+            look = {
+                "marker": markers[line[0].scheme],
+                "color": shades((line[0].setting.snr_db + 1) / 6.5),
+            }
             plot(place, line, lambda point: point.rate, "", **look)
         finish(place, title, "rate, bit/symbol")
         handles, labels = place.get_legend_handles_labels()
         shown = {label: handle for label, handle in zip(labels, handles, strict=True) if label}
-        for scheme in sorted({point.scheme for point in selected}):
+        for scheme in schemes:
             power = [point.power for point in selected if point.scheme == scheme]
             text = f"{scheme}, power {min(power):.2f} to {max(power):.2f}"
-            (shown[text],) = place.plot(
-                [], [], color="gray", linestyle="", marker=style[scheme]["marker"]
-            )
+            (shown[text],) = place.plot([], [], color="gray", linestyle="", marker=markers[scheme])
         place.legend(
             shown.values(), shown.keys(), fontsize=7, loc="upper left", bbox_to_anchor=(1, 1)
         )
