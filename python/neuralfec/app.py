@@ -316,36 +316,61 @@ def main(
     args = made.parse_args(argv)
     files = list(_values(args))
     outputs = [file for file in files if isinstance(file, OutputFile)]
-    with contextlib.ExitStack() as stack:
-        for output in outputs:
-            stack.callback(output.discard)
-        try:
-            _listen(stack)
-            _check_paths(files)
-            _keep_stdout(stack, [output for output in outputs if output.is_stdout])
-            if getattr(args, "stats", None) is not None:
-                _text_to_stderr(stack, args.stats)
-            status = run(args) or OK
+    status = INTERRUPTED
+    try:
+        with contextlib.ExitStack() as stack:
             for output in outputs:
-                output.keep()
-            return status
-        except KeyboardInterrupt as stop:
-            with contextlib.suppress(ValueError):
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-            kept = [part for output in outputs if (part := output.keep_part())]
-            said = [str(stop)] * bool(str(stop)) + [f"kept {part}" for part in kept]
-            print(f"\n{made.prog}: interrupted; {'; '.join(said) or 'nothing was written'}",
-                  file=sys.stderr)  # fmt: skip
-            with contextlib.suppress(ValueError):
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-            return INTERRUPTED
-        except BrokenPipeError:
-            # As a program that SIGPIPE ends: whoever read the results has gone.
-            return 128 + signal.SIGPIPE
-        except (ValueError, OSError, ImportError, MemoryError) as error:
-            return _fail(made, error, WRONG)
-        except RuntimeError as error:
-            return _fail(made, error, INCOMPLETE)
+                stack.callback(output.discard)
+            try:
+                _listen(stack)
+                _check_paths(files)
+                _keep_stdout(stack, [output for output in outputs if output.is_stdout])
+                if getattr(args, "stats", None) is not None:
+                    _text_to_stderr(stack, args.stats)
+                done = run(args) or OK
+                for output in outputs:
+                    output.keep()
+                status = done
+            except KeyboardInterrupt as stop:
+                _say_interrupted(made, stop, outputs)
+            except BrokenPipeError:
+                # As a program that SIGPIPE ends: whoever read the results has gone.
+                status = 128 + signal.SIGPIPE
+            except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+                if stopped := _stopped_by(error):
+                    _say_interrupted(made, stopped, outputs)
+                else:
+                    incomplete = isinstance(error, RuntimeError)
+                    status = _fail(made, error, INCOMPLETE if incomplete else WRONG)
+    except KeyboardInterrupt:
+        # While files were closed: what was done stands.
+        for output in outputs:
+            output.discard()
+    return status
+
+
+def _stopped_by(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the Ctrl-C that an error comes from.
+
+    A compiled module that it stops while it loads says ImportError.
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _say_interrupted(
+    made: argparse.ArgumentParser, stop: KeyboardInterrupt, outputs: Sequence[OutputFile]
+) -> None:
+    """Keep what can be kept, and say so."""
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    kept = [part for output in outputs if (part := output.keep_part())]
+    said = [str(stop)] * bool(str(stop)) + [f"kept {part}" for part in kept]
+    print(f"\n{made.prog}: interrupted; {'; '.join(said) or 'nothing was written'}",
+          file=sys.stderr)  # fmt: skip
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _fail(made: argparse.ArgumentParser, error: BaseException, status: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gnuradio.neuralfec import command, models
+from gnuradio.neuralfec import app, command, models
 
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.prefix, "bin", "neuralfec")
@@ -111,3 +111,37 @@ def test_trainings_stop_and_go_on(tmp_path):
     done = neuralfec(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert models.read_card(tmp_path / "m.pt").training.command.startswith("neuralfec train")
+
+
+def test_a_module_that_ctrl_c_stops_while_it_loads_is_an_interruption(capsys):
+    """pybind11 says ImportError("initialization failed") then, and its users wrap that."""
+
+    def run(_):
+        try:
+            raise ImportError("initialization failed") from KeyboardInterrupt()
+        except ImportError as error:
+            raise ValueError("loop:air: initialization failed") from error
+
+    assert app.main(app.parser("Does nothing."), run, []) == 130
+    assert "interrupted; nothing was written" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_files_are_closed_changes_nothing(tmp_path, monkeypatch):
+    made = app.parser("Writes a file.")
+    made.add_argument("out", type=app.OutputFile)
+    discard, calls = app.OutputFile.discard, []
+
+    def interrupted(output):
+        calls.append(output)
+        # The first time belongs to keeping the file.
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        discard(output)
+
+    def run(args):
+        with args.out.open() as stream:
+            stream.write(b"whole")
+
+    monkeypatch.setattr(app.OutputFile, "discard", interrupted)
+    assert app.main(made, run, [str(tmp_path / "out")]) == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["out"] and len(calls) == 3

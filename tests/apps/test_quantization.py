@@ -61,7 +61,11 @@ def test_quantize_llrs_with_every_model(model, tmp_path, capsys):
         assert np.isfinite(out).all()
         zeroed = np.nan_to_num(wrong, nan=0, posinf=1e20, neginf=-1e20)
         expected = LlrQuantizer(model, search=not fast).reconstruct(zeroed)
-        assert np.array_equal(out, expected)
+        if quantizer.bits:
+            assert np.array_equal(out, expected)
+        else:
+            # NumPy rounds a product by where the processor's vectors begin in memory.
+            np.testing.assert_allclose(out, expected, rtol=1e-4)
     if quantizer.bits:
         assert run("--packed", stored, source, back) == 0
         assert stored.stat().st_size == -(-77 * quantizer.bits // 8)
