@@ -27,8 +27,9 @@ DESTDIR="$root" cmake --install "$build" >/dev/null
 site=$(echo "$root$venv"/lib/python3*/site-packages)
 if [ $# -eq 0 ]; then
     # Nothing of ours in C++ runs in these, or in processes of their own.
-    set -- tests -m "not statistics" --ignore=tests/apps --ignore=tests/grc --ignore=tests/models \
-        --ignore=tests/simulation --ignore=tests/python_block
+    set -- tests -m "not statistics" -n logical --dist loadfile --ignore=tests/apps \
+        --ignore=tests/docs --ignore=tests/grc --ignore=tests/models --ignore=tests/simulation \
+        --ignore=tests/training --ignore=tests/python_block
 fi
 # The interpreter is not built with ASan, so its runtime must come first, and libstdc++
 # before it is needed, or ASan does not see exceptions pass.
