@@ -251,6 +251,7 @@ def test_refuses_what_makes_no_sense(tmp_path, capsys):
         ("deepvlf-t-1dB-noiseless", None, "transmitter", 0.495),
         ("deepvlf-r-1dB-noiseless", None, "receiver", 0.42),
         ("deepvlf-t-1dB-20dB", 20.0, "transmitter", 0.44),
+        ("deepvlf-r-1dB-20dB", 20.0, "receiver", 0.39),
         ("deepvlf-hybrid-1dB-20dB", 20.0, "hybrid", 0.44),
         ("gbaf-1dB-noiseless", None, "none", 0.333),
         ("deepvlf-t-1dB-learned", 20.0, "transmitter", 0.40),
