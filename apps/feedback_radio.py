@@ -27,7 +27,6 @@ from gnuradio import gr
 from gnuradio.neuralfec import app, codes, provenance, simulation, telemetry
 from gnuradio.neuralfec.phy.burst import PRESETS
 from gnuradio.neuralfec.phy.constellation import NAMES
-from gnuradio.neuralfec.python_block import page_items
 from gnuradio.neuralfec.radio import front_end
 from gnuradio.neuralfec.radio.feedback_link import (
     STEPS,
@@ -37,7 +36,7 @@ from gnuradio.neuralfec.radio.feedback_link import (
     digital_code,
 )
 from gnuradio.neuralfec.radio.feedback_station import AnsweringStation, InitiatingStation, Station
-from gnuradio.neuralfec.radio.streams import Running, burst_feed, sample_tap
+from gnuradio.neuralfec.radio.streams import Running, burst_feed, room_for, sample_tap
 from rich.console import Console
 from rich.live import Live
 
@@ -155,8 +154,7 @@ class Transceiver:
         self._listening.connect(source, self._tap)
         self._feed = burst_feed(next_burst, lambda: False)
         longest = station.end.framing.longest
-        # A burst goes out in one call: the scheduler fills at most half of a buffer.
-        self._feed.set_min_output_buffer(0, -(-2 * longest // page_items(8)) * page_items(8))
+        self._feed.set_min_output_buffer(0, room_for(longest))
         self._sending.connect(self._feed, self.radio.sink(longest))
 
     @property

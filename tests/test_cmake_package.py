@@ -2,12 +2,8 @@
 """Another project finds the installed library by CMake, compiles against its headers and runs."""
 
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
-
-import pytest
 
 PROJECT = """
 cmake_minimum_required(VERSION 3.19)
@@ -30,10 +26,6 @@ int main()
 
 
 def test_another_project_builds_against_what_is_installed(tmp_path):
-    if not shutil.which("cmake"):
-        pytest.skip("needs cmake")
-    if not Path(sys.prefix, "lib/cmake/gnuradio-neuralfec").is_dir():
-        pytest.skip(f"gr-neuralfec is not installed in {sys.prefix}")
     (tmp_path / "CMakeLists.txt").write_text(PROJECT)
     (tmp_path / "other.cc").write_text(SOURCE)
     build = tmp_path / "build"

@@ -84,6 +84,17 @@ def exchange(initiator, responder, forward, back):
     raise AssertionError("not over after 300 bursts")
 
 
+def exchange_flat(rng, initiator, responder, snr_db):
+    """The same over flat channels, the way back at 26 dB."""
+    format = initiator.framing.format
+    exchange(
+        initiator,
+        responder,
+        lambda s: [over(rng, format, s, snr_db, 1)],
+        lambda s: [over(rng, format, s, 26, 1)],
+    )
+
+
 @pytest.mark.parametrize("bits", [8, 6, 5, 4])
 def test_bytes_come_through(code, bits):
     """400 blocks at 1 dB, by levels of so many bits: some errors, which the CRC finds."""
@@ -93,12 +104,7 @@ def test_bytes_come_through(code, bits):
     rng = np.random.default_rng(bits)
     data = rng.bytes(4 * framing.capacity - 17)
     initiator, responder = Initiator(framing, data), Responder(framing)
-    exchange(
-        initiator,
-        responder,
-        lambda s: [over(rng, framing.format, s, 1.5, 1)],
-        lambda s: [over(rng, framing.format, s, 26, 1)],
-    )
+    exchange_flat(rng, initiator, responder, 1.5)
     wrong = (initiator.messages != responder.messages).any(1).reshape(4, -1)
     # 1e-4 to 1e-3 of the blocks are wrong: seldom one of 400, three in a thousand runs.
     assert wrong.sum() < 3 and responder.counts["blocks"] == 400
@@ -120,12 +126,7 @@ def test_a_wrong_block_takes_its_super_block_along_and_no_other():
     rng = np.random.default_rng(7)
     data = rng.bytes(7 * framing.capacity - 5)
     initiator, responder = Initiator(framing, data), Responder(framing)
-    exchange(
-        initiator,
-        responder,
-        lambda s: [over(rng, framing.format, s, 1, 1)],
-        lambda s: [over(rng, framing.format, s, 26, 1)],
-    )
+    exchange_flat(rng, initiator, responder, 1)
     wrong = (initiator.messages != responder.messages).any(1).reshape(8, 300).any(1)
     # Two or three blocks of a thousand.
     assert 0 < wrong.sum() < 8

@@ -16,9 +16,10 @@ import pmt
 import pytest
 from gnuradio import blocks, gr, neuralfec
 
-# The loop device is a plug-in of SoapySDR, and is not built without its headers.
-if not isinstance(neuralfec.soapy_source, type):
-    pytest.skip("built without SoapySDR", allow_module_level=True)
+pytestmark = pytest.mark.skipif(
+    not isinstance(neuralfec.soapy_source, type),
+    reason="the loop device is a plug-in of SoapySDR, without whose headers it is not built",
+)
 
 PLUGINS = Path(sys.prefix, "lib/SoapySDR/modules0.8")
 

@@ -15,16 +15,19 @@ from gnuradio import gr
 from .. import vectors
 from ..feedback.blocks import outcomes_pdu
 from ..phy.burst import Burst
-from ..python_block import PythonBlock, page_items
-from .feedback_link import FeedbackFraming, Initiator, Responder, digital_code
+from ..python_block import PythonBlock
+from .feedback_link import LAST_STREAM, FeedbackFraming, Initiator, Responder, digital_code
 from .feedback_sources import MessageSource, PatternSource, messages_of
 from .feedback_station import AnsweringStation, InitiatingStation, Station
-from .streams import BurstWriter, hand_on
+from .streams import BurstWriter, hand_on, room_for
 
-# Numbers of streams.
-_STREAMS = 511
 # Bytes of the items of samples and of bits.
 _SIZES = (8, 1, 1)
+
+
+def _framing(model: str, threshold: float, feedback_bits: int, *shared: Any) -> FeedbackFraming:
+    """What both ends have in common; dialogs say 0 for what is the model's."""
+    return FeedbackFraming(digital_code(model, threshold or None, feedback_bits or None), *shared)
 
 
 class _feedback_end(PythonBlock, gr.basic_block):
@@ -44,11 +47,8 @@ class _feedback_end(PythonBlock, gr.basic_block):
         self._framing, self._rate, self._lead = framing, sample_rate, lead
         self._sent: Counter[str] = Counter()
         self._writer = BurstWriter(self, lambda: self.station.next(), self._sent, self._tx_time)
-        # The scheduler fills at most half of a buffer in one call: a burst goes out as a whole.
-        for port, page in enumerate(
-            map(page_items, _SIZES[: self.output_signature().max_streams()])
-        ):
-            self.set_min_output_buffer(port, -(-2 * framing.longest // page) * page)
+        for port, size in enumerate(_SIZES[: self.output_signature().max_streams()]):
+            self.set_min_output_buffer(port, room_for(framing.longest, size))
         self._used = False
         self._begin()
 
@@ -157,8 +157,9 @@ class feedback_initiator(_feedback_end):
     ):
         if input not in ("pattern", "pdus"):
             raise ValueError(f"expected an input of pattern or pdus, got {input!r}")
-        code = digital_code(model, threshold or None, feedback_bits or None)
-        framing = FeedbackFraming(code, blocks, format, answer_code, answer_constellation)
+        framing = _framing(
+            model, threshold, feedback_bits, blocks, format, answer_code, answer_constellation
+        )
         if input == "pattern":
             self._source: Any = PatternSource(framing.capacity, seed)
         else:
@@ -171,7 +172,7 @@ class feedback_initiator(_feedback_end):
         self.message_port_register_out(self._outcomes)
 
     def _make_station(self) -> Station:
-        end = Initiator(self._framing, self._source, 1 + secrets.randbelow(_STREAMS))
+        end = Initiator(self._framing, self._source, 1 + secrets.randbelow(LAST_STREAM))
         return InitiatingStation(end, self._rate, *self._clocked)
 
     def handle_pdu(self, message: Any) -> None:
@@ -252,8 +253,9 @@ class feedback_responder(_feedback_end):
     ):
         if output not in ("pattern", "pdus"):
             raise ValueError(f"expected an output of pattern or pdus, got {output!r}")
-        code = digital_code(model, threshold or None, feedback_bits or None)
-        framing = FeedbackFraming(code, blocks, format, answer_code, answer_constellation)
+        framing = _framing(
+            model, threshold, feedback_bits, blocks, format, answer_code, answer_constellation
+        )
         self._pattern = PatternSource(framing.capacity, seed) if output == "pattern" else None
         self._amplitude = amplitude
         kinds = [np.complex64, np.uint8, np.uint8]

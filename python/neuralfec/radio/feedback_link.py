@@ -72,10 +72,12 @@ _LANES = 2
 # Rounds over whose SNR symbols are proposed. Of 32 rounds of ten Rayleigh taps the mean still
 # wanders over the steps of the grid, which costs 0.2 % of rate.
 _ROUNDS_OF_MEAN = 256
-_LAST_STREAM = (1 << _COUNT_BITS) - 1
 _ENDLESS = 1 << 62
 # Blocks and bursts of which a running link keeps figures.
 _RECENT = 1 << 16
+
+LAST_STREAM = (1 << _COUNT_BITS) - 1
+"""Streams without an end have numbers from 1 to this."""
 
 STEPS = {8: 1 / 16, 6: 0.25, 5: 0.5, 4: 0.75}
 """Steps of the quantizer of what goes back, by its bits, where they are not the model's."""
@@ -408,8 +410,8 @@ class Initiator(_End):
     )
 
     def __init__(self, framing: FeedbackFraming, data: bytes | Source, stream: int = 1) -> None:
-        if not 1 <= stream <= _LAST_STREAM:
-            raise ValueError(f"expected a stream's number of 1 to {_LAST_STREAM}, got {stream}")
+        if not 1 <= stream <= LAST_STREAM:
+            raise ValueError(f"expected a stream's number of 1 to {LAST_STREAM}, got {stream}")
         super().__init__(framing)
         self._source = data if isinstance(data, Source) else _file(framing, data)
         self._stream = 0 if self._source.super_blocks else stream
@@ -460,7 +462,7 @@ class Initiator(_End):
         if not self._stream:
             raise ValueError("expected a stream without an end")
         self.counts["streams_given_up"] += 1
-        self._stream = self._stream % _LAST_STREAM + 1
+        self._stream = self._stream % LAST_STREAM + 1
         self._begin()
 
     def samples(self) -> Complex:
@@ -696,7 +698,7 @@ class Responder(_End):
                 self.super_blocks = bursts * self.framing.parts
                 self._begin(bursts * self.framing.blocks)
             return bursts * self.framing.parts == self.super_blocks > 0
-        if bursts or not 1 <= half <= _LAST_STREAM:
+        if bursts or not 1 <= half <= LAST_STREAM:
             return False
         if half != self._stream and number == 0:
             self._stream = half

@@ -74,6 +74,15 @@ class recording_sink(PythonBlock, gr.sync_block):
         return super().stop()
 
 
+def room_for(burst: int, item_size: int = 8) -> int:
+    """Return the items of an output buffer from which a burst of so many goes out in one call.
+
+    The scheduler fills at most half of a buffer, and buffers are whole pages.
+    """
+    page = page_items(item_size)
+    return -(-2 * burst // page) * page
+
+
 class BurstWriter:
     """Copies bursts that a function makes to a block's first output, with tags.
 
@@ -297,8 +306,7 @@ class burst_scheduler(PythonBlock, gr.basic_block):
         self._rate, self._clock, self._lead = sample_rate, clock, lead
         self._max_burst = max_burst
         self.set_tag_propagation_policy(gr.TPP_DONT)
-        # The scheduler fills at most half of a buffer in one call.
-        self.set_min_output_buffer(0, -(-2 * max_burst // page_items(8)) * page_items(8))
+        self.set_min_output_buffer(0, room_for(max_burst))
 
     def start(self) -> bool:
         """Forget what was there before."""
