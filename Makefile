@@ -22,16 +22,17 @@ SOURCES := $(shell find CMakeLists.txt cmake lib include python grc apps -type f
 	-not -path '*/__pycache__/*' -not -path '*/kernels/tests/*' 2>/dev/null)
 CXX_FILES = $(shell find lib include python -name '*.cc' -o -name '*.h')
 
-.PHONY: all help demo test test-kernels test-python training lint format sanitize bench docs deb \
+.PHONY: all help demo test test-kernels test-python training sionna lint format sanitize bench docs deb \
 	bare-machine uninstall clean distclean
 
 all: $(BUILD)/installed
 
 help:
 	@echo "make demo          install what is missing, build, send a file over a fading link"
-	@echo "make test          all tests; brings what they need, torch included"
+	@echo "make test          all tests; brings what they need, torch and Sionna included"
 	@echo "make               build and install into .venv"
 	@echo "make training      bring torch: training, float quantizers, the torch_model block"
+	@echo "make sionna        bring torch and Sionna: CDL-C fading for feedback codes"
 	@echo "make docs          the documentation as a site in build/docs"
 	@echo "make bench         tables of speed, beside other programs where there are any"
 	@echo "make lint, format  check or mend the style"
@@ -58,6 +59,11 @@ $(BUILD)/training-packages: requirements-training.txt $(BUILD)/python-packages
 	$(PYTHON) -c 'import torch' 2>/dev/null || $(PIP_INSTALL) -r requirements-training.txt
 	@touch $@
 
+# --no-deps: it names a later NumPy than some distributions have, and runs with theirs.
+$(BUILD)/sionna-packages: requirements-sionna.txt $(BUILD)/training-packages
+	$(PIP_INSTALL) -q --no-deps -r requirements-sionna.txt
+	@touch $@
+
 $(BUILD)/development-packages: requirements-development.txt $(BUILD)/python-packages
 	$(PIP_INSTALL) -q -r requirements-development.txt
 	@touch $@
@@ -82,13 +88,15 @@ demo: $(BUILD)/installed
 
 training: $(BUILD)/training-packages
 
+sionna: $(BUILD)/sionna-packages
+
 test: test-kernels test-python
 
 test-kernels: $(BUILD)/installed
 	ctest --test-dir $(BUILD)/release --output-on-failure
 
 # A process a core, of one thread each: torch's threads wait for each other more than they help.
-test-python: $(BUILD)/installed $(BUILD)/training-packages $(BUILD)/development-packages
+test-python: $(BUILD)/installed $(BUILD)/sionna-packages $(BUILD)/development-packages
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
 sanitize: $(BUILD)/installed $(BUILD)/training-packages $(BUILD)/development-packages

@@ -224,13 +224,15 @@ def draw(arguments: argparse.Namespace) -> None:
         name: {"color": f"C{i % 10}", "marker": MARKERS[i % len(MARKERS)]}
         for i, name in enumerate(sorted(names))
     }
-    awgn = [point for point in everything if point.setting.channel == "awgn"]
-    faded = [point for point in everything if point.setting.channel != "awgn"]
+    awgn, tdl_c, cdl_c = (
+        [point for point in everything if point.setting.channel == channel] for channel in CHANNELS
+    )
     for number, make in (
         (4, lambda: differential(pyplot, awgn, style)),
         (5, lambda: fixed_snr(pyplot, awgn, style)),
         (6, lambda: all_snrs(pyplot, "AWGN", awgn)),
-        (7, lambda: all_snrs(pyplot, "fading", faded)),
+        (7, lambda: all_snrs(pyplot, "TDL-C", tdl_c)),
+        ("7-cdl-c", lambda: all_snrs(pyplot, "CDL-C", cdl_c)),
         (8, lambda: evolution(pyplot, histograms)),
         ("snr", lambda: over_snr(pyplot, awgn)),
         ("termination", lambda: terminations(pyplot, awgn, style)),

@@ -379,6 +379,11 @@ def _fail(made: argparse.ArgumentParser, error: BaseException, status: int) -> i
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, ModuleNotFoundError) and error.name == "torch":
         text = f"this needs torch ({text}): make training, or pip install torch, brings it"
+    elif isinstance(error, ModuleNotFoundError) and str(error.name).startswith("sionna"):
+        text = (
+            f"this needs Sionna ({text}): make sionna, or pip install --no-deps sionna-no-rt "
+            "importlib-resources, brings it"
+        )
     elif isinstance(error, ModuleNotFoundError):
         text = f"this needs {error.name}: pip install {error.name} brings it"
     elif isinstance(error, OSError) and error.filename is not None:

@@ -2,6 +2,7 @@ import csv
 import importlib.util
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,11 @@ def test_curves_are_drawn_from_stored_counts(tmp_path, run, monkeypatch):
 def test_nothing_to_draw(tmp_path, run):
     status, said = run("feedback_curves", "draw", "--results", tmp_path)
     assert status == 2 and "no counts" in said.err
+
+
+def test_a_program_says_how_to_get_sionna(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sionna.phy", None)
+    monkeypatch.setitem(sys.modules, "sionna", None)
+    code = ["--model", "feedback/belief-4bit-1dB", "--snr", 5, "--blocks", 4]
+    status, said = run("feedback_evaluate", *code, "--channel", "cdl-c")
+    assert status == 2 and "make sionna" in said.err and said.err.count("\n") == 1, said.err

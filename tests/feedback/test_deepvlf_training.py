@@ -3,11 +3,10 @@ import signal
 import numpy as np
 import pytest
 import torch
-from gnuradio.neuralfec.feedback import evaluation, fading, files
+from gnuradio.neuralfec.feedback import evaluation, files
 from gnuradio.neuralfec.feedback.deepvlf import matching, model, rollout, training
 from gnuradio.neuralfec.feedback.deepvlf.code import DeepvlfCode
 from gnuradio.neuralfec.feedback.setting import log_odds
-from scipy.special import j0
 
 SMALL = [
     "--bits", "4", "--groups", "2", "--rounds", "4", "--first-decision", "2", "--snr", "6",
@@ -202,22 +201,6 @@ def test_imitation_adds_the_distance_in_proportion():
     none, once, twice = loss(0.0), loss(0.1), loss(0.2)
     assert once > none + 0.01
     assert twice - none == pytest.approx(2 * (once - none), rel=1e-3)
-
-
-def test_fading_has_the_statistics_of_its_taps():
-    rounds, groups, blocks = 8, 16, 20000
-    h = fading.gains(np.random.default_rng(0), blocks, rounds, groups)
-    assert h.shape == (blocks, rounds, groups) and h.dtype == np.float32
-    assert (h**2).mean() == pytest.approx(1, abs=0.02)
-    # Rayleigh: the square is exponential, its variance 1.
-    assert (h[:, 0, 0] ** 2).var() == pytest.approx(1, abs=0.08)
-    # Both rails of a subcarrier fade alike.
-    np.testing.assert_array_equal(h[:, :, 0], h[:, :, 1])
-    # Of powers, the correlation is the square of the field's: Jakes over rounds.
-    doppler = fading.SPEED / 299792458.0 * fading.CARRIER_HZ
-    expected = j0(2 * np.pi * doppler * 7 * fading.SLOT_SECONDS) ** 2
-    measured = np.corrcoef(h[:, 0, 0] ** 2, h[:, 7, 0] ** 2)[0, 1]
-    assert measured == pytest.approx(expected, abs=0.03)
 
 
 def test_fading_costs_in_the_evaluator():

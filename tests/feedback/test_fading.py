@@ -11,7 +11,9 @@ from gnuradio.neuralfec.feedback.belief import model as belief_model
 from gnuradio.neuralfec.feedback.belief.confirmation import Confirmation
 from gnuradio.neuralfec.feedback.belief.digital import DigitalBeliefCode
 from gnuradio.neuralfec.feedback.setting import Setting
+from gnuradio.neuralfec.phy.impairments import TDL_C
 from gnuradio.neuralfec.simulation import clopper_pearson
+from scipy.special import j0
 
 MODEL = "feedback/belief-4bit-1dB"
 
@@ -24,6 +26,54 @@ def code_of(theta, confirmation=None):
 def evaluate(code, blocks, seed=1, snr_db=5.0, apart=False):
     setting = Setting(snr_db, threshold=code.threshold, channel="tdl-c")
     return evaluation.evaluate(code, setting, blocks, np.random.default_rng(seed), apart=apart)
+
+
+def drawn(channel, blocks, rounds, groups, seed=0):
+    if channel == "cdl-c":
+        pytest.importorskip("sionna", reason="make sionna brings it")
+    return fading.gains(channel, np.random.default_rng(seed), blocks, rounds, groups)
+
+
+@pytest.mark.parametrize("channel, blocks", [("tdl-c", 20000), ("cdl-c", 2500)])
+def test_gains_have_the_statistics_of_their_profile(channel, blocks):
+    """Both have the delays and powers of one profile; rays of CDL-C move less than Jakes'."""
+    rounds, groups = 8, 61
+    h = drawn(channel, blocks, rounds, groups)
+    assert h.shape == (blocks, rounds, groups) and h.dtype == np.float32
+    slack = 5 / np.sqrt(blocks)
+    power = h.astype(np.float64) ** 2
+    assert power.mean() == pytest.approx(1, abs=slack)
+    # Rayleigh: the square is exponential, its variance 1.
+    assert power[:, 0, 0].var() == pytest.approx(1, abs=3 * slack)
+    # Both rails of a subcarrier fade alike.
+    np.testing.assert_array_equal(h[:, :, 0], h[:, :, 1])
+
+    def correlation(one, other):
+        return np.corrcoef(power[:, *one], power[:, *other])[0, 1]
+
+    # Of powers, the correlation is the square of the field's: over frequency by the profile.
+    weights = 10 ** (TDL_C[:, 1] / 10)
+    turns = np.exp(-2j * np.pi * 30 * fading.SUBCARRIER_HZ * TDL_C[:, 0] * fading.DELAY_SPREAD)
+    expected = abs(turns @ weights / weights.sum()) ** 2
+    assert 0.7 < expected < 0.9
+    assert correlation((0, 0), (0, 60)) == pytest.approx(expected, abs=2 * slack)
+    # Jakes over rounds.
+    doppler = fading.SPEED / 299792458.0 * fading.CARRIER_HZ
+    expected = j0(2 * np.pi * doppler * 7 * fading.SLOT_SECONDS) ** 2
+    measured = correlation((0, 0), (7, 0))
+    if channel == "tdl-c":
+        assert measured == pytest.approx(expected, abs=0.02)
+    else:
+        assert expected - 0.01 < measured < 0.999
+
+
+@pytest.mark.parametrize("channel", fading.CHANNELS)
+def test_gains_are_those_of_their_seed(channel):
+    one, same, other = (drawn(channel, 5, 3, 4, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+    with pytest.raises(ValueError, match=r"expected a fading channel .*cdl-c.*'awgn'"):
+        fading.gains("awgn", np.random.default_rng(0), 5, 3, 4)
 
 
 def test_numbers_tell_the_snr_within_half_a_step():
@@ -92,7 +142,7 @@ def test_a_block_that_its_channel_cannot_carry_is_given_up_at_once(monkeypatch, 
         """Every second block has the gain that carries `low` of its bits in all rounds."""
         share = np.array([low, 2.0])[np.arange(100) % 2]
         gain = np.sqrt(2 ** (share * 2 * 48 / 144) - 1).astype(np.float32)
-        return lambda rng, blocks, rounds, places: np.tile(gain[:, None, None], (rounds, places))
+        return lambda *sizes: np.tile(gain[:, None, None], sizes[-2:])
 
     # The told variance is within 0.375 dB.
     monkeypatch.setattr(fading, "gains", constant(0.9))

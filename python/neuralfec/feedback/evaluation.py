@@ -74,9 +74,11 @@ class Population:
         self.decided = np.zeros(blocks, bool)
         self.carried = np.zeros(blocks)
         self.given_up = np.zeros(blocks, bool)
-        self.told_bits = fading.TOLD_BITS * (setting.channel != "awgn" and code.takes_variances)
+        self.told_bits = fading.TOLD_BITS * (setting.fades and code.takes_variances)
         self.gains = (
-            fading.gains(rng, blocks, p.rounds, p.places) if setting.channel == "tdl-c" else None
+            fading.gains(setting.channel, rng, blocks, p.rounds, p.places)
+            if setting.fades
+            else None
         )
 
     def step(self) -> None:
@@ -123,7 +125,7 @@ class Population:
         self.encoder.observe(active, back, decoded, **known)
         self.decided[active] = decoded.all(1)
         over = self.decoder.over(active) | stopped
-        if known and setting.erases:
+        if known and setting.fades:
             fresh = fading.capacity(known["noise_variance"])
             self.carried[active] += fresh
             left = p.rounds - self.encoder.rounds[active]
@@ -141,7 +143,7 @@ class Population:
         """Return which blocks are declared lost, (blocks,) bool, of blocks that are over."""
         declared = self.decoder.erased(np.arange(len(self.messages))) | self.given_up
         setting = self.setting
-        if not setting.erases or self.code.confirms or setting.termination == "none":
+        if not setting.fades or self.code.confirms or setting.termination == "none":
             return declared
         return declared | ~self.decided
 

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A tapped fading channel for feedback codes, equalised at the receiver (Sec. V-C).
+"""Multipath fading for feedback codes, equalised at the receiver (Sec. V-C).
 
-Taps: TDL-C of 3GPP TR 38.901, Table 7.7.2-3, the tapped form of the CDL-C that the paper
-takes from a ray-based generator. Each tap is Rayleigh with Jakes' spectrum over the rounds.
-The Q real symbols of a round are on Q / 2 subcarriers of an OFDM symbol, rounds one slot
-apart.
+The Q real symbols of a round are on ceil(Q / 2) subcarriers of an OFDM symbol, and rounds are one
+slot apart. The channel is one of 3GPP TR 38.901:
+
+* "tdl-c": the taps of Table 7.7.2-3, each of them Rayleigh with Jakes' spectrum over the rounds;
+* "cdl-c": the clusters of rays of Table 7.7.1-3, between single antennas that are alike in all
+  directions, drawn by Sionna, which nothing else here needs (`make sionna` brings it).
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..phy.impairments import TDL_C
+
+CHANNELS = ("tdl-c", "cdl-c")
 CARRIER_HZ = 3.5e9
 SUBCARRIER_HZ = 30e3
 SLOT_SECONDS = 0.5e-3
@@ -19,37 +25,86 @@ TOLD_BITS = 6
 TOLD_LEAST, TOLD_STEP = -26.0, 0.75
 # Equalised noise of deeper fades than this is no longer amplified.
 LEAST_GAIN = 0.05
-
-# Delays in delay spreads, powers in dB.
-_TDL_C = np.array(
-    [
-        (0.0000, -4.4), (0.2099, -1.2), (0.2219, -3.5), (0.2329, -5.2), (0.2176, -2.5),
-        (0.6366, 0.0), (0.6448, -2.2), (0.6560, -3.9), (0.6584, -7.4), (0.7935, -7.1),
-        (0.8213, -10.7), (0.9336, -11.1), (1.2285, -5.1), (1.3083, -6.8), (2.1704, -8.7),
-        (2.7105, -13.2), (4.2589, -13.9), (4.6003, -13.9), (5.4902, -15.8), (5.6077, -17.1),
-        (6.3065, -16.0), (6.6374, -15.7), (7.0427, -21.6), (8.6523, -22.8),
-    ]
-)  # fmt: skip
+# Blocks for which Sionna draws rays at once: some 200 MiB.
+_BATCH = 2048
 
 
-def gains(rng: np.random.Generator, blocks: int, rounds: int, groups: int) -> np.ndarray:
+def gains(
+    channel: str, rng: np.random.Generator, blocks: int, rounds: int, groups: int
+) -> NDArray[np.float32]:
     """Draw |h| of each symbol, (blocks, rounds, Q) float32, mean square 1.
 
     After division by h the noise of a symbol has 1 / |h| of its deviation.
+
+    Raises
+    ------
+    ValueError
+        If `channel` is none of `CHANNELS`.
+    ModuleNotFoundError
+        If the channel is "cdl-c" and there is no Sionna.
     """
+    if channel not in CHANNELS:
+        raise ValueError(f"expected a fading channel of {CHANNELS}, got {channel!r}")
+    draw = _tapped if channel == "tdl-c" else _clustered
+    h = np.abs(draw(rng, blocks, rounds, (groups + 1) // 2))
+    return np.maximum(h, LEAST_GAIN).repeat(2, axis=2)[:, :, :groups].astype(np.float32)
+
+
+def _tapped(
+    rng: np.random.Generator, blocks: int, rounds: int, subcarriers: int
+) -> NDArray[np.complexfloating]:
     from scipy.special import j0
 
-    powers = 10 ** (_TDL_C[:, 1] / 10)
+    powers = 10 ** (TDL_C[:, 1] / 10)
     doppler = SPEED / 299792458.0 * CARRIER_HZ
     lag = np.abs(np.subtract.outer(np.arange(rounds), np.arange(rounds))) * SLOT_SECONDS
     # Slow fading makes the correlation all but singular.
     root = np.linalg.cholesky(j0(2 * np.pi * doppler * lag) + 1e-6 * np.eye(rounds))
     taps = rng.standard_normal((2, blocks, len(powers), rounds)) @ root.T
     taps = (taps[0] + 1j * taps[1]) * np.sqrt(powers / powers.sum() / 2)[:, None]
-    frequency = np.arange((groups + 1) // 2) * SUBCARRIER_HZ
-    turn = np.exp(-2j * np.pi * np.outer(frequency, _TDL_C[:, 0] * DELAY_SPREAD))
-    h = np.abs(np.einsum("fk,bkr->brf", turn, taps))
-    return np.maximum(h, LEAST_GAIN).repeat(2, axis=2)[:, :, :groups].astype(np.float32)
+    frequency = np.arange(subcarriers) * SUBCARRIER_HZ
+    turn = np.exp(-2j * np.pi * np.outer(frequency, TDL_C[:, 0] * DELAY_SPREAD))
+    return np.einsum("fk,bkr->brf", turn, taps)
+
+
+def _clustered(
+    rng: np.random.Generator, blocks: int, rounds: int, subcarriers: int
+) -> NDArray[np.complexfloating]:
+    import torch
+    from sionna.phy import config
+    from sionna.phy.channel import cir_to_ofdm_channel
+    from sionna.phy.channel.tr38901 import CDL, AntennaArray
+
+    config.seed = int(rng.integers(1 << 31))
+    antenna = AntennaArray(
+        num_rows=1,
+        num_cols=1,
+        polarization="single",
+        polarization_type="V",
+        antenna_pattern="omni",
+        carrier_frequency=CARRIER_HZ,
+        device="cpu",
+    )
+    rays = CDL(
+        "C",
+        DELAY_SPREAD,
+        CARRIER_HZ,
+        ut_array=antenna,
+        bs_array=antenna,
+        direction="uplink",
+        min_speed=SPEED,
+        max_speed=SPEED,
+        device="cpu",
+    )
+    frequency = torch.arange(subcarriers) * SUBCARRIER_HZ
+    h = np.empty((blocks, rounds, subcarriers), np.complex64)
+    with torch.no_grad():
+        for start in range(0, blocks, _BATCH):
+            size = min(_BATCH, blocks - start)
+            coefficients, delays = rays(size, rounds, 1 / SLOT_SECONDS)
+            drawn = cir_to_ofdm_channel(frequency, coefficients, delays)
+            h[start : start + size] = drawn.reshape(size, rounds, subcarriers).numpy()
+    return h
 
 
 def told(noise_variance: np.ndarray) -> np.ndarray:

@@ -5,8 +5,10 @@ import dataclasses
 import math
 from typing import Any
 
+from . import fading
+
 TERMINATIONS = ("receiver", "transmitter", "hybrid", "none")
-CHANNELS = ("awgn", "tdl-c")
+CHANNELS = ("awgn", *fading.CHANNELS)
 
 
 def log_odds(probability: float) -> float:
@@ -34,8 +36,8 @@ class Setting:
         receiver decides a group; None where the receiver does not decide
     transmitter_threshold : belief above which a transmitter that is asked stops a block
         (Definition 8 of the DeepVLF paper), in [0, 1)
-    channel : "awgn", or "tdl-c" for fading that the receiver knows and equalises, where a block
-        that is not decided is declared lost
+    channel : "awgn", or one of `fading.CHANNELS`, which the receiver knows and equalises and
+        where a block that is not decided is declared lost
     """
 
     snr_db: float
@@ -85,9 +87,12 @@ class Setting:
         return self.termination in ("transmitter", "hybrid")
 
     @property
-    def erases(self) -> bool:
-        """Whether a block that the last round leaves undecided is lost, and not guessed."""
-        return self.channel != "awgn"
+    def fades(self) -> bool:
+        """Whether symbols have gains, which the receiver knows.
+
+        There a block that the last round leaves undecided is lost, and not guessed.
+        """
+        return self.channel in fading.CHANNELS
 
     @property
     def noise_deviation(self) -> float:

@@ -19,7 +19,7 @@ from .channel import complex_normal
 Complex = NDArray[np.complex64]
 
 # 3GPP TR 38.901, table 7.7.2-3: delays by the rms delay spread, powers in dB.
-_TDL_C = np.array(
+TDL_C = np.array(
     """
     0 -4.4 0.2099 -1.2 0.2219 -3.5 0.2329 -5.2 0.2176 -2.5 0.6366 0 0.6448 -2.2 0.6560 -3.9
     0.6584 -7.4 0.7935 -7.1 0.8213 -10.7 0.9336 -11.1 1.2285 -5.1 1.3083 -6.8 2.1704 -8.7
@@ -108,8 +108,8 @@ def tdl_c_taps(rng: np.random.Generator, delay_spread: float, sample_rate: float
     delay_spread : rms, in seconds. Taps between samples are interpolated by a windowed sinc, whose
     first sample is 8 before the first tap.
     """
-    delays = _TDL_C[:, 0] * delay_spread * sample_rate
-    power = 10 ** (_TDL_C[:, 1] / 10)
+    delays = TDL_C[:, 0] * delay_spread * sample_rate
+    power = 10 ** (TDL_C[:, 1] / 10)
     gains = complex_normal(rng, (delays.size,)) * np.sqrt(power / power.sum())
     at = np.arange(int(np.ceil(delays.max())) + 17)[:, None] - 8 - delays
     shape = np.sinc(at) * np.where(np.abs(at) < 8, np.cos(np.pi * at / 16) ** 2, 0)

@@ -96,9 +96,9 @@ def rollout(
         else 10 ** (-point.feedback_snr_db / 20) / p.feedback_gain
     )
     scale = torch.full((blocks, p.rounds, q), sigma, device=device)
-    if point.channel == "tdl-c":
+    if point.channel in fading.CHANNELS:
         seed = int(torch.randint(1 << 31, (), generator=rng, device=device))
-        gains = fading.gains(np.random.default_rng(seed), blocks, p.rounds, q)
+        gains = fading.gains(point.channel, np.random.default_rng(seed), blocks, p.rounds, q)
         scale /= torch.from_numpy(gains).to(device)
 
     def noise(like: Tensor) -> Tensor:
