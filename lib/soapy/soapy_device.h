@@ -9,6 +9,10 @@
 
 namespace gr::neuralfec {
 
+//! How long one call waits for a device, and how many such waits are too many.
+constexpr long wait_us = 100000;
+constexpr int patience = 20;
+
 //! A device with one stream of complex floats, opened and set.
 class soapy_device
 {

@@ -22,9 +22,7 @@ namespace gr::neuralfec {
 namespace {
 
 const pmt::pmt_t length_key = pmt::intern("packet_len");
-const pmt::pmt_t time_key = pmt::intern("tx_time");
-constexpr long wait_us = 100000;
-constexpr int patience = 20; // of these waits
+const pmt::pmt_t tx_time_key = pmt::intern("tx_time");
 using clock = std::chrono::steady_clock;
 
 class soapy_sink_impl : public soapy_sink
@@ -142,7 +140,7 @@ private:
                         " samples, got packet_len " + pmt::write_string(tag.value));
         d_length = std::size_t(length);
         d_burst.reserve(d_length);
-        get_tags_in_range(d_times, 0, tag.offset, tag.offset + 1, time_key);
+        get_tags_in_range(d_times, 0, tag.offset, tag.offset + 1, tx_time_key);
         d_has_time = false;
         if (!d_times.empty() && pmt::is_tuple(d_times[0].value) && d_device.timed()) {
             d_has_time = true;

@@ -17,9 +17,7 @@ namespace gr::neuralfec {
 
 namespace {
 
-const pmt::pmt_t time_key = pmt::intern("rx_time");
-constexpr long wait_us = 100000;
-constexpr int patience = 20; // of these waits
+const pmt::pmt_t rx_time_key = pmt::intern("rx_time");
 
 class soapy_source_impl : public soapy_source
 {
@@ -116,7 +114,7 @@ private:
             add_item_tag(
                 0,
                 nitems_written(0),
-                time_key,
+                rx_time_key,
                 pmt::make_tuple(pmt::from_uint64(uint64_t(time_ns / second)),
                                 pmt::from_double(double(time_ns % second) * 1e-9)));
             if (!first)
