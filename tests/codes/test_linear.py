@@ -26,6 +26,7 @@ matrices = st.builds(
 )
 
 
+@pytest.mark.statistics
 @settings(max_examples=100, deadline=None)
 @given(matrices)
 def test_encoder_gives_exactly_the_words_that_all_checks_pass(parity_check):

@@ -260,6 +260,7 @@ def test_decisions_of_a_small_code_are_nearly_maximum_likelihood():
     assert least <= errors <= 1.35 * least
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize(
     ("snr_db", "frames", "expected"), [(18.5, 8000, 1.9e-2), (19, 25000, 5.5e-3)]
 )

@@ -184,6 +184,7 @@ def confirmed(theta=6.0, accept=8.0, **changes):
     return AnalogBeliefCode(p, models.parameters(file), theta, Confirmation(accept, **changes))
 
 
+@pytest.mark.statistics
 def test_confirmed_blocks_are_wrong_as_often_as_the_posterior_tells():
     """At an acceptance so low that errors can be counted."""
     code = confirmed(3.5, 3.5, most=1, margin=-9.0, last_margin=-9.0)
@@ -236,6 +237,7 @@ def test_sessions_carry_confirmed_blocks():
             assert np.array_equal(delivery.bits, sent[delivery.session[1]])
 
 
+@pytest.mark.statistics
 def test_the_card_keeps_what_it_promises():
     code, setting, _ = files.load("feedback/belief-4bit-1dB-feedback-20dB", error_target=1e-5)
     result = evaluation.evaluate(code, setting, 6000, np.random.default_rng(8))

@@ -130,6 +130,7 @@ def trained():
     return "feedback/belief-4bit-1dB"
 
 
+@pytest.mark.statistics
 def test_counted_errors_lie_where_the_posterior_puts_them(trained):
     code, _, _ = belief_files.load(trained, threshold=5.0)
     result = evaluate(code, 1.0, 20000, np.random.default_rng(5))
@@ -138,6 +139,7 @@ def test_counted_errors_lie_where_the_posterior_puts_them(trained):
     assert low < result["block_error_rate_by_posterior"] < high
 
 
+@pytest.mark.statistics
 def test_shipped_code_meets_its_card(trained):
     code, _, card = belief_files.load(trained)
     result = evaluate(code, 1.0, 20000, np.random.default_rng(6))
@@ -400,6 +402,7 @@ def test_sessions_carry_it_over_bad_links(trained):
             assert np.array_equal(delivery.bits, sent[delivery.session[1]])
 
 
+@pytest.mark.statistics
 def test_sessions_give_the_evaluators_figures(trained):
     code, setting, _ = files.load(trained, threshold=9.0)
     transmitter, receiver = Transmitter(code, setting), Receiver(code, setting)

@@ -97,6 +97,7 @@ def test_messages_go_round_in_one_graph(faults):
         assert loop.forward.stats()["sent"] < 60
 
 
+@pytest.mark.statistics
 def test_the_graph_does_what_the_evaluator_does():
     code, setting, _ = files.load(MODEL)
     groups = code.parameters.groups

@@ -137,6 +137,7 @@ def test_ends_follow_the_plain_ledger(double_rounds):
     assert decoder.ledger.accepted.mean() > 0.8
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("theta, double_rounds", [(3.0, 0), (5.0, 0), (4.0, 4)])
 def test_counted_errors_lie_where_the_posterior_puts_them(theta, double_rounds):
     """Of accepted blocks, at an acceptance so low that errors can be counted."""
@@ -148,6 +149,7 @@ def test_counted_errors_lie_where_the_posterior_puts_them(theta, double_rounds):
     assert result["reopened_blocks"] > 100
 
 
+@pytest.mark.statistics
 def test_a_block_that_was_refused_remembers_why():
     """Errors among blocks that were opened again: none more than the posterior tells."""
     p, _ = belief_model.parameters(MODEL)
@@ -168,6 +170,7 @@ def test_a_block_that_was_refused_remembers_why():
     assert wrong < poisson.ppf(0.999, expected)
 
 
+@pytest.mark.statistics
 def test_confirmation_makes_errors_erasures():
     plain, _, _ = belief_model.load(MODEL, threshold=5.0)
     alone = evaluation.evaluate(plain, setting_of(plain), 20_000, np.random.default_rng(1))
@@ -182,6 +185,7 @@ def test_confirmation_makes_errors_erasures():
     assert result["average_block_rounds"] <= 12
 
 
+@pytest.mark.statistics
 def test_the_card_keeps_what_it_promises():
     """Rate, power and erasures of the shipped confirmation for 1e-5."""
     code, setting, card = files.load(MODEL, error_target=1e-5)

@@ -95,6 +95,7 @@ def test_ends_that_share_nothing_agree(confirmation):
     assert apart["feedback_bits"] == apart["symbols"] * (8 + fading.TOLD_BITS)
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize(
     "code",
     [

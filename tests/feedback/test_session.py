@@ -106,6 +106,7 @@ def test_faults_are_survived(termination, payload):
     assert transmitter.counts["repeats"] and receiver.counts["repeated"]
 
 
+@pytest.mark.statistics
 def test_ten_thousand_sessions_with_faults_in_flat_memory():
     """A tenth of the messages is dropped, doubled, delayed or corrupted."""
     transmitter, receiver = ends(max_records=32)
@@ -321,6 +322,7 @@ def test_messages_hold_at_most_so_many_records():
     assert set(records(back, receiver)["head"] & 15) <= {FEEDBACK, DONE}
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("scheme", ["R", "T"])
 def test_sessions_do_what_the_evaluator_does(scheme):
     """Networks over links without faults: same noise level, same statistics."""

@@ -117,6 +117,7 @@ def test_bytes_come_through(code, bits):
     assert 0.8 < initiator.energy / initiator.counts["reals"] < 1.2
 
 
+@pytest.mark.statistics
 def test_a_wrong_block_takes_its_super_block_along_and_no_other():
     """A burst has room for two, and each has a CRC of its own."""
     code = model.load(NAME, threshold=7)[0]
