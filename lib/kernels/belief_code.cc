@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -404,6 +405,141 @@ void update(const belief_code& code,
     }
 }
 
+/*! The numbers of lanes whose cross-entropy is least.
+ *
+ * \param moved columns of D x_j / v log2(e), `patterns` rows of `chunk`
+ * \param after columns of what c_j + (i D x_j - x_j^2 / 2) / v is for i = -most, in
+ * bits; they are changed
+ * \param expected the mean of D x_j / v by the posterior
+ */
+HWY_INLINE V nearest_number(const float* moved,
+                            float* after,
+                            std::size_t patterns,
+                            V expected,
+                            int most,
+                            float price)
+{
+    const D d;
+    V best = hn::Zero(d), least = hn::Set(d, std::numeric_limits<float>::max());
+    for (int i = -most; i <= most; i++) {
+        V top = hn::Load(d, after);
+        for (std::size_t j = 1; j < patterns; j++)
+            top = hn::Max(top, hn::Load(d, after + j * chunk));
+        V sum = hn::Zero(d);
+        for (std::size_t j = 0; j < patterns; j++) {
+            const V l = hn::Load(d, after + j * chunk);
+            sum = hn::Add(sum,
+                          exp2_coarse(d, hn::Max(hn::Sub(l, top), hn::Set(d, -125.0f))));
+            hn::Store(hn::Add(l, hn::Load(d, moved + j * chunk)), d, after + j * chunk);
+        }
+        // What all numbers share of the cross-entropy is left out.
+        const float number = static_cast<float>(i);
+        V cost = hn::MulAdd(top, hn::Set(d, 0.693147181f), log_coarse(d, sum));
+        cost = hn::NegMulAdd(hn::Set(d, number), expected, cost);
+        cost = hn::Add(cost, hn::Set(d, price * number * number));
+        const auto better = hn::Lt(cost, least);
+        least = hn::IfThenElse(better, cost, least);
+        best = hn::IfThenElse(better, hn::Set(d, number), best);
+    }
+    return best;
+}
+
+void choose(const belief_code& code,
+            const belief_table& table,
+            const uint32_t* rows,
+            const uint32_t* places,
+            std::size_t n,
+            float* posterior,
+            const float* values,
+            const float* noise,
+            const float* tracking,
+            float price,
+            int8_t* numbers,
+            float* odds)
+{
+    const D d;
+    const std::size_t patterns = code.patterns();
+    const int most = (1 << (code.parameters().feedback_bits - 1)) - 1;
+    const auto memory = hwy::AllocateAligned<float>(4 * chunk * patterns);
+    std::fill_n(memory.get(), 4 * chunk * patterns, 0.0f);
+    float* const belief = memory.get();
+    float* const classes = belief + chunk * patterns;
+    float* const candidates = classes + chunk * patterns;
+    float* const own = candidates + chunk * patterns;
+    HWY_ALIGN float received[chunk] = {};
+    HWY_ALIGN float precisions[chunk] = {};
+    HWY_ALIGN float tracked[chunk] = {};
+    HWY_ALIGN float rest[chunk];
+    HWY_ALIGN float chosen[chunk];
+    for (std::size_t start = 0; start < n; start += chunk) {
+        const std::size_t size = std::min(chunk, n - start);
+        load_rows(table.log_ratios.data(), patterns, rows + start, size, belief);
+        load_rows(table.classes.data(), patterns, rows + start, size, classes);
+        load_rows(table.candidates.data(), patterns, rows + start, size, candidates);
+        for (std::size_t lane = 0; lane < size; lane++) {
+            const float* const by_class = posterior + rows[start + lane] * patterns;
+            for (std::size_t j = 0; j < patterns; j++)
+                own[j * chunk + lane] =
+                    by_class[static_cast<std::size_t>(classes[j * chunk + lane])];
+            const std::size_t place = places[start + lane];
+            const bool arrived = !std::isnan(values[place]);
+            received[lane] = arrived ? values[place] : 0.0f;
+            precisions[lane] = arrived ? 1.0f / noise[place] : 0.0f;
+            tracked[lane] = 1.0f / tracking[place];
+        }
+        for (std::size_t t = 0; t < chunk; t += lanes) {
+            const V y = hn::Load(d, received + t),
+                    precision = hn::Load(d, precisions + t);
+            V top = hn::Set(d, std::numeric_limits<float>::lowest());
+            for (std::size_t j = 0; j < patterns; j++) {
+                const V x = hn::Load(d, candidates + j * chunk + t);
+                const V middle = hn::Sub(y, hn::Mul(hn::Set(d, 0.5f), x));
+                const V l = hn::MulAdd(
+                    hn::Mul(middle, x), precision, hn::Load(d, own + j * chunk + t));
+                hn::Store(l, d, own + j * chunk + t);
+                top = hn::Max(top, l);
+            }
+            // The likeliest class is left out, or all but one of several.
+            V others = hn::Zero(d), likeliest = hn::Zero(d), mean = hn::Zero(d);
+            const V bits = hn::Set(d, 1.44269504f),
+                    step = hn::Mul(hn::Set(d, code.parameters().feedback_step),
+                                   hn::Load(d, tracked + t));
+            for (std::size_t j = 0; j < patterns; j++) {
+                const V l = hn::Sub(hn::Load(d, own + j * chunk + t), top);
+                const V p = exp_reproducible(d, l);
+                const auto first = hn::Eq(l, hn::Zero(d));
+                hn::Store(l, d, own + j * chunk + t);
+                likeliest = hn::Add(likeliest, hn::IfThenElseZero(first, p));
+                others = hn::Add(others, hn::IfThenZeroElse(first, p));
+                const V x = hn::Load(d, candidates + j * chunk + t),
+                        moved = hn::Mul(step, x);
+                mean = hn::MulAdd(p, moved, mean);
+                // Of the number -most.
+                const V half = hn::Mul(hn::Set(d, -0.5f), hn::Mul(x, x));
+                V after = hn::MulAdd(
+                    half, hn::Load(d, tracked + t), hn::Load(d, belief + j * chunk + t));
+                after = hn::NegMulAdd(hn::Set(d, static_cast<float>(most)), moved, after);
+                hn::Store(hn::Mul(after, bits), d, belief + j * chunk + t);
+                hn::Store(hn::Mul(moved, bits), d, candidates + j * chunk + t);
+            }
+            mean = hn::Div(mean, hn::Add(likeliest, others));
+            hn::Store(hn::Add(others, hn::Sub(likeliest, hn::Set(d, 1.0f))), d, rest + t);
+            hn::Store(
+                nearest_number(candidates + t, belief + t, patterns, mean, most, price),
+                d,
+                chosen + t);
+        }
+        for (std::size_t lane = 0; lane < size; lane++) {
+            float* const by_class = posterior + rows[start + lane] * patterns;
+            for (std::size_t j = 0; j < patterns; j++)
+                by_class[static_cast<std::size_t>(classes[j * chunk + lane])] =
+                    own[j * chunk + lane];
+            numbers[places[start + lane]] = static_cast<int8_t>(chosen[lane]);
+            odds[places[start + lane]] = rest[lane];
+        }
+    }
+}
+
 } // namespace HWY_NAMESPACE
 } // namespace gr::neuralfec
 HWY_AFTER_NAMESPACE();
@@ -413,6 +549,7 @@ namespace gr::neuralfec {
 
 HWY_EXPORT(propose);
 HWY_EXPORT(update);
+HWY_EXPORT(choose);
 
 namespace {
 
@@ -466,6 +603,25 @@ auto undecided(const belief_table& table, span<const uint32_t> blocks, const Val
     s.rows.resize(count);
     s.values.resize(count);
     return s;
+}
+
+//! Rows of the groups that are not decided, and where their first symbols are.
+selection<uint32_t> undecided_places(const belief_table& table,
+                                     span<const uint32_t> blocks)
+{
+    return undecided(table, blocks, [&](std::size_t n, std::size_t q) {
+        return static_cast<uint32_t>(place_of(table, n, 0, q));
+    });
+}
+
+void check_values(span<const float> received, span<const float> variances)
+{
+    for (const float value : received)
+        if (std::isinf(value))
+            refuse("finite received symbols, or NaN, got " + std::to_string(value));
+    for (const float variance : variances)
+        if (!(variance > 0))
+            refuse("noise variances above 0, got " + std::to_string(variance));
 }
 
 } // namespace
@@ -649,16 +805,8 @@ void belief_code::update(belief_table& table,
     // Above 64 the exponential's own floor would end every group.
     if (!(threshold > 0 && threshold < 60))
         refuse("a threshold above 0 and below 60, got " + std::to_string(threshold));
-    for (const float value : received)
-        if (std::isinf(value))
-            refuse("finite received symbols, or NaN, got " + std::to_string(value));
-    for (const float variance : variances)
-        if (!(variance > 0))
-            refuse("noise variances above 0, got " + std::to_string(variance));
-    const auto [rows, places] =
-        undecided(table, blocks, [&](std::size_t n, std::size_t q) {
-            return static_cast<uint32_t>(place_of(table, n, 0, q));
-        });
+    check_values(received, variances);
+    const auto [rows, places] = undecided_places(table, blocks);
     HWY_DYNAMIC_DISPATCH(update)
     (*this,
      table,
@@ -669,6 +817,49 @@ void belief_code::update(belief_table& table,
      received.data(),
      variances.data(),
      threshold);
+}
+
+void belief_code::choose(const belief_table& table,
+                         span<const uint32_t> blocks,
+                         span<float> posterior,
+                         span<const float> received,
+                         span<const float> noise,
+                         span<const float> tracking,
+                         float price,
+                         span<int8_t> numbers,
+                         span<float> odds) const
+{
+    const std::size_t size = blocks.size() * table.groups;
+    check(table, blocks, received.size(), size, "received symbols");
+    check(table, blocks, noise.size(), size, "noise variances");
+    check(table, blocks, tracking.size(), size, "variances to track by");
+    check(table, blocks, numbers.size(), size, "numbers");
+    check(table, blocks, odds.size(), size, "odds");
+    check(table,
+          blocks,
+          posterior.size(),
+          table.log_ratios.size(),
+          "log-ratios of the posterior");
+    if (table.symbols != 1)
+        refuse("one symbol of a group in a round, got " + std::to_string(table.symbols));
+    if (!(price >= 0))
+        refuse("a price of at least 0, got " + std::to_string(price));
+    check_values(received, noise);
+    check_values({}, tracking);
+    const auto [rows, places] = undecided_places(table, blocks);
+    HWY_DYNAMIC_DISPATCH(choose)
+    (*this,
+     table,
+     rows.data(),
+     places.data(),
+     rows.size(),
+     posterior.data(),
+     received.data(),
+     noise.data(),
+     tracking.data(),
+     price,
+     numbers.data(),
+     odds.data());
 }
 
 } // namespace gr::neuralfec

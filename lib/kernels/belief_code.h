@@ -115,6 +115,36 @@ public:
                 span<const float> variances,
                 float threshold) const;
 
+    /*!
+     * What a receiver whose beliefs the transmitter tracks by numbers alone makes of a
+     * round: of the groups not decided its own posterior by Bayes' rule, and the number
+     * that takes the table's belief c nearest to it. With D the feedback step, v the
+     * variance by which both ends track and H the cross-entropy,
+     *
+     *     c_j(i) = c_j + (i D x_j - x_j^2 / 2) / v
+     *     i = argmin H(softmax(l), softmax(c(i))) + price i^2,  |i| < 2^(feedback_bits -
+     * 1)
+     *
+     * Other targets may give other bits: both ends need not find it, only one. The table
+     * stays as it is; `update` by i D is what both ends do.
+     *
+     * \param posterior l, log-ratios to the likeliest class by class, of all rows of the
+     * table
+     * \param received blocks by groups; of NaN a group learns nothing
+     * \param noise, tracking sigma^2 and v of each of them
+     * \param numbers, odds blocks by groups; sum over i >= 1 of exp(l_i) of the sorted
+     * posterior; those of groups that are decided stay as they are
+     */
+    void choose(const belief_table& table,
+                span<const uint32_t> blocks,
+                span<float> posterior,
+                span<const float> received,
+                span<const float> noise,
+                span<const float> tracking,
+                float price,
+                span<int8_t> numbers,
+                span<float> odds) const;
+
     // For the kernel.
     tiled_layer layer1, layer2, layer3;
     // Weights of the inputs that a call has in common.

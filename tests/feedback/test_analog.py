@@ -132,6 +132,35 @@ def test_posterior_is_exact_where_numbers_arrive(network):
     assert wrong.sum() == pytest.approx(expected.sum(), abs=spread)
 
 
+def test_posterior_is_exact_for_noise_that_is_told(network):
+    """Another variance in each round and of each block, and both ends track the same belief."""
+    code = make(network, threshold=1.5)
+    rng = np.random.default_rng(12)
+    slots = np.arange(3000)
+    encoder, decoder = code.encoder(3000), code.decoder(3000)
+    messages = rng.integers(0, 2, (3000, 48), np.uint8)
+    encoder.start(slots, messages)
+    decoder.start(slots)
+    active = slots
+    while active.size:
+        x = encoder.encode(active)
+        variance = rng.uniform(0.4, 2.5, active.size)
+        noise = rng.standard_normal(x.shape) * np.sqrt(variance)[:, None]
+        y = (x + noise).astype(np.float32)
+        decided = decoder.decode(active, y, noise_variance=variance)
+        encoder.observe(active, decoder.feedback(active, y), decided, variance)
+        going = ~decided
+        told, heard = (end.table.log_ratios[active][going] for end in (decoder, encoder))
+        np.testing.assert_array_equal(told, heard)
+        active = active[~decoder.over(active)]
+    odds = decoder.odds.astype(float)
+    expected = odds / (1 + odds)
+    wrong = decoder.decisions(slots) != encoder.labels
+    spread = 4 * math.sqrt((expected * (1 - expected)).sum())
+    assert expected.sum() > 1000
+    assert wrong.sum() == pytest.approx(expected.sum(), abs=spread)
+
+
 @pytest.mark.parametrize("feedback_snr_db", [10.0, 14.0])
 def test_wrong_numbers_are_as_many_as_pulse_amplitudes_give(network, feedback_snr_db):
     code = make(network, amplitude=0.8)

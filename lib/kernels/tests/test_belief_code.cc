@@ -9,6 +9,7 @@
 #include <limits>
 #include <numeric>
 #include <random>
+#include <tuple>
 
 using namespace gr::neuralfec;
 
@@ -71,6 +72,109 @@ belief_table played(const belief_code& code, std::size_t groups, unsigned seed)
                     threshold);
     }
     return table;
+}
+
+/*! What `choose` finds, on each target, is what the formulas in double precision say of
+ * the posterior, the odds and the cost of its number. */
+void choices()
+{
+    constexpr float price = 0.04f;
+    // One bit a group, few and many numbers, and signals so strong that exponents are
+    // large.
+    for (const auto& [bits, feedback_bits, step, noise] :
+         {std::make_tuple(1, 3, 1.25f, 0.8f),
+          std::make_tuple(4, 3, 1.25f, 0.8f),
+          std::make_tuple(4, 8, 0.0625f, 0.8f),
+          std::make_tuple(5, 3, 1.25f, 0.01f)}) {
+        const belief_code::settings settings{static_cast<std::size_t>(bits),
+                                             24,
+                                             20,
+                                             4,
+                                             static_cast<std::size_t>(feedback_bits),
+                                             step};
+        const belief_code code(
+            settings, random_floats(belief_code::parameter_count(settings), 0.3f, 1));
+        const std::size_t m = code.patterns(), groups = 101;
+        const int most = (1 << (feedback_bits - 1)) - 1;
+        belief_table table = played(code, groups, 5);
+        std::fill(table.decided.begin(), table.decided.end(), uint8_t(0));
+        table.decided[7] = 1;
+        std::vector<uint32_t> rows(groups);
+        std::iota(rows.begin(), rows.end(), 0u);
+        std::vector<float> before = random_floats(groups * m, 2, 9),
+                           y = random_floats(groups, 1.5f, 3), of_noise(groups, noise),
+                           tracking(groups, 1.15f * noise);
+        // The first group is at its beginning, the last hears nothing.
+        std::fill_n(before.begin(), m, 0.0f);
+        y.back() = NAN;
+        of_noise[5] = noise / 2;
+        tracking[5] = noise;
+        for (const auto& name : simd_targets()) {
+            set_simd_target(name);
+            std::vector<float> l = before, odds(groups, -1);
+            std::vector<int8_t> numbers(groups, 100);
+            code.choose(table, rows, l, y, of_noise, tracking, price, numbers, odds);
+            for (std::size_t g = 0; g < groups; g++) {
+                if (g == 7) {
+                    CHECK(std::equal(l.begin() + g * m,
+                                     l.begin() + (g + 1) * m,
+                                     before.begin() + g * m));
+                    CHECK(numbers[g] == 100 && odds[g] == -1);
+                    continue;
+                }
+                const float* const c = table.log_ratios.data() + g * m;
+                const float* const x = table.candidates.data() + g * m;
+                std::vector<double> own(m);
+                for (std::size_t j = 0; j < m; j++) {
+                    const double told =
+                        std::isnan(y[g]) ? 0 : (y[g] - x[j] / 2.0) * x[j] / of_noise[g];
+                    own[j] = before[g * m + std::size_t(table.classes[g * m + j])] + told;
+                }
+                const double top = *std::max_element(own.begin(), own.end());
+                double sum = 0, mean = 0;
+                for (std::size_t j = 0; j < m; j++) {
+                    const double p = std::exp(own[j] - top);
+                    sum += p;
+                    mean += p * x[j];
+                    const float found = l[g * m + std::size_t(table.classes[g * m + j])];
+                    CHECK(std::abs(found - (own[j] - top)) < 1e-5 * (1 + top - own[j]));
+                }
+                CHECK(std::abs(odds[g] - (sum - 1)) < 1e-4 * sum);
+                std::vector<double> costs;
+                for (int i = -most; i <= most; i++) {
+                    const double sent = double(step) * i;
+                    double total = 0, highest = -1e300;
+                    std::vector<double> after(m);
+                    for (std::size_t j = 0; j < m; j++) {
+                        after[j] = c[j] + (sent - x[j] / 2.0) * x[j] / tracking[g];
+                        highest = std::max(highest, after[j]);
+                    }
+                    for (const double a : after)
+                        total += std::exp(a - highest);
+                    costs.push_back(highest + std::log(total) -
+                                    sent * mean / sum / tracking[g] +
+                                    double(price) * i * i);
+                }
+                const double least = *std::min_element(costs.begin(), costs.end());
+                CHECK(std::abs(numbers[g]) <= most);
+                CHECK(costs[std::size_t(numbers[g] + most)] - least <
+                      1e-5 * (1 + std::abs(least)));
+            }
+        }
+        set_simd_target("");
+        std::vector<float> l = before, odds(groups);
+        std::vector<int8_t> numbers(groups);
+        const std::vector<float> none;
+        CHECK_THROWS(
+            code.choose(table, rows, l, none, of_noise, tracking, 0, numbers, odds));
+        CHECK_THROWS(
+            code.choose(table, rows, odds, y, of_noise, tracking, 0, numbers, odds));
+        CHECK_THROWS(
+            code.choose(table, rows, l, y, of_noise, tracking, NAN, numbers, odds));
+        tracking[3] = 0;
+        CHECK_THROWS(
+            code.choose(table, rows, l, y, of_noise, tracking, 0, numbers, odds));
+    }
 }
 
 } // namespace
@@ -138,6 +242,8 @@ int main()
             CHECK(table.decided[rows[n]] == (rest < std::exp(-threshold)));
         }
     }
+
+    choices();
 
     const belief_code::settings settings{3, 8, 8, 4, 4, 0.5f};
     const auto parameters =

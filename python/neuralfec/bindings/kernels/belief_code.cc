@@ -189,7 +189,50 @@ void bind_belief_code(py::module& m)
             "symbols x groups) float32, NaN where nothing arrived, and the noise "
             "variance\n"
             "of each symbol.\n"
-            "Sets the table's odds and decided.");
+            "Sets the table's odds and decided.")
+        .def(
+            "choose",
+            [](const belief_code& code,
+               const belief_table& table,
+               const array<uint32_t>& blocks,
+               py::array_t<float, py::array::c_style>& posterior,
+               const array<float>& received,
+               const array<float>& noise,
+               const array<float>& tracking,
+               float price) {
+                const std::size_t n = static_cast<std::size_t>(blocks.size());
+                array<int8_t> numbers({n, table.groups});
+                array<float> odds({n, table.groups});
+                const auto b = view(blocks);
+                const auto y = view(received);
+                const auto v = view(noise);
+                const auto w = view(tracking);
+                const auto i = mutable_view(numbers);
+                const auto o = mutable_view(odds);
+                std::fill_n(i.data(), i.size(), int8_t(0));
+                std::fill_n(o.data(), o.size(), 0.0f);
+                const span<float> l(posterior.mutable_data(),
+                                    static_cast<std::size_t>(posterior.size()));
+                {
+                    py::gil_scoped_release release;
+                    code.choose(table, b, l, y, v, w, price, i, o);
+                }
+                return py::make_tuple(numbers, odds);
+            },
+            py::arg("table"),
+            py::arg("blocks"),
+            py::arg("posterior").noconvert(),
+            py::arg("received"),
+            py::arg("noise"),
+            py::arg("tracking"),
+            py::arg("price"),
+            "What goes back where the table is tracked by numbers alone: (numbers int8,\n"
+            "odds float32), (blocks, groups), 0 for groups that are decided, whose\n"
+            "posterior is left alone. posterior: of the whole table, (all blocks, "
+            "groups,\n"
+            "patterns) float32, log-ratios by class, which it updates by received, NaN\n"
+            "where nothing arrived, of variances noise. tracking: those of the table's\n"
+            "update, which is left to the caller; price: mu of feedback.belief.analog.");
 }
 
 } // namespace gr::neuralfec

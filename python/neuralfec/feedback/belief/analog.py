@@ -48,42 +48,12 @@ from .digital import DigitalBeliefCode, DigitalDecoder, DigitalEncoder, End
 from .parameters import AnalogParameters
 
 
-def choose(
-    posterior: NDArray,
-    tracked: NDArray,
-    candidates: NDArray,
-    variance: NDArray,
-    p: AnalogParameters,
-) -> NDArray:
-    """Return i of the module's docstring, (n, 1).
-
-    posterior, tracked : log-beliefs, candidates : x, all (n, M) of one order of classes;
-    variance : rho sigma^2, (n, 1)
-    """
-    limit, kind = p.feedback_levels, posterior.dtype.type
-    # Classes first: sums over them are then of whole rows.
-    posterior, candidates = posterior.T.copy(), candidates.T.copy()
-    slope = candidates * (kind(p.feedback_step) / variance[:, 0])
-    belief = np.exp(posterior - posterior.max(0))
-    expected = (belief * slope).sum(0) / belief.sum(0)
-    # H = log sum_j exp(after_j) - i E[slope], but for what all numbers share.
-    after = tracked.T - np.square(candidates) / (2 * variance[:, 0]) - limit * slope
-    costs = np.empty((2 * limit + 1, after.shape[1]), kind)
-    for place in range(2 * limit + 1):
-        i, top = place - limit, after.max(0)
-        total = top + np.log(np.exp(after - top).sum(0))
-        costs[place] = total - i * expected + kind(p.number_price * i * i)
-        after += slope
-    return (costs.argmin(0) - limit).astype(kind)[:, None]
-
-
 class AnalogBeliefCode(DigitalBeliefCode):
     """A belief-driven code over analog feedback, ready for use with one threshold.
 
     Parameters as `DigitalBeliefCode`. amplitude : A.
     """
 
-    takes_variances = False
     _parameters: AnalogParameters
 
     def __init__(
@@ -97,6 +67,11 @@ class AnalogBeliefCode(DigitalBeliefCode):
         self.payload_bytes = self.feedback_bits = 0
         feedback_gain = confirmation.feedback_gain if confirmation is not None else 1.0
         self.amplitude = np.float32(parameters.amplitude(self.threshold) * feedback_gain)
+
+    def numbers(self, feedback: NDArray[np.float32]) -> NDArray[np.int8]:
+        """Return the numbers i nearest to symbols A i with noise."""
+        limit = self.parameters.feedback_levels
+        return np.clip(np.rint(feedback / self.amplitude), -limit, limit).astype(np.int8)
 
     @property
     def parameters(self) -> AnalogParameters:
@@ -181,13 +156,18 @@ class AnalogEnd(End):
             np.add.at(count, (row, places[row, place]), np.float32(1))
         return count
 
-    def _track(self, slots: NDArray, numbers: NDArray[np.float32]) -> None:
+    def _tracking(self, slots: NDArray, noise: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Variances rho sigma^2 of the tracked belief's update, (n, Q), by those of the noise."""
+        inflation = self.code.parameters.inflation
+        return (inflation * noise).astype(np.float32) / self._symbols_of_groups(slots)
+
+    def _track(
+        self, slots: NDArray, numbers: NDArray[np.float32], variance: NDArray[np.float32]
+    ) -> None:
         """Update the tracked belief by numbers (n, Q), NaN where none is known."""
-        p = self.code.parameters
         # The kernel decides by the tracked belief, of which the receiver may know better.
         decoded = self.decoded[slots]
-        variance = np.float32(p.update_variance) / self._symbols_of_groups(slots)
-        values = numbers * np.float32(p.feedback_step)
+        values = numbers * np.float32(self.code.parameters.feedback_step)
         self.code.kernel.update(self.table, slots, values, variance, self.code.threshold)
         self.decoded[slots] = decoded
 
@@ -257,22 +237,21 @@ class AnalogEncoder(AnalogEnd, DigitalEncoder):
         """Take what came back of the last round, (n, Q) float32, and the groups decoded.
 
         decoded : (n, Q) bool, of which nothing came, or with confirmation check symbols from the
-        next round on. NaN in feedback tells nothing.
+        next round on. NaN in feedback tells nothing. noise_variance : of the round's symbols, as
+        the receiver used it.
         """
-        if noise_variance is not None:
-            raise ValueError("the code over analog feedback is told no noise variance")
         if decoded is None:
             raise ValueError("the code over analog feedback is told which groups are decoded")
         code, before = self.code, self.decoded[slots]
-        heard = feedback / code.amplitude
-        limit = code.parameters.feedback_levels
-        known = ~np.isnan(heard)
-        numbers = np.clip(np.rint(np.where(known, heard, 0)), -limit, limit)
+        variance = self._tracking(slots, self._variances(slots, noise_variance))
+        known = ~np.isnan(feedback)
+        numbers = code.numbers(np.where(known, feedback, 0))
         if self.ledger is None:
             self.decoded[slots] = before | decoded
         told = ~self.decoded[slots]
         self.numbers[slots] = np.where(told, numbers, self.numbers[slots])
-        self._track(slots, np.where(known, numbers, np.nan).astype(np.float32))
+        heard = np.where(known, numbers, np.nan).astype(np.float32)
+        self._track(slots, heard, variance)
         if self.ledger is not None:
             self.decoded[slots] = decoded
             self._note(slots, numbers, before, decoded)
@@ -318,51 +297,34 @@ class AnalogDecoder(AnalogEnd, DigitalDecoder):
         threshold: float | None = None,
         noise_variance: float | NDArray | None = None,
     ) -> NDArray[np.bool_]:
-        """Take one round, as `DigitalDecoder.decode`; no noise variance can be told."""
-        if noise_variance is not None:
-            raise ValueError("the code over analog feedback is told no noise variance")
+        """Take one round, as `DigitalDecoder.decode`."""
         code, p = self.code, self.code.parameters
         if threshold is not None:
             code.check_threshold(threshold)
-        self._propose(slots)
+        self._begin_round(slots)
         before, left = self.decoded[slots], p.rounds - self.rounds[slots]
-        noise = np.full(received.shape, p.noise_variance, np.float32)
-        values = received
+        each = self._variances(slots, noise_variance)
+        values, noise = received, each.astype(np.float32)
         if self.ledger is not None and self.verdict is not None:
-            odds = self.odds[slots]
-            self.verdict.plan(slots, left + 1, before, odds, self.decisions)
+            self.verdict.plan(slots, left + 1, before, self.odds[slots], self.decisions)
             self.verdict.follow(self.ledger, slots)
             values, noise = self._collected(self.ledger.places[slots], received, noise)
-        block, group = np.nonzero(~before)
-        active = slots[block], group
-        classes = self.table.classes[active]
-        x, tracked = self.table.candidates[active], self.table.log_ratios[active]
-        y = values[block, group][:, None]
-        told = (y - x / 2) * x / noise[block, group][:, None]
-        posterior = np.take_along_axis(self.posterior[active], classes, 1)
-        posterior += np.where(np.isnan(told), np.float32(0), told)
-        posterior -= posterior.max(1, keepdims=True)
-        several = self._symbols_of_groups(slots)[block, group][:, None]
-        variance = np.float32(p.update_variance) / several
-        self.numbers[active] = choose(posterior, tracked, x, variance, p)[:, 0]
-        numbers = self.numbers[slots].astype(np.float32)
-        self._track(slots, numbers)
-        by_class = np.empty_like(posterior)
-        np.put_along_axis(by_class, classes, posterior, 1)
-        self.posterior[active] = by_class
-        # The likeliest class has 0, so the others are what is left of the sum.
-        rest = np.sort(posterior, 1)[:, :-1]
-        odds = np.exp(rest).sum(1)
-        self.odds[active] = odds
+        tracking = self._tracking(slots, each)
+        numbers, odds = code.kernel.choose(
+            self.table, slots, self.posterior, values, noise, tracking, p.number_price
+        )
+        self.numbers[slots] = np.where(before, self.numbers[slots], numbers)
+        odds = np.where(before, self.odds[slots], odds)
+        self._track(slots, numbers.astype(np.float32), tracking)
+        self.odds[slots] = odds
         certainty = -np.log(np.maximum(odds, np.float32(1e-38)))
         if self.ledger is None or self.verdict is None:
-            self.decoded[active] = certainty > code.threshold
+            self.decoded[slots] = before | (certainty > code.threshold)
             return self.decoded[slots]
         theta = code.threshold + self.ledger.settings.step * self.ledger.opened[slots]
-        known = self.table.decisions(slots)[block, group] == by_class.argmax(1)
-        self.decoded[active] = (certainty > theta[block]) & known
-        self.verdict.learn(slots, received, np.full(received.shape, p.noise_variance))
-        odds = self.odds[slots]
+        known = self.table.decisions(slots) == self.decisions(slots)
+        self.decoded[slots] = before | ((certainty > theta[:, None]) & known)
+        self.verdict.learn(slots, received, each)
         self.verdict.judge(slots, left, odds, self.decoded, self.decisions)
         self._checked[slots] = before
         self._note(slots, numbers, before, self.decoded[slots])

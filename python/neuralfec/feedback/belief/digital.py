@@ -301,10 +301,7 @@ class End:
     ) -> None:
         """Bayes' rule with the values (n, P) of a round, NaN where nothing arrived."""
         code = self.code
-        told = code.parameters.update_variance if noise_variance is None else noise_variance
-        each = np.broadcast_to(_by_place(told).astype(np.float64), values.shape)
-        if noise_variance is not None:
-            self._hear(slots, each)
+        each = self._variances(slots, noise_variance)
         variance = each.astype(np.float32)
         received = values
         if self.ledger is not None:
@@ -318,6 +315,17 @@ class End:
             left = code.parameters.rounds - self.rounds[slots]
             odds = self.odds[slots]
             self.ledger.judge(slots, left, odds, self.decoded, self.table.decisions)
+
+    def _variances(
+        self, slots: NDArray, noise_variance: float | NDArray | None
+    ) -> NDArray[np.float64]:
+        """Noise variance of each place of a round, (n, P), noted where it is told."""
+        p = self.code.parameters
+        told = p.noise_variance if noise_variance is None else noise_variance
+        each = np.broadcast_to(_by_place(told).astype(np.float64), (len(slots), p.places))
+        if noise_variance is not None:
+            self._hear(slots, each)
+        return each
 
     def _hear(self, slots: NDArray, variance: NDArray[np.float64]) -> None:
         """Note the SNR of a round's symbols, of variances (n, P), for the network and the plan."""
@@ -436,6 +444,15 @@ class DigitalDecoder(End, feedback.Decoder):
         self._calls += 1
         self._prepared[slots] = self._calls
 
+    def _begin_round(self, slots: NDArray) -> None:
+        """Make the candidates of a round that has not been prepared."""
+        calls = self._prepared[slots]
+        if not calls.any():
+            self._propose(slots)
+        elif (calls != calls[0]).any() or (self._prepared == calls[0]).sum() != len(slots):
+            raise ValueError("expected the blocks that the round was prepared for")
+        self._prepared[slots] = 0
+
     def decode(
         self,
         slots: NDArray,
@@ -455,12 +472,7 @@ class DigitalDecoder(End, feedback.Decoder):
         """
         if threshold is not None:
             self.code.check_threshold(threshold)
-        calls = self._prepared[slots]
-        if not calls.any():
-            self._propose(slots)
-        elif (calls != calls[0]).any() or (self._prepared == calls[0]).sum() != len(slots):
-            raise ValueError("expected the blocks that the round was prepared for")
-        self._prepared[slots] = 0
+        self._begin_round(slots)
         levels = self.feedback(slots, received, noise_variance)
         values = self.code.values(levels, noise_variance)
         self._update(slots, values, noise_variance)

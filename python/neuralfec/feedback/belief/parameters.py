@@ -99,11 +99,6 @@ class BeliefParameters:
         return round(10 ** (-self.snr_db / 10), 9)
 
     @property
-    def update_variance(self) -> float:
-        """Noise variance by which the update of the belief that both ends hold goes."""
-        return self.noise_variance
-
-    @property
     def feedback_levels(self) -> int:
         """Steps from 0 to the largest level."""
         return (1 << (self.feedback_bits - 1)) - 1
@@ -160,11 +155,6 @@ class AnalogParameters(BeliefParameters):
                 "expected an inflation above 0 and a number_price of at least 0, "
                 f"got {self.inflation}, {self.number_price}"
             )
-
-    @property
-    def update_variance(self) -> float:
-        """rho sigma^2, by which the tracked belief of both ends is updated."""
-        return round(self.inflation * self.noise_variance, 9)
 
     def amplitude(self, threshold: float) -> float:
         """Return A, which gives unit power over the numbers sent back with this threshold."""

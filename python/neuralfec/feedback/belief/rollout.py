@@ -9,10 +9,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from .analog import choose
 from .network import BeliefNetwork, log_odds, quantize, update
 from .parameters import AnalogParameters, BeliefParameters
 
@@ -110,6 +111,35 @@ class Digital:
         log_ratios, origin = update(self.state[0], candidates, y, noise_variance)
         self.state = (log_ratios,)
         return log_odds(log_ratios), origin
+
+
+def choose(
+    posterior: NDArray,
+    tracked: NDArray,
+    candidates: NDArray,
+    variance: NDArray,
+    p: AnalogParameters,
+) -> NDArray:
+    """Return i of ``analog``, (n, 1).
+
+    posterior, tracked : log-beliefs, candidates : x, all (n, M) of one order of classes;
+    variance : rho sigma^2, (n, 1)
+    """
+    limit, kind = p.feedback_levels, posterior.dtype.type
+    # Classes first: sums over them are then of whole rows.
+    posterior, candidates = posterior.T.copy(), candidates.T.copy()
+    slope = candidates * (kind(p.feedback_step) / variance[:, 0])
+    belief = np.exp(posterior - posterior.max(0))
+    expected = (belief * slope).sum(0) / belief.sum(0)
+    # H = log sum_j exp(after_j) - i E[slope], but for what all numbers share.
+    after = tracked.T - np.square(candidates) / (2 * variance[:, 0]) - limit * slope
+    costs = np.empty((2 * limit + 1, after.shape[1]), kind)
+    for place in range(2 * limit + 1):
+        i, top = place - limit, after.max(0)
+        total = top + np.log(np.exp(after - top).sum(0))
+        costs[place] = total - i * expected + kind(p.number_price * i * i)
+        after += slope
+    return (costs.argmin(0) - limit).astype(kind)[:, None]
 
 
 class Analog(Digital):
