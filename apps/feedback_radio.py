@@ -28,13 +28,8 @@ from gnuradio.neuralfec import app, codes, provenance, simulation, telemetry
 from gnuradio.neuralfec.phy.burst import PRESETS
 from gnuradio.neuralfec.phy.constellation import NAMES
 from gnuradio.neuralfec.radio import front_end
-from gnuradio.neuralfec.radio.feedback_link import (
-    STEPS,
-    FeedbackFraming,
-    Initiator,
-    Responder,
-    digital_code,
-)
+from gnuradio.neuralfec.radio.feedback_framing import STEPS, FeedbackFraming, digital_code
+from gnuradio.neuralfec.radio.feedback_link import Initiator, Responder
 from gnuradio.neuralfec.radio.feedback_station import AnsweringStation, InitiatingStation, Station
 from gnuradio.neuralfec.radio.streams import Running, burst_feed, room_for, sample_tap
 from rich.console import Console

@@ -13,12 +13,8 @@ from gnuradio.neuralfec import vectors
 from gnuradio.neuralfec.phy.burst import BurstReceiver
 from gnuradio.neuralfec.phy.channel import complex_normal
 from gnuradio.neuralfec.radio import feedback_blocks
-from gnuradio.neuralfec.radio.feedback_link import (
-    FeedbackFraming,
-    Initiator,
-    Responder,
-    digital_code,
-)
+from gnuradio.neuralfec.radio.feedback_framing import FeedbackFraming, digital_code
+from gnuradio.neuralfec.radio.feedback_link import Initiator, Responder
 from gnuradio.neuralfec.radio.feedback_sources import PatternSource
 
 NAME, THRESHOLD, BLOCKS, SEED, STREAM = "feedback/belief-4bit-1dB", 12.0, 30, 3, 77

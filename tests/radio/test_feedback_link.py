@@ -18,13 +18,9 @@ from gnuradio.neuralfec.feedback.belief.digital import DigitalBeliefCode
 from gnuradio.neuralfec.phy.burst import BurstReceiver, burst_format
 from gnuradio.neuralfec.phy.channel import complex_normal
 from gnuradio.neuralfec.phy.impairments import Impairments
-from gnuradio.neuralfec.radio.feedback_link import (
-    FeedbackFraming,
-    Initiator,
-    Responder,
-    despread,
-    spread,
-)
+from gnuradio.neuralfec.radio.feedback_framing import FeedbackFraming
+from gnuradio.neuralfec.radio.feedback_link import Initiator, Responder
+from gnuradio.neuralfec.radio.feedback_mapping import despread, spread
 
 NAME = "feedback/belief-4bit-1dB"
 

@@ -3,12 +3,8 @@
 
 import numpy as np
 import pytest
-from gnuradio.neuralfec.radio.feedback_link import (
-    FeedbackFraming,
-    Initiator,
-    Responder,
-    digital_code,
-)
+from gnuradio.neuralfec.radio.feedback_framing import FeedbackFraming, digital_code
+from gnuradio.neuralfec.radio.feedback_link import Initiator, Responder
 from gnuradio.neuralfec.radio.feedback_sources import MessageSource, PatternSource, messages_of
 from gnuradio.neuralfec.radio.feedback_station import AnsweringStation, InitiatingStation
 

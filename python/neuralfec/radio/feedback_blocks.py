@@ -16,7 +16,8 @@ from .. import vectors
 from ..feedback.blocks import outcomes_pdu
 from ..phy.burst import Burst
 from ..python_block import PythonBlock
-from .feedback_link import LAST_STREAM, FeedbackFraming, Initiator, Responder, digital_code
+from .feedback_framing import FeedbackFraming, digital_code
+from .feedback_link import LAST_STREAM, Initiator, Responder
 from .feedback_sources import MessageSource, PatternSource, messages_of
 from .feedback_station import AnsweringStation, InitiatingStation, Station
 from .streams import BurstWriter, hand_on, room_for

@@ -13,30 +13,22 @@ of the other are updated and its next symbols proposed. What is left to do betwe
 next burst is to decode the answer; what is left between a burst and its answer is to quantize it
 and to make the answer. `settle` does the rest.
 
-Forward: two reals x make a complex value (x1 + j x2) / sqrt 2, so that the code's 1 / sigma^2 is a
-subcarrier's Es/N0; the values go through a random permutation and, symbol by symbol, a unitary
-Fourier transform, that a fade takes a little from each and not all from some. The receiver
-equalises by minimum mean square error and takes the bias off; then all values of a burst have one
-SNR, 1 / mean(1 / (1 + |h|^2 / N0)) - 1. That, in steps of 0.02 dB, is what both ends
-update their beliefs by. Symbols are proposed for its mean over many rounds, as the next burst's
-fade has nothing to do with the last one's.
+Beliefs are updated by the SNR that each burst came with. Symbols are proposed for its mean over
+many rounds, as the next burst's fade has nothing to do with the last one's.
 
-Back: the levels, coded arithmetically by counts that both ends learn from them, and a CRC-32, over
-an LDPC code. An answer that does not come in time makes the
-initiator send the same burst again; a responder that has taken the round sends the same answer.
-Messages carry a CRC-32 a super-block, and super-blocks that fail it are not handed on.
+An answer that does not come in time makes the initiator send the same burst again; a responder that
+has taken the round sends the same answer. Super-blocks that fail their CRC-32 are not handed on.
 
 A transmission has so many super-blocks, those of a file, or is a stream without an end. In place of
 the count and of what is made up a stream's headers have its number, 1 to 511, and
 answers repeat it: an initiator or a responder that begins anew takes nothing of the stream before.
 
-`Initiator` and `Responder` know of no clock; `feedback_station` has what programs and blocks run.
+`feedback_framing` has what is in a burst. `Initiator` and `Responder` know of no clock;
+`feedback_station` has what programs and blocks run.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import zlib
 from collections import Counter, deque
 from typing import Any, ClassVar, NamedTuple
@@ -44,29 +36,21 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _kernels, models
-from ..codes import code as make_code
 from ..decoders import decoder as make_decoder
-from ..feedback.belief import model as belief_model
-from ..feedback.belief.digital import DigitalBeliefCode, stretch
-from ..phy.burst import Burst, BurstFormat, BurstReceiver, burst_format
-from ..phy.constellation import constellation as make_constellation
-from ..phy.constellation import modulate
-from ..phy.demapping import demap
-from ..quantization import arithmetic_code
+from ..phy.burst import Burst, BurstReceiver
+from .feedback_framing import (
+    COUNT_BITS,
+    CRC_BYTES,
+    ROUND_BITS,
+    TOLD_BITS,
+    FeedbackFraming,
+)
+from .feedback_mapping import despread, spread
 from .feedback_sources import FileSource, Source
 from .recordings import Complex
 
-_CRC_BYTES = 4
-# Of the header's field, from its end up: SNR, round, forward or answer, super-blocks. In place of
-# the SNR a forward burst has one half of how many bytes the super-blocks are made up by, by turns.
-_ROUND_BITS, _TOLD_BITS, _COUNT_BITS = 16, 10, 9
+# What a burst is, by its header.
 _FORWARD, _ANSWER = 0, 1
-# Told SNRs, dB: the nearest. A step is a fifth of what a burst's own estimate scatters.
-_STEP, _LOWEST = 0.02, -8.0
-_SILENCE = 2
-# Blocks that a CRC stands for: its four bytes and what one wrong block costs are both little.
-_BLOCKS_A_CRC = 300
 # Tables of blocks whose rounds take turns on the air.
 _LANES = 2
 # Rounds over whose SNR symbols are proposed. Of 32 rounds of ten Rayleigh taps the mean still
@@ -76,216 +60,8 @@ _ENDLESS = 1 << 62
 # Blocks and bursts of which a running link keeps figures.
 _RECENT = 1 << 16
 
-LAST_STREAM = (1 << _COUNT_BITS) - 1
+LAST_STREAM = (1 << COUNT_BITS) - 1
 """Streams without an end have numbers from 1 to this."""
-
-STEPS = {8: 1 / 16, 6: 0.25, 5: 0.5, 4: 0.75}
-"""Steps of the quantizer of what goes back, by its bits, where they are not the model's."""
-
-
-def digital_code(
-    name: str, threshold: float | None = None, feedback_bits: int | None = None
-) -> DigitalBeliefCode:
-    """Load a belief-driven code with digital feedback.
-
-    name : file, or name of a shipped model
-    threshold : log-odds in nats that end a group; the model's where it is None
-    feedback_bits : of a level that goes back, 8, 6, 5 or 4; the model's where it is None
-
-    ValueError for another kind of code, and for other bits.
-    """
-    code = belief_model.load(name, threshold=threshold)[0]
-    if not code.payload_bytes:
-        raise ValueError(f"{name}: expected a code with digital feedback")
-    if feedback_bits is None:
-        return code
-    if feedback_bits not in STEPS:
-        raise ValueError(f"expected feedback of {list(STEPS)} bits, got {feedback_bits}")
-    p = dataclasses.replace(
-        code.parameters, feedback_bits=feedback_bits, feedback_step=STEPS[feedback_bits]
-    )
-    return DigitalBeliefCode(p, models.parameters(name), code.threshold)
-
-
-@functools.lru_cache(maxsize=128)
-def _permutation(size: int) -> np.ndarray:
-    # Bursts of a running link have few sizes.
-    order = _kernels.random_permutation(size, 1)
-    order.flags.writeable = False
-    return order
-
-
-@functools.lru_cache(maxsize=128)
-def _inverse(size: int) -> np.ndarray:
-    # To gather by it is faster than to scatter by the permutation.
-    order = np.argsort(_permutation(size)).astype(np.uint32)
-    order.flags.writeable = False
-    return order
-
-
-@functools.lru_cache(maxsize=32)
-def _random_bits(size: int) -> np.ndarray:
-    bits = np.random.default_rng(1).integers(0, 2, size, np.uint8)
-    bits.flags.writeable = False
-    return bits
-
-
-def _filler(size: int) -> np.ndarray:
-    # Of no meaning, but a symbol of zeros would have another energy and look torn.
-    return _random_bits(1 << size.bit_length())[:size].copy()
-
-
-def spread(format: BurstFormat, values: np.ndarray) -> Complex:
-    """Map reals, float32 (n,), to payload values of whole symbols."""
-    pairs = -(-values.size // 2)
-    symbols = -(-pairs // format.data)
-    whole = np.ones(2 * symbols * format.data, np.float32)
-    whole[: values.size] = values
-    mixed = whole.take(_inverse(whole.size))
-    grid = (mixed[::2] + 1j * mixed[1::2]).reshape(symbols, format.data) / np.sqrt(2)
-    return (np.fft.fft(grid) / np.sqrt(format.data)).astype(np.complex64).reshape(-1)
-
-
-def despread(burst: Burst, format: BurstFormat, count: int) -> tuple[np.ndarray, float]:
-    """Take the reals of a burst, float32 (count,), and their SNR 1 / sigma^2."""
-    y, h = burst.y.reshape(-1, format.data), burst.h.reshape(-1, format.data)
-    energy = np.abs(h) ** 2
-    share = energy / (energy + burst.noise_var)
-    bias = share.mean(1, keepdims=True)
-    equal = h.conj() * y / (energy + burst.noise_var) / bias
-    grid = np.fft.ifft(equal) * np.sqrt(2 * format.data)
-    mixed = np.stack([grid.real, grid.imag], -1).reshape(-1).astype(np.float32)
-    mean = float(bias.mean())
-    # Without noise the mean may round to 1.
-    return mixed[_permutation(mixed.size)[:count]], mean / max(1 - mean, 1e-6)
-
-
-class FeedbackFraming:
-    """What both ends share.
-
-    Parameters
-    ----------
-    code : with digital feedback
-    blocks : of a burst in its first round
-    format : a `BurstFormat` or a preset's name
-    answer_code, answer_constellation : of the way back
-
-    Attributes
-    ----------
-    super_block : blocks of a super-block, which has a CRC of its own: some three hundred where that
-        divides the blocks of a burst, so that a wrong one takes few others along
-    capacity : bytes of a super-block
-
-    ValueError for sizes that are no burst, and for a code with other symbols than one a group.
-    """
-
-    def __init__(
-        self,
-        code: DigitalBeliefCode,
-        blocks: int = 2100,
-        format: str | BurstFormat = "burst-128",
-        answer_code: str = "wifi-648",
-        answer_constellation: str = "qam256",
-    ) -> None:
-        self.code, self.blocks, self.format = code, blocks, burst_format(format)
-        self.answer_code = make_code(answer_code)
-        self.answer_constellation = make_constellation(answer_constellation)
-        p = code.parameters
-        if p.message_bits % 8:
-            raise ValueError(f"expected messages of whole bytes, got {p.message_bits} bits")
-        if p.double_rounds or code.confirms:
-            raise ValueError("expected a code of one symbol a group and round, confirming nothing")
-        self.block_bytes = p.message_bits // 8
-        self.parts = max(1, blocks // _BLOCKS_A_CRC)
-        while blocks % self.parts:
-            self.parts -= 1
-        self.super_block = blocks // self.parts
-        self.capacity = self.super_block * self.block_bytes - _CRC_BYTES
-        most = -(-blocks * p.places // (2 * self.format.data))
-        if blocks < 1 or self.capacity < 1 or most > self.format.max_symbols:
-            raise ValueError(f"expected blocks that make a burst, got {blocks}")
-
-    @property
-    def most_bytes(self) -> int:
-        """Bytes that the most super-blocks have room for, whose number a header can tell."""
-        return ((1 << _COUNT_BITS) - 1) * self.parts * self.capacity
-
-    @property
-    def longest(self) -> int:
-        """Samples of the longest burst of both ways, with the silence around it."""
-        p = self.code.parameters
-        values = self.blocks * p.places
-        size = arithmetic_code.longest(values, p.feedback_bits) + _CRC_BYTES
-        symbols = max(-(-values // (2 * self.format.data)), self._answer_symbols(size))
-        return self.format.length(symbols) + 2 * _SILENCE * self.format.symbol_length
-
-    def bodies(self, data: bytes) -> list[bytes]:
-        """Cut bytes into those of super-blocks, made up with zeros to whole bursts' worth."""
-        size = self.capacity
-        whole = -(-len(data) // (size * self.parts)) * size * self.parts
-        return [data[at : at + size].ljust(size, b"\0") for at in range(0, whole, size)]
-
-    def messages(self, bodies: list[bytes]) -> np.ndarray:
-        """Messages of super-blocks with their CRC, uint8 (blocks, K)."""
-        whole = b"".join(b + zlib.crc32(b).to_bytes(_CRC_BYTES, "little") for b in bodies)
-        blocks = np.frombuffer(whole, np.uint8).reshape(-1, self.block_bytes)
-        return np.unpackbits(blocks, axis=1)
-
-    def samples(self, payload: Complex, user: int) -> Complex:
-        """Make a burst with silence around it."""
-        silence = np.zeros(_SILENCE * self.format.symbol_length, np.complex64)
-        return np.concatenate([silence, self.format.build(payload, user), silence])
-
-    def _answer_symbols(self, size: int) -> int:
-        """OFDM symbols of an answer of so many bytes."""
-        words = -(-8 * size // self.answer_code.k)
-        return -(-words * self.answer_code.n // self._bits_of_symbol)
-
-    @property
-    def _bits_of_symbol(self) -> int:
-        return self.format.data * self.answer_constellation.bits_per_symbol
-
-    def answer(self, levels: np.ndarray) -> Complex:
-        """Payload values of an answer."""
-        text = zlib.crc32(levels.tobytes()).to_bytes(_CRC_BYTES, "little")
-        text += arithmetic_code.encode(levels, self.code.parameters.feedback_bits)
-        symbols = self._answer_symbols(len(text))
-        k, n = self.answer_code.k, self.answer_code.n
-        # As many words as its symbols have room for, so that the symbols tell how many there are.
-        mixed = _filler(symbols * self._bits_of_symbol)
-        words = mixed[: mixed.size // n * k].reshape(-1, k).copy()
-        words.reshape(-1)[: 8 * len(text)] = np.unpackbits(np.frombuffer(text, np.uint8))
-        coded = self.answer_code.encode(words).reshape(-1)
-        coded.take(_inverse(coded.size), out=mixed[: coded.size], mode="clip")
-        return modulate(mixed, self.answer_constellation)
-
-    def levels(self, burst: Burst, count: int, decoder: Any) -> np.ndarray | None:
-        """Levels of an answer, uint8 (count,); None where its CRC fails."""
-        n = self.answer_code.n
-        llrs = demap(burst.y, self.answer_constellation, burst.noise_var, burst.h).reshape(-1)
-        words = llrs.size // n
-        if words == 0:
-            return None
-        straight = llrs.take(_permutation(words * n), mode="clip").reshape(words, n)
-        text = np.packbits(decoder.decode(straight)[0]).tobytes()
-        bits = self.code.parameters.feedback_bits
-        levels = arithmetic_code.decode(text[_CRC_BYTES:], count, bits)
-        crc = int.from_bytes(text[:_CRC_BYTES], "little")
-        return levels if zlib.crc32(levels.tobytes()) == crc else None
-
-    def variance(self, told: int) -> float:
-        """Noise variance of an update for a told number of the SNR; the quantizer's counts in."""
-        step, wide, noise = self.code.parameters.feedback_step, 1.0, 1 / self.snr(told)
-        # Wider steps have more noise of their own, which may ask for wider ones.
-        while True:
-            variance = noise + (wide * step) ** 2 / 12
-            if (wider := float(stretch(variance).item())) <= wide:
-                return variance
-            wide = wider
-
-    def snr(self, told: int) -> float:
-        """SNR of a told number."""
-        return float(10 ** ((_LOWEST + _STEP * told) / 10))
 
 
 class _End:
@@ -360,7 +136,7 @@ class _End:
     def _bursts(self, samples: ArrayLike, kind: int) -> list[Burst]:
         """Bursts of a kind in samples."""
         bursts = self.receiver.push(samples)
-        return [b for b in bursts if b.user >> (_ROUND_BITS + _TOLD_BITS) & 1 == kind]
+        return [b for b in bursts if b.user >> (ROUND_BITS + TOLD_BITS) & 1 == kind]
 
     def stats(self) -> dict[str, Any]:
         """Return what happened, and what the receiver of bursts counts."""
@@ -481,10 +257,10 @@ class Initiator(_End):
     def push(self, samples: ArrayLike) -> bool:
         """Take samples of the way back; whether the round's answer was in them."""
         for burst in self._bursts(samples, _ANSWER):
-            told = burst.user & (1 << _TOLD_BITS) - 1
-            number = burst.user >> _TOLD_BITS & (1 << _ROUND_BITS) - 1
-            stream = burst.user >> (1 + _ROUND_BITS + _TOLD_BITS)
-            this = number == self.round % (1 << _ROUND_BITS) and stream == self._stream
+            told = burst.user & (1 << TOLD_BITS) - 1
+            number = burst.user >> TOLD_BITS & (1 << ROUND_BITS) - 1
+            stream = burst.user >> (1 + ROUND_BITS + TOLD_BITS)
+            this = number == self.round % (1 << ROUND_BITS) and stream == self._stream
             if not this or self.waits:
                 self.counts["old_answers"] += 1
                 continue
@@ -582,11 +358,11 @@ class Initiator(_End):
         self.counts["reals"] += values.size
         self.energy += float(each.sum())
         # This lane's turn is now, or after the other's round that is on the air.
-        number = (self.round + (lane != self._turn)) % (1 << _ROUND_BITS)
+        number = (self.round + (lane != self._turn)) % (1 << ROUND_BITS)
         missing = self._source.missing
-        half = self._stream or missing >> _TOLD_BITS * (number % 2) & (1 << _TOLD_BITS) - 1
+        half = self._stream or missing >> TOLD_BITS * (number % 2) & (1 << TOLD_BITS) - 1
         bursts = self._source.super_blocks // self.framing.parts
-        user = (bursts << 1 + _ROUND_BITS | number) << _TOLD_BITS | half
+        user = (bursts << 1 + ROUND_BITS | number) << TOLD_BITS | half
         return self.framing.samples(spread(self.framing.format, values), user)
 
 
@@ -663,7 +439,7 @@ class Responder(_End):
         """Return the bytes of the file, None until both halves of the number have come."""
         if len(self._halves) < 2:
             return None
-        missing = self._halves[1] << _TOLD_BITS | self._halves[0]
+        missing = self._halves[1] << TOLD_BITS | self._halves[0]
         return self.super_blocks * self.framing.capacity - missing
 
     def push(self, samples: ArrayLike) -> list[Complex]:
@@ -671,16 +447,16 @@ class Responder(_End):
         answers = []
         for burst in self._bursts(samples, _FORWARD):
             self.settle()
-            number = burst.user >> _TOLD_BITS & (1 << _ROUND_BITS) - 1
-            half = burst.user & (1 << _TOLD_BITS) - 1
-            if not self._ours(burst.user >> (1 + _ROUND_BITS + _TOLD_BITS), half, number):
+            number = burst.user >> TOLD_BITS & (1 << ROUND_BITS) - 1
+            half = burst.user & (1 << TOLD_BITS) - 1
+            if not self._ours(burst.user >> (1 + ROUND_BITS + TOLD_BITS), half, number):
                 self.counts["foreign_bursts"] += 1
                 continue
-            if number == self.round % (1 << _ROUND_BITS) and self._active[self._turn].size:
+            if number == self.round % (1 << ROUND_BITS) and self._active[self._turn].size:
                 if not self._take(burst):
                     self.counts["misfit_bursts"] += 1
                     continue
-            elif number == (self.round - 1) % (1 << _ROUND_BITS) and self._answer is not None:
+            elif number == (self.round - 1) % (1 << ROUND_BITS) and self._answer is not None:
                 self.counts["repeated_bursts"] += 1
             else:
                 self.counts["old_bursts"] += 1
@@ -737,13 +513,12 @@ class Responder(_End):
         if burst.symbols != -(-count // (2 * framing.format.data)):
             return False
         values, snr = despread(burst, framing.format, count)
-        told = round((10 * np.log10(max(snr, 1e-3)) - _LOWEST) / _STEP)
-        told = min(max(told, 0), (1 << _TOLD_BITS) - 1)
+        told = framing.told(snr)
         self.snr.append(snr)
         self.bursts.append(burst)
         levels = self._decoder.feedback(active, values, framing.variance(told))
-        number = self.round % (1 << _ROUND_BITS)
-        user = ((self._stream << 1 | _ANSWER) << _ROUND_BITS | number) << _TOLD_BITS
+        number = self.round % (1 << ROUND_BITS)
+        user = ((self._stream << 1 | _ANSWER) << ROUND_BITS | number) << TOLD_BITS
         self._answer = framing.samples(framing.answer(levels), user | told)
         y = np.zeros(sent.shape, np.float32)
         y[sent] = values
@@ -781,9 +556,9 @@ class Responder(_End):
                 return
             messages = self.messages[here]
             text = np.packbits(messages, axis=1).tobytes()
-            right = zlib.crc32(text[:-_CRC_BYTES]) == int.from_bytes(text[-_CRC_BYTES:], "little")
+            right = zlib.crc32(text[:-CRC_BYTES]) == int.from_bytes(text[-CRC_BYTES:], "little")
             self.counts["right_super_blocks" if right else "refused_super_blocks"] += 1
-            body = text[:-_CRC_BYTES] if right else None
+            body = text[:-CRC_BYTES] if right else None
             if self._streams:
                 # Others come to their rows.
                 messages = messages.copy()
