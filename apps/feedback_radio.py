@@ -3,9 +3,9 @@
 """Send a file by a feedback code over bursts of radio samples.
 
 The initiator sends bursts of one round of many blocks over a weak link; the responder answers each
-with what it heard, quantized, over a strong one. Lost, doubled and torn bursts are sent again or
-left out, and super-blocks whose CRC fails are not handed on: they are told, and the exit status
-is 1. Both ends are two processes with a radio each, or one with two.
+over a strong one. Lost, doubled and torn bursts are sent again or left out, and super-blocks whose
+CRC fails are not handed on: they are told, and the exit status is 1. Both ends are two processes
+with a radio each, or one with two.
 """
 
 if __name__ == "__main__":
@@ -28,7 +28,12 @@ from gnuradio.neuralfec import app, codes, provenance, simulation, telemetry
 from gnuradio.neuralfec.phy.burst import PRESETS
 from gnuradio.neuralfec.phy.constellation import NAMES
 from gnuradio.neuralfec.radio import front_end
-from gnuradio.neuralfec.radio.feedback_framing import STEPS, FeedbackFraming, digital_code
+from gnuradio.neuralfec.radio.feedback_framing import (
+    FEEDBACK,
+    STEPS,
+    FeedbackFraming,
+    feedback_code,
+)
 from gnuradio.neuralfec.radio.feedback_link import Initiator, Responder
 from gnuradio.neuralfec.radio.feedback_station import AnsweringStation, InitiatingStation, Station
 from gnuradio.neuralfec.radio.streams import Running, burst_feed, room_for, sample_tap
@@ -66,7 +71,13 @@ def parser() -> app.Parser:
     )
     made.add_argument("--file", type=app.InputFile, help="to send (initiator, both)")
     made.add_argument("--out", type=app.OutputFile, help="what came (responder, both)")
-    made.add_argument("--model", default="feedback/belief-4bit-1dB", help="of a digital code")
+    made.add_argument(
+        "--feedback",
+        default="digital",
+        choices=list(FEEDBACK),
+        help="levels of what was heard, coded; or a real symbol for each group, uncoded",
+    )
+    made.add_argument("--model", help="made for that feedback (default: the shipped one)")
     made.add_argument(
         "--threshold", type=float, default=11.0, help="log-odds in nats that end a group"
     )
@@ -74,7 +85,7 @@ def parser() -> app.Parser:
         "--feedback-bits",
         type=int,
         choices=list(STEPS),
-        help="of a level that goes back (default: the model's)",
+        help="of a level of digital feedback (default: the model's)",
     )
     made.add_argument("--blocks", type=int, default=2100, help="blocks of a burst at first")
     made.add_argument("--format", default="burst-128", choices=list(PRESETS), help="of the bursts")
@@ -360,7 +371,7 @@ def with_peer(
 
 def run(args: argparse.Namespace) -> int:
     check(args)
-    code = digital_code(args.model, args.threshold, args.feedback_bits)
+    code = feedback_code(args.feedback, args.model, args.threshold, args.feedback_bits)
     framing = FeedbackFraming(
         code, args.blocks, args.format, args.answer_code, args.answer_constellation
     )

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "kernels/arithmetic_code.h"
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <string>
@@ -193,22 +194,38 @@ private:
     uint32_t next() { return d_at < d_code.size() ? d_code[d_at++] : 0; }
 };
 
-void check(std::size_t bits)
+void check(std::size_t bits, std::size_t numbers, span<const uint8_t> contexts)
 {
+    if (!contexts.empty() && contexts.size() != numbers)
+        throw std::invalid_argument("arithmetic code: expected " +
+                                    std::to_string(numbers) + " contexts, got " +
+                                    std::to_string(contexts.size()));
     if (bits < 1 || bits > 8)
         throw std::invalid_argument(
             "arithmetic code: expected numbers of 1 to 8 bits, got " +
             std::to_string(bits));
 }
 
+//! A model for each context, or one.
+std::vector<model> models(std::size_t bits, span<const uint8_t> contexts)
+{
+    const uint8_t* const last = std::max_element(contexts.begin(), contexts.end());
+    const std::size_t count = contexts.empty() ? 1 : *last + std::size_t(1);
+    return std::vector<model>(count, model(bits));
+}
+
 } // namespace
 
-std::vector<uint8_t> arithmetic_encode(span<const uint8_t> numbers, std::size_t bits)
+std::vector<uint8_t> arithmetic_encode(span<const uint8_t> numbers,
+                                       std::size_t bits,
+                                       span<const uint8_t> contexts)
 {
-    check(bits);
-    model m(bits);
+    check(bits, numbers.size(), contexts);
+    auto of_context = models(bits, contexts);
     encoder e;
-    for (const uint8_t number : numbers) {
+    for (std::size_t i = 0; i < numbers.size(); i++) {
+        const uint8_t number = numbers[i];
+        model& m = of_context[contexts.empty() ? 0 : contexts[i]];
         if (number >> bits)
             throw std::invalid_argument("arithmetic code: expected numbers below " +
                                         std::to_string(1 << bits) + ", got " +
@@ -221,14 +238,18 @@ std::vector<uint8_t> arithmetic_encode(span<const uint8_t> numbers, std::size_t 
     return e.finish();
 }
 
-void arithmetic_decode(span<const uint8_t> code, std::size_t bits, span<uint8_t> numbers)
+void arithmetic_decode(span<const uint8_t> code,
+                       std::size_t bits,
+                       span<uint8_t> numbers,
+                       span<const uint8_t> contexts)
 {
-    check(bits);
-    model m(bits);
+    check(bits, numbers.size(), contexts);
+    auto of_context = models(bits, contexts);
     decoder d(code);
-    for (uint8_t& number : numbers) {
+    for (std::size_t i = 0; i < numbers.size(); i++) {
+        model& m = of_context[contexts.empty() ? 0 : contexts[i]];
         const std::size_t above = bits > 4 ? d.get(m.upper()) : 0;
-        number = static_cast<uint8_t>(above << 4 | d.get(m.lower(above)));
+        numbers[i] = static_cast<uint8_t>(above << 4 | d.get(m.lower(above)));
     }
 }
 

@@ -21,15 +21,23 @@ namespace gr::neuralfec {
  * Integers alone: every machine makes and reads the same bytes.
  *
  * \param bits 1 to 8
- * \throws std::invalid_argument for other bits and for numbers of 2^bits and above
+ * \param contexts what is known of each number beforehand: those of each context are
+ * counted apart; none where nothing is known
+ * \throws std::invalid_argument for other bits, for numbers of 2^bits and above and for
+ * another number of contexts
  */
-std::vector<uint8_t> arithmetic_encode(span<const uint8_t> numbers, std::size_t bits);
+std::vector<uint8_t> arithmetic_encode(span<const uint8_t> numbers,
+                                       std::size_t bits,
+                                       span<const uint8_t> contexts = {});
 
 /*!
  * Reads as many numbers as `numbers` has room for. What is behind the end of `code`
  * counts as zeros, which arithmetic_encode leaves out at its end; bytes that are no code
  * give some numbers below 2^bits.
  */
-void arithmetic_decode(span<const uint8_t> code, std::size_t bits, span<uint8_t> numbers);
+void arithmetic_decode(span<const uint8_t> code,
+                       std::size_t bits,
+                       span<uint8_t> numbers,
+                       span<const uint8_t> contexts = {});
 
 } // namespace gr::neuralfec

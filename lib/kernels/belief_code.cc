@@ -458,6 +458,7 @@ void choose(const belief_code& code,
             float* odds)
 {
     const D d;
+    const hn::RebindToSigned<D> di;
     const std::size_t patterns = code.patterns();
     const int most = (1 << (code.parameters().feedback_bits - 1)) - 1;
     const auto memory = hwy::AllocateAligned<float>(4 * chunk * patterns);
@@ -466,9 +467,12 @@ void choose(const belief_code& code,
     float* const classes = belief + chunk * patterns;
     float* const candidates = classes + chunk * patterns;
     float* const own = candidates + chunk * patterns;
+    const auto indices = hwy::AllocateAligned<int32_t>(chunk * patterns);
+    int32_t* const index = indices.get();
     HWY_ALIGN float received[chunk] = {};
     HWY_ALIGN float precisions[chunk] = {};
     HWY_ALIGN float tracked[chunk] = {};
+    HWY_ALIGN int32_t at[chunk] = {};
     HWY_ALIGN float rest[chunk];
     HWY_ALIGN float chosen[chunk];
     for (std::size_t start = 0; start < n; start += chunk) {
@@ -476,17 +480,23 @@ void choose(const belief_code& code,
         load_rows(table.log_ratios.data(), patterns, rows + start, size, belief);
         load_rows(table.classes.data(), patterns, rows + start, size, classes);
         load_rows(table.candidates.data(), patterns, rows + start, size, candidates);
+        // Where in the posterior the classes of each rank are.
         for (std::size_t lane = 0; lane < size; lane++) {
-            const float* const by_class = posterior + rows[start + lane] * patterns;
-            for (std::size_t j = 0; j < patterns; j++)
-                own[j * chunk + lane] =
-                    by_class[static_cast<std::size_t>(classes[j * chunk + lane])];
+            at[lane] = static_cast<int32_t>(rows[start + lane] * patterns);
             const std::size_t place = places[start + lane];
             const bool arrived = !std::isnan(values[place]);
             received[lane] = arrived ? values[place] : 0.0f;
             precisions[lane] = arrived ? 1.0f / noise[place] : 0.0f;
             tracked[lane] = 1.0f / tracking[place];
         }
+        for (std::size_t t = 0; t < chunk; t += lanes)
+            for (std::size_t j = 0; j < patterns; j++) {
+                const auto rank = hn::ConvertTo(di, hn::Load(d, classes + j * chunk + t));
+                hn::Store(hn::Add(hn::Load(di, at + t), rank), di, index + j * chunk + t);
+            }
+        for (std::size_t j = 0; j < patterns; j++)
+            for (std::size_t lane = 0; lane < size; lane++)
+                own[j * chunk + lane] = posterior[index[j * chunk + lane]];
         for (std::size_t t = 0; t < chunk; t += lanes) {
             const V y = hn::Load(d, received + t),
                     precision = hn::Load(d, precisions + t);
@@ -529,11 +539,10 @@ void choose(const belief_code& code,
                 d,
                 chosen + t);
         }
+        for (std::size_t j = 0; j < patterns; j++)
+            for (std::size_t lane = 0; lane < size; lane++)
+                posterior[index[j * chunk + lane]] = own[j * chunk + lane];
         for (std::size_t lane = 0; lane < size; lane++) {
-            float* const by_class = posterior + rows[start + lane] * patterns;
-            for (std::size_t j = 0; j < patterns; j++)
-                by_class[static_cast<std::size_t>(classes[j * chunk + lane])] =
-                    own[j * chunk + lane];
             numbers[places[start + lane]] = static_cast<int8_t>(chosen[lane]);
             odds[places[start + lane]] = rest[lane];
         }

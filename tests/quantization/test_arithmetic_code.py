@@ -33,6 +33,27 @@ def test_the_length_is_the_entropy(bits):
     assert entropy < spent < entropy + 2**bits / 2 * np.log2(count) / count + 0.002
 
 
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_contexts_make_it_the_entropy_of_each(bits):
+    """What both ends know beforehand need not be told."""
+    rng = np.random.default_rng(bits)
+    count, middle = 30000, rng.integers(0, 5, 30000)
+    levels = np.clip(np.rint(rng.normal(middle * 2**bits / 4, 0.3)), 0, 2**bits - 1)
+    levels = levels.astype(np.uint8)
+    code = arithmetic_code.encode(levels, bits, middle)
+    np.testing.assert_array_equal(arithmetic_code.decode(code, count, bits, middle), levels)
+    assert len(code) <= arithmetic_code.longest(count, bits, contexts=5)
+    share = np.zeros((5, 2**bits))
+    np.add.at(share, (middle, levels), 1 / count)
+    known = share / share.sum(1, keepdims=True)
+    entropy = -np.sum(share[share > 0] * np.log2(known[share > 0]))
+    spent = 8 * len(code) / count
+    assert entropy < spent < entropy + 5 * 2**bits / 2 * np.log2(count) / count + 0.002
+    assert spent < 8 * len(arithmetic_code.encode(levels, bits)) / count - 0.5 * min(bits, 2)
+    with pytest.raises(ValueError, match="expected 30000 contexts, got 9"):
+        arithmetic_code.encode(levels, bits, middle[:9])
+
+
 def test_what_is_no_code_gives_levels():
     noise = np.random.default_rng(1).bytes(1000)
     for bits in range(1, 9):

@@ -13,12 +13,13 @@ from gnuradio.neuralfec import vectors
 from gnuradio.neuralfec.phy.burst import BurstReceiver
 from gnuradio.neuralfec.phy.channel import complex_normal
 from gnuradio.neuralfec.radio import feedback_blocks
-from gnuradio.neuralfec.radio.feedback_framing import FeedbackFraming, digital_code
+from gnuradio.neuralfec.radio.feedback_framing import FEEDBACK, FeedbackFraming, feedback_code
 from gnuradio.neuralfec.radio.feedback_link import Initiator, Responder
 from gnuradio.neuralfec.radio.feedback_sources import PatternSource
 
 NAME, THRESHOLD, BLOCKS, SEED, STREAM = "feedback/belief-4bit-1dB", 12.0, 30, 3, 77
 SHARED = {"model": NAME, "threshold": THRESHOLD, "blocks": BLOCKS, "sample_rate": 5e5}
+ANALOG = SHARED | {"model": FEEDBACK["analog"], "feedback": "analog"}
 # More silence than a buffer has samples, so that no piece has two bursts.
 SILENCE, ROUNDS = 8500, 60
 
@@ -27,9 +28,15 @@ needs_soapy = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module", params=["digital", "analog"])
+def shared(request):
+    return {"digital": SHARED, "analog": ANALOG}[request.param]
+
+
 @pytest.fixture(scope="module")
-def framing():
-    return FeedbackFraming(digital_code(NAME, THRESHOLD), BLOCKS)
+def framing(shared):
+    code = feedback_code(shared.get("feedback", "digital"), shared["model"], THRESHOLD)
+    return FeedbackFraming(code, BLOCKS)
 
 
 def heard(rng, framing, burst, snr_db):
@@ -98,10 +105,10 @@ def same(found, expected):
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 3])
-def test_responder_is_its_numpy_door(framing, recording, outputs):
+def test_responder_is_its_numpy_door(shared, framing, recording, outputs):
     """Answers and bits, sample by sample."""
     _, answers, forward, _, expected = recording
-    responder = neuralfec.feedback_responder(**SHARED, seed=SEED)
+    responder = neuralfec.feedback_responder(**shared, seed=SEED)
     sinks = run(responder, np.concatenate(forward), outputs=outputs)
     same(bursts_of(sinks[0]), answers)
     delivered = list(expected.delivered)
@@ -122,10 +129,10 @@ def test_responder_is_its_numpy_door(framing, recording, outputs):
     assert abs(stats["snr_db"] - 1.8) < 1.0
 
 
-def test_initiator_is_its_numpy_door(framing, recording, monkeypatch):
+def test_initiator_is_its_numpy_door(shared, framing, recording, monkeypatch):
     sent, _, _, back, _ = recording
     monkeypatch.setattr(feedback_blocks.secrets, "randbelow", lambda most: STREAM - 1)
-    initiator = neuralfec.feedback_initiator(**SHARED, seed=SEED, timeout=1000.0, patience=2000.0)
+    initiator = neuralfec.feedback_initiator(**shared, seed=SEED, timeout=1000.0, patience=2000.0)
     outcomes = blocks.message_debug()
     graph = gr.top_block()
     sink = blocks.vector_sink_c()
@@ -159,7 +166,7 @@ def tag_of(offset, seconds):
     return tag
 
 
-def test_a_torn_burst_gets_no_answer(framing, recording):
+def test_a_torn_burst_gets_no_answer(shared, framing, recording):
     """Of the third a piece is missing: by its time tag, and without one by the pilots."""
     _, answers, forward, _, _ = recording
     before = sum(f.size for f in forward[:2])
@@ -168,22 +175,22 @@ def test_a_torn_burst_gets_no_answer(framing, recording):
     torn = np.delete(forward[2], slice(middle, middle + 50))
     pieces = np.concatenate([*forward[:2], torn, *forward[2:4]])
     for tags, key in (([tag_of(0, 0.0), tag_of(before + middle, 1.0)], "gap"), ([], "residual")):
-        responder = neuralfec.feedback_responder(**SHARED, seed=SEED)
+        responder = neuralfec.feedback_responder(**shared, seed=SEED)
         (sink,) = run(responder, pieces, tags)
         found = bursts_of(sink)
         same(found[:2], answers[:2])
         assert responder.stats()[f"torn_by_{key}"] == 1
         # It has left its trace in the estimate of the front end's DC, and so in the levels.
         receiver = BurstReceiver(framing.format)
-        rounds = [b.user >> 10 & 0xFFFF for a in found for b in receiver.push(np.pad(a, SILENCE))]
+        rounds = [b.user >> 10 & 0xFF for a in found for b in receiver.push(np.pad(a, SILENCE))]
         assert rounds == [0, 1, 2, 3]
 
 
-def test_answers_at_their_times(framing, recording):
+def test_answers_at_their_times(shared, framing, recording):
     """So long after the newest sample, and never before the last one is out."""
     _, _, forward, _, _ = recording
     samples = np.concatenate(forward[:3])
-    responder = neuralfec.feedback_responder(**SHARED, seed=SEED, lead=0.25)
+    responder = neuralfec.feedback_responder(**shared, seed=SEED, lead=0.25)
     (sink,) = run(responder, samples, [tag_of(0, 41.75)])
     bursts = bursts_of(sink)
     times = [
@@ -197,17 +204,17 @@ def test_answers_at_their_times(framing, recording):
     # The receiver wants some samples behind a burst, and pieces have up to 8191.
     assert all(-1e-9 <= late < 9000 / 5e5 for late in since), since
     # Without a time known there is none to tell.
-    responder = neuralfec.feedback_responder(**SHARED, seed=SEED, lead=0.25)
+    responder = neuralfec.feedback_responder(**shared, seed=SEED, lead=0.25)
     (sink,) = run(responder, forward[0])
     assert [pmt.symbol_to_string(t.key) for t in sink.tags()] == ["packet_len"]
 
 
-def test_it_starts_again(framing, recording):
+def test_it_starts_again(shared, framing, recording):
     """A new run is a new link: the same recording gives the same answers."""
     _, answers, forward, _, _ = recording
     graph = gr.top_block()
     source, pieces = player(graph, np.concatenate(forward[:5]))
-    responder = neuralfec.feedback_responder(**SHARED, seed=SEED)
+    responder = neuralfec.feedback_responder(**shared, seed=SEED)
     sink = blocks.vector_sink_c()
     graph.connect(pieces, responder, sink)
     for _ in range(3):
@@ -219,7 +226,7 @@ def test_it_starts_again(framing, recording):
 
 
 @pytest.mark.parametrize("kind", ["noise", "nan", "tone", "huge"])
-def test_garbage_gets_no_answer(framing, recording, kind):
+def test_garbage_gets_no_answer(shared, framing, recording, kind):
     """And what comes after it is answered as ever."""
     _, answers, forward, _, _ = recording
     rng = np.random.default_rng(5)
@@ -232,8 +239,8 @@ def test_garbage_gets_no_answer(framing, recording, kind):
     }[kind].astype(np.complex64)
     quiet = np.zeros(SILENCE, np.complex64)
     for make in (
-        lambda: neuralfec.feedback_initiator(**SHARED, timeout=1000.0, patience=2000.0),
-        lambda: neuralfec.feedback_responder(**SHARED, seed=SEED),
+        lambda: neuralfec.feedback_initiator(**shared, timeout=1000.0, patience=2000.0),
+        lambda: neuralfec.feedback_responder(**shared, seed=SEED),
     ):
         block = make()
         (sink,) = run(block, garbage)
@@ -402,6 +409,9 @@ def test_wrong_arguments():
     for make, wrong in (
         (neuralfec.feedback_initiator, {"model": "feedback/none"}),
         (neuralfec.feedback_initiator, {"model": "feedback/belief-4bit-1dB-feedback-20dB"}),
+        (neuralfec.feedback_initiator, {"feedback": "analog"}),
+        (neuralfec.feedback_responder, ANALOG | {"feedback_bits": 4}),
+        (neuralfec.feedback_responder, {"feedback": "paper"}),
         (neuralfec.feedback_initiator, {"threshold": -1.0}),
         (neuralfec.feedback_initiator, {"input": "bits"}),
         (neuralfec.feedback_initiator, {"seed": -1}),

@@ -17,8 +17,10 @@ from gnuradio.neuralfec.feedback.belief import model
 from gnuradio.neuralfec.feedback.belief.digital import DigitalBeliefCode
 from gnuradio.neuralfec.phy.burst import BurstReceiver, burst_format
 from gnuradio.neuralfec.phy.channel import complex_normal
+from gnuradio.neuralfec.phy.constellation import constellation as constellation_of
 from gnuradio.neuralfec.phy.impairments import Impairments
-from gnuradio.neuralfec.radio.feedback_framing import FeedbackFraming
+from gnuradio.neuralfec.radio.feedback_answers import Reply
+from gnuradio.neuralfec.radio.feedback_framing import FEEDBACK, FeedbackFraming, feedback_code
 from gnuradio.neuralfec.radio.feedback_link import Initiator, Responder
 from gnuradio.neuralfec.radio.feedback_mapping import despread, spread
 
@@ -134,9 +136,10 @@ def test_a_wrong_block_takes_its_super_block_along_and_no_other():
     assert responder.size == len(data) and responder.super_blocks == 8
 
 
-def test_faults_deliver_nothing_wrong(code):
+@pytest.mark.parametrize("feedback", list(FEEDBACK))
+def test_faults_deliver_nothing_wrong(feedback):
     """Lost, doubled, late and torn bursts both ways."""
-    framing = FeedbackFraming(code, blocks=100)
+    framing = FeedbackFraming(feedback_code(feedback, threshold=10), blocks=100)
     rng = np.random.default_rng(3)
     initiator, responder = Initiator(framing, rng.bytes(600)), Responder(framing)
     held: dict[float, list[np.ndarray]] = {}
@@ -215,9 +218,10 @@ def test_a_prepared_round_is_that_round(code):
     np.testing.assert_array_equal(ahead.odds, at_once.odds)
 
 
-def test_work_that_waits_changes_nothing(code):
+@pytest.mark.parametrize("feedback", list(FEEDBACK))
+def test_work_that_waits_changes_nothing(feedback):
     """Both ends make the same bursts whether they settle at once or when the next burst comes."""
-    framing = FeedbackFraming(code, blocks=30)
+    framing = FeedbackFraming(feedback_code(feedback, threshold=10), blocks=30)
     data = np.random.default_rng(5).bytes(5 * framing.capacity)
     runs = []
     for at_once in (True, False):
@@ -266,22 +270,26 @@ def test_the_quantizer_s_noise_is_in_the_variance(code, snr_db):
 @pytest.mark.parametrize("count", [0, 1, 100, 9001])
 def test_levels_come_back(code, constellation, code_name, count):
     """As long as their distribution asks for; its symbols look like those of a whole burst."""
+    known = np.zeros(count, np.uint8)
     p = dataclasses.replace(code.parameters, feedback_bits=4, feedback_step=0.75)
     four = DigitalBeliefCode(p, models.parameters(NAME), 10)
     framing = FeedbackFraming(four, 800, "burst-128", code_name, constellation)
     rng = np.random.default_rng(count)
     levels = four.kernel.quantize(rng.normal(0, 1.3, count).astype(np.float32))
-    payload = framing.answer(levels)
+    payload, coded = framing.answers.payload(Reply(levels), known)
     assert abs(np.mean(np.abs(payload) ** 2) - 1) < 0.2
     n, k = framing.answer_code.n, framing.answer_code.k
-    bits = payload.size * framing.answer_constellation.bits_per_symbol * k / n
+    bits = payload.size * constellation_of(constellation).bits_per_symbol * k / n
     assert bits < 2.95 * count + n + framing.format.data * 8 + 100
     samples = over(rng, framing.format, framing.samples(payload, 0), 30, 1)
     assert samples.size <= framing.longest + 1
     (burst,) = BurstReceiver(framing.format).push(np.pad(samples, 300))
     decoder = make_decoder("min-sum-int8:50", framing.answer_code)
-    np.testing.assert_array_equal(framing.levels(burst, count, decoder), levels)
-    assert framing.levels(burst, count + 3, decoder) is None or count == 0
+    found = framing.answers.read(burst, coded, known, decoder)
+    np.testing.assert_array_equal(found.feedback, levels)
+    assert found.decided is None and found.misheard == 0
+    more = np.zeros(count + 3, np.uint8)
+    assert framing.answers.read(burst, coded, more, decoder) is None or count == 0
 
 
 def program(tmp_path, *words):
@@ -323,6 +331,39 @@ def test_two_processes_over_a_bad_loop(tmp_path):
     # At 24 dB groups of four bits take two symbols or three.
     assert found["rate"] == 120 * 48 / found["counts"]["initiator"]["reals"] > 1
     assert found["host_turnaround_ms"].keys() == {"initiator", "responder"}
+
+
+@needs_soapy
+def test_analog_feedback_over_the_loop(tmp_path):
+    """The program with the shipped model, at an SNR that the model was not made for."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    data = np.random.default_rng(4).bytes(500)
+    Path(tmp_path, "in.bin").write_bytes(data)
+    words = ["--front-end", f"loop:{name},snr=22", "--other", f"loop:{name},snr=4"]
+    words += ["--feedback", "analog", "--threshold", "16", "--blocks", "60", "--rate", "5e5"]
+    words += ["--answer-constellation", "qam16", "--file", "in.bin", "--out", "out.bin"]
+    done = program(tmp_path, *words, "--json", "j.json", "--processes", "2")
+    Path("/dev/shm", f"neuralfec-loop-{name}").unlink(missing_ok=True)
+    assert done.returncode == 0, done.stderr
+    assert Path(tmp_path, "out.bin").read_bytes() == data
+    found = json.loads(Path(tmp_path, "j.json").read_text())
+    assert found["parameters"]["feedback"] == "analog"
+    assert found["block_errors"] == found["wrong_super_blocks_handed_on"] == 0
+    assert 0.5 < found["rate"] < 1.2
+
+
+def test_feedback_that_a_model_was_not_made_for(tmp_path):
+    """One line, before any radio is asked for."""
+    Path(tmp_path, "in.bin").write_bytes(b"x")
+    words = ["--role", "initiator", "--front-end", "loop:none", "--file", "in.bin"]
+    for more, text in (
+        (["--feedback", "analog", "--model", NAME], "made for analog feedback"),
+        (["--model", FEEDBACK["analog"]], "made for digital feedback"),
+        (["--feedback", "analog", "--feedback-bits", "4"], "expected digital feedback"),
+        (["--feedback", "analog", "--model", "feedback/deepvlf-r-1dB"], "no belief-driven code"),
+    ):
+        done = program(tmp_path, *words, *more)
+        assert done.returncode == 2 and text in done.stderr and done.stderr.count("\n") == 1
 
 
 @needs_soapy

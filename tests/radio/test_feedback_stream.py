@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from gnuradio.neuralfec.radio.feedback_framing import FeedbackFraming, digital_code
+from gnuradio.neuralfec.radio.feedback_framing import FeedbackFraming, feedback_code
 from gnuradio.neuralfec.radio.feedback_link import Initiator, Responder
 from gnuradio.neuralfec.radio.feedback_sources import MessageSource, PatternSource, messages_of
 from gnuradio.neuralfec.radio.feedback_station import AnsweringStation, InitiatingStation
@@ -13,7 +13,7 @@ RATE = 1e6
 
 @pytest.fixture(scope="module")
 def code():
-    return digital_code("feedback/belief-4bit-1dB", 12)
+    return feedback_code("digital", threshold=12)
 
 
 @pytest.fixture
@@ -203,8 +203,8 @@ def test_wrong_arguments(framing):
         lambda: InitiatingStation(end, RATE, patience=0.0),
         lambda: InitiatingStation(end, RATE, amplitude=float("nan")),
         lambda: AnsweringStation(Responder(framing), 0.0),
-        lambda: digital_code("feedback/belief-4bit-1dB-feedback-20dB"),
-        lambda: digital_code("feedback/belief-4bit-1dB", 10, 7),
+        lambda: feedback_code("digital", "feedback/belief-4bit-1dB-feedback-20dB"),
+        lambda: feedback_code("digital", "feedback/belief-4bit-1dB", 10, 7),
         end.restart,
     ):
         with pytest.raises(ValueError, match="expected"):

@@ -51,10 +51,37 @@ void check_round_trip(const std::vector<uint8_t>& numbers, std::size_t bits)
     }
 }
 
+//! Numbers of two distributions cost what each of them does by itself.
+void check_contexts(std::size_t bits)
+{
+    std::mt19937 random(2);
+    std::vector<uint8_t> numbers(6000), contexts(6000);
+    std::vector<uint8_t> apart[3];
+    for (std::size_t i = 0; i < numbers.size(); i++) {
+        contexts[i] = static_cast<uint8_t>(random() % 3);
+        const uint32_t width = uint32_t(1) << (bits * contexts[i] / 2);
+        numbers[i] = static_cast<uint8_t>(random() % 8 ? random() % width : 0);
+        apart[contexts[i]].push_back(numbers[i]);
+    }
+    const auto code = arithmetic_encode(numbers, bits, contexts);
+    double ideal = 0;
+    for (const auto& some : apart)
+        ideal += ideal_bits(some, bits);
+    CHECK(8.0 * static_cast<double>(code.size()) <= ideal * 1.003 + 16);
+    std::vector<uint8_t> again(numbers.size());
+    arithmetic_decode(code, bits, again, contexts);
+    CHECK(again == numbers);
+    contexts.pop_back();
+    CHECK_THROWS(arithmetic_encode(numbers, bits, contexts));
+    CHECK_THROWS(arithmetic_decode(code, bits, again, contexts));
+}
+
 } // namespace
 
 int main()
 {
+    for (std::size_t bits : {1, 2, 4, 5, 8})
+        check_contexts(bits);
     std::mt19937 random(1);
     for (std::size_t bits = 1; bits <= 8; bits++) {
         const int last = (1 << bits) - 1;

@@ -16,7 +16,7 @@ from .. import vectors
 from ..feedback.blocks import outcomes_pdu
 from ..phy.burst import Burst
 from ..python_block import PythonBlock
-from .feedback_framing import FeedbackFraming, digital_code
+from .feedback_framing import FeedbackFraming, feedback_code
 from .feedback_link import LAST_STREAM, Initiator, Responder
 from .feedback_sources import MessageSource, PatternSource, messages_of
 from .feedback_station import AnsweringStation, InitiatingStation, Station
@@ -26,9 +26,12 @@ from .streams import BurstWriter, hand_on, room_for
 _SIZES = (8, 1, 1)
 
 
-def _framing(model: str, threshold: float, feedback_bits: int, *shared: Any) -> FeedbackFraming:
+def _framing(
+    model: str, threshold: float, feedback: str, feedback_bits: int, *shared: Any
+) -> FeedbackFraming:
     """What both ends have in common; dialogs say 0 for what is the model's."""
-    return FeedbackFraming(digital_code(model, threshold or None, feedback_bits or None), *shared)
+    code = feedback_code(feedback, model, threshold or None, feedback_bits or None)
+    return FeedbackFraming(code, *shared)
 
 
 class _feedback_end(PythonBlock, gr.basic_block):
@@ -125,8 +128,8 @@ class feedback_initiator(_feedback_end):
     Port "outcomes": what became of blocks, as `feedback_transmitter` tells of messages, for a
     `feedback_rate_sink`; all that are over are delivered, right or wrong.
 
-    model, threshold, feedback_bits, blocks, format, answer_code, answer_constellation: as of the
-    responder; both ends alike.
+    model, threshold, feedback, feedback_bits, blocks, format, answer_code, answer_constellation: as
+    of the responder; both ends alike.
     sample_rate: samples/s. input: "pattern" for random bytes that follow from `seed`, which a
     responder that knows it counts errors by; or "pdus". limit: PDUs that may wait. timeout: seconds
     before a burst comes again, 0 for a time by its length. patience: seconds without an answer
@@ -135,13 +138,15 @@ class feedback_initiator(_feedback_end):
     tx_time; 0 for none: it goes when it can. ValueError for values that cannot be.
 
     stats: bursts sent and repeated, rounds, blocks, rate in bits a real of the blocks that are
-    over, mean power, old and damaged answers, streams given up, torn bursts, turnaround in ms.
+    over, mean power, old and damaged answers, numbers of analog feedback that were heard wrong and
+    put right, streams given up, torn bursts, turnaround in ms.
     """
 
     def __init__(
         self,
         model: str = "feedback/belief-4bit-1dB",
         threshold: float = 0.0,
+        feedback: str = "digital",
         feedback_bits: int = 0,
         blocks: int = 2100,
         format: Any = "burst-128",
@@ -158,9 +163,8 @@ class feedback_initiator(_feedback_end):
     ):
         if input not in ("pattern", "pdus"):
             raise ValueError(f"expected an input of pattern or pdus, got {input!r}")
-        framing = _framing(
-            model, threshold, feedback_bits, blocks, format, answer_code, answer_constellation
-        )
+        shared = blocks, format, answer_code, answer_constellation
+        framing = _framing(model, threshold, feedback, feedback_bits, *shared)
         if input == "pattern":
             self._source: Any = PatternSource(framing.capacity, seed)
         else:
@@ -221,9 +225,11 @@ class feedback_responder(_feedback_end):
     Port "pdus", with `output` "pdus": the initiator's PDUs of bytes. Port "bursts": a PDU a burst,
     as of a `burst_receiver`, for a `burst_meter`.
 
-    model: file, or name of a shipped model with digital feedback. threshold: log-odds in nats that
-    end a group, 0 for the model's. feedback_bits: of a level that goes back, 8, 6, 5 or 4, or 0 for
-    the model's. blocks: of a burst in its first round; each three hundred or so are a super-block,
+    model: file, or name of a shipped model that was made for this feedback. threshold: log-odds in
+    nats that end a group, 0 for the model's. feedback: "digital", levels of what was heard, coded;
+    or "analog", one uncoded real symbol for each group that goes on, for a way back of 20 dB.
+    feedback_bits: of a level that goes back, 8, 6, 5 or 4, or 0 for the model's and of analog
+    feedback. blocks: of a burst in its first round; each three hundred or so are a super-block,
     which has a CRC-32.
     format: of the bursts, a preset's name or a `phy.burst.BurstFormat`. answer_code,
     answer_constellation: of the way back. sample_rate: samples/s. output: "pattern", of the
@@ -241,6 +247,7 @@ class feedback_responder(_feedback_end):
         self,
         model: str = "feedback/belief-4bit-1dB",
         threshold: float = 0.0,
+        feedback: str = "digital",
         feedback_bits: int = 0,
         blocks: int = 2100,
         format: Any = "burst-128",
@@ -254,9 +261,8 @@ class feedback_responder(_feedback_end):
     ):
         if output not in ("pattern", "pdus"):
             raise ValueError(f"expected an output of pattern or pdus, got {output!r}")
-        framing = _framing(
-            model, threshold, feedback_bits, blocks, format, answer_code, answer_constellation
-        )
+        shared = blocks, format, answer_code, answer_constellation
+        framing = _framing(model, threshold, feedback, feedback_bits, *shared)
         self._pattern = PatternSource(framing.capacity, seed) if output == "pattern" else None
         self._amplitude = amplitude
         kinds = [np.complex64, np.uint8, np.uint8]

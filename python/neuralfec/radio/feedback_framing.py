@@ -10,22 +10,18 @@ Messages carry a CRC-32 a super-block.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import zlib
-from typing import Any
 
 import numpy as np
 
 from .. import models
 from ..codes import code as make_code
 from ..feedback.belief import model as belief_model
-from ..feedback.belief.digital import DigitalBeliefCode, stretch
-from ..phy.burst import Burst, BurstFormat, burst_format
+from ..feedback.belief.analog import AnalogBeliefCode
+from ..feedback.belief.digital import DigitalBeliefCode
+from ..phy.burst import BurstFormat, burst_format
 from ..phy.constellation import constellation as make_constellation
-from ..phy.constellation import modulate
-from ..phy.demapping import demap
-from ..quantization import arithmetic_code
-from .feedback_mapping import inverse, permutation
+from .feedback_answers import AnalogAnswers, Answers, DigitalAnswers
 from .recordings import Complex
 
 CRC_BYTES = 4
@@ -42,40 +38,49 @@ STEPS = {8: 1 / 16, 6: 0.25, 5: 0.5, 4: 0.75}
 """Steps of the quantizer of what goes back, by its bits, where they are not the model's."""
 
 
-def digital_code(
-    name: str, threshold: float | None = None, feedback_bits: int | None = None
-) -> DigitalBeliefCode:
-    """Load a belief-driven code with digital feedback.
+FEEDBACK = {
+    "digital": "feedback/belief-4bit-1dB",
+    "analog": "feedback/belief-4bit-1dB-feedback-20dB",
+}
+"""Kinds of feedback, and the shipped model for each."""
 
-    name : file, or name of a shipped model
+
+def feedback_code(
+    feedback: str,
+    name: str | None = None,
+    threshold: float | None = None,
+    feedback_bits: int | None = None,
+) -> DigitalBeliefCode:
+    """Load a belief-driven code for a kind of feedback.
+
+    feedback : "digital" or "analog"
+    name : file, or name of a shipped model; that of `FEEDBACK` where it is None
     threshold : log-odds in nats that end a group; the model's where it is None
     feedback_bits : of a level that goes back, 8, 6, 5 or 4; the model's where it is None
 
-    ValueError for another kind of code, and for other bits.
+    ValueError for a code that was made for the other kind, for other bits, and for bits of analog
+    feedback.
     """
+    if feedback not in FEEDBACK:
+        raise ValueError(f"expected feedback of {list(FEEDBACK)}, got {feedback!r}")
+    name = name or FEEDBACK[feedback]
     code = belief_model.load(name, threshold=threshold)[0]
-    if not code.payload_bytes:
-        raise ValueError(f"{name}: expected a code with digital feedback")
+    if isinstance(code, AnalogBeliefCode) != (feedback == "analog"):
+        raise ValueError(
+            f"{name}: expected a code that was made for {feedback} feedback, such as "
+            f"{FEEDBACK[feedback]}"
+        )
     if feedback_bits is None:
         return code
-    if feedback_bits not in STEPS:
-        raise ValueError(f"expected feedback of {list(STEPS)} bits, got {feedback_bits}")
+    if feedback == "analog" or feedback_bits not in STEPS:
+        raise ValueError(
+            f"expected digital feedback of {list(STEPS)} bits, got {feedback} feedback of "
+            f"{feedback_bits}"
+        )
     p = dataclasses.replace(
         code.parameters, feedback_bits=feedback_bits, feedback_step=STEPS[feedback_bits]
     )
     return DigitalBeliefCode(p, models.parameters(name), code.threshold)
-
-
-@functools.lru_cache(maxsize=32)
-def _random_bits(size: int) -> np.ndarray:
-    bits = np.random.default_rng(1).integers(0, 2, size, np.uint8)
-    bits.flags.writeable = False
-    return bits
-
-
-def _filler(size: int) -> np.ndarray:
-    # Of no meaning, but a symbol of zeros would have another energy and look torn.
-    return _random_bits(1 << size.bit_length())[:size].copy()
 
 
 class FeedbackFraming:
@@ -83,7 +88,7 @@ class FeedbackFraming:
 
     Parameters
     ----------
-    code : with digital feedback
+    code : with digital or analog feedback
     blocks : of a burst in its first round
     format : a `BurstFormat` or a preset's name
     answer_code, answer_constellation : of the way back
@@ -93,6 +98,7 @@ class FeedbackFraming:
     super_block : blocks of a super-block, which has a CRC of its own: some three hundred where that
         divides the blocks of a burst, so that a wrong one takes few others along
     capacity : bytes of a super-block
+    answers : what the way back carries
 
     ValueError for sizes that are no burst, and for a code with other symbols than one a group.
     """
@@ -107,7 +113,6 @@ class FeedbackFraming:
     ) -> None:
         self.code, self.blocks, self.format = code, blocks, burst_format(format)
         self.answer_code = make_code(answer_code)
-        self.answer_constellation = make_constellation(answer_constellation)
         p = code.parameters
         if p.message_bits % 8:
             raise ValueError(f"expected messages of whole bytes, got {p.message_bits} bits")
@@ -122,6 +127,12 @@ class FeedbackFraming:
         most = -(-blocks * p.places // (2 * self.format.data))
         if blocks < 1 or self.capacity < 1 or most > self.format.max_symbols:
             raise ValueError(f"expected blocks that make a burst, got {blocks}")
+        shared = self.format, self.answer_code, make_constellation(answer_constellation)
+        self.answers: Answers
+        if isinstance(code, AnalogBeliefCode):
+            self.answers = AnalogAnswers(code, blocks * p.places, *shared)
+        else:
+            self.answers = DigitalAnswers(code, *shared)
 
     @property
     def most_bytes(self) -> int:
@@ -131,10 +142,9 @@ class FeedbackFraming:
     @property
     def longest(self) -> int:
         """Samples of the longest burst of both ways, with the silence around it."""
-        p = self.code.parameters
-        values = self.blocks * p.places
-        size = arithmetic_code.longest(values, p.feedback_bits) + CRC_BYTES
-        symbols = max(-(-values // (2 * self.format.data)), self._answer_symbols(size))
+        values = self.blocks * self.code.parameters.places
+        there, back = -(-values // (2 * self.format.data)), self.answers.most_symbols(values)
+        symbols = max(there, back)
         return self.format.length(symbols) + 2 * _SILENCE * self.format.symbol_length
 
     def bodies(self, data: bytes) -> list[bytes]:
@@ -154,52 +164,9 @@ class FeedbackFraming:
         silence = np.zeros(_SILENCE * self.format.symbol_length, np.complex64)
         return np.concatenate([silence, self.format.build(payload, user), silence])
 
-    def _answer_symbols(self, size: int) -> int:
-        """OFDM symbols of an answer of so many bytes."""
-        words = -(-8 * size // self.answer_code.k)
-        return -(-words * self.answer_code.n // self._bits_of_symbol)
-
-    @property
-    def _bits_of_symbol(self) -> int:
-        return self.format.data * self.answer_constellation.bits_per_symbol
-
-    def answer(self, levels: np.ndarray) -> Complex:
-        """Payload values of an answer."""
-        text = zlib.crc32(levels.tobytes()).to_bytes(CRC_BYTES, "little")
-        text += arithmetic_code.encode(levels, self.code.parameters.feedback_bits)
-        symbols = self._answer_symbols(len(text))
-        k, n = self.answer_code.k, self.answer_code.n
-        # As many words as its symbols have room for, so that the symbols tell how many there are.
-        mixed = _filler(symbols * self._bits_of_symbol)
-        words = mixed[: mixed.size // n * k].reshape(-1, k).copy()
-        words.reshape(-1)[: 8 * len(text)] = np.unpackbits(np.frombuffer(text, np.uint8))
-        coded = self.answer_code.encode(words).reshape(-1)
-        coded.take(inverse(coded.size), out=mixed[: coded.size], mode="clip")
-        return modulate(mixed, self.answer_constellation)
-
-    def levels(self, burst: Burst, count: int, decoder: Any) -> np.ndarray | None:
-        """Levels of an answer, uint8 (count,); None where its CRC fails."""
-        n = self.answer_code.n
-        llrs = demap(burst.y, self.answer_constellation, burst.noise_var, burst.h).reshape(-1)
-        words = llrs.size // n
-        if words == 0:
-            return None
-        straight = llrs.take(permutation(words * n), mode="clip").reshape(words, n)
-        text = np.packbits(decoder.decode(straight)[0]).tobytes()
-        bits = self.code.parameters.feedback_bits
-        levels = arithmetic_code.decode(text[CRC_BYTES:], count, bits)
-        crc = int.from_bytes(text[:CRC_BYTES], "little")
-        return levels if zlib.crc32(levels.tobytes()) == crc else None
-
     def variance(self, told: int) -> float:
-        """Noise variance of an update for a told number of the SNR; the quantizer's counts in."""
-        step, wide, noise = self.code.parameters.feedback_step, 1.0, 1 / self.snr(told)
-        # Wider steps have more noise of their own, which may ask for wider ones.
-        while True:
-            variance = noise + (wide * step) ** 2 / 12
-            if (wider := float(stretch(variance).item())) <= wide:
-                return variance
-            wide = wider
+        """Variance that beliefs are updated by, for a told number of the SNR."""
+        return self.answers.variance(1 / self.snr(told))
 
     def told(self, snr: float) -> int:
         """Number by which an SNR is told."""

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A belief-driven feedback code on bursts of samples: both ends, driven by samples.
 
-The initiator sends bursts of one round of many blocks; the responder answers each with the levels
-that it quantized what it heard to, over a strong link. Blocks that are over make room for the next
-ones in order, so that bursts stay full. Both ends hold the same beliefs, so which symbols a burst
-has follows from what went before: 16 bits of a round's number, 9 of how many bursts' worth of
+The initiator sends bursts of one round of many blocks; the responder answers each, over a strong
+link, with what the code's feedback is (``feedback_answers``). Blocks that are over make room for
+the next ones in order, so that bursts stay full. Which symbols a burst has follows from what went
+before, and both ends know it: 16 bits of a round's number, 9 of how many bursts' worth of
 super-blocks there are and 10 of the SNR, or of how many bytes they are made up by, are all the
-control there is.
+control there is. (Of the 16 bits answers use 8 to tell where their coded part ends.)
 
 There are two tables of blocks, whose rounds take turns: while a burst of one is on the air, beliefs
 of the other are updated and its next symbols proposed. What is left to do between an answer and the
-next burst is to decode the answer; what is left between a burst and its answer is to quantize it
-and to make the answer. `settle` does the rest.
+next burst is to decode the answer; what is left between a burst and its answer is to make the
+answer. `settle` does the rest.
 
 Beliefs are updated by the SNR that each burst came with. Symbols are proposed for its mean over
 many rounds, as the next burst's fade has nothing to do with the last one's.
@@ -38,6 +38,7 @@ from numpy.typing import ArrayLike
 
 from ..decoders import decoder as make_decoder
 from ..phy.burst import Burst, BurstReceiver
+from .feedback_answers import CODED_BITS, Reply
 from .feedback_framing import (
     COUNT_BITS,
     CRC_BYTES,
@@ -51,6 +52,8 @@ from .recordings import Complex
 
 # What a burst is, by its header.
 _FORWARD, _ANSWER = 0, 1
+# An answer tells its round by fewer bits, and by the others where its coded part ends.
+_ANSWERED_BITS = ROUND_BITS - CODED_BITS
 # Tables of blocks whose rounds take turns on the air.
 _LANES = 2
 # Rounds over whose SNR symbols are proposed. Of 32 rounds of ten Rayleigh taps the mean still
@@ -169,7 +172,8 @@ class Initiator(_End):
     Attributes
     ----------
     counts : bursts_sent, repeated_bursts, reals that they carried (repeats not counted), blocks
-        that are over, damaged_answers, old_answers, streams_given_up
+        that are over, damaged_answers, old_answers, streams_given_up; of analog feedback
+        misheard_numbers, which the CRC has put right
     energy : of these reals
     messages : uint8 (blocks, K); of a stream, by number modulo its rows, those under way
     ended : blocks that were over, the newest rounds; who wants them takes them out
@@ -182,6 +186,7 @@ class Initiator(_End):
         "blocks",
         "damaged_answers",
         "old_answers",
+        "misheard_numbers",
         "streams_given_up",
     )
 
@@ -207,9 +212,12 @@ class Initiator(_End):
         self._energies = np.zeros(places)
         self._loaded = self._useful = 0
         self._bursts_of: list[Complex | None] = [None] * _LANES
+        # What is known beforehand of the answers to them.
+        self._known_of = [np.zeros(0, np.uint8)] * _LANES
         self._sent = False
-        # Lane, levels and SNR of an answer whose work waits, and the lanes that want a burst.
-        self._answered: tuple[int, np.ndarray, int] | None = None
+        # Lane, symbols that were sent, and SNR of an answer whose work waits; and the lanes that
+        # want a burst.
+        self._answered: tuple[int, np.ndarray, Reply, int] | None = None
         self._empty: deque[int] = deque(range(_LANES))
         self._advance()
 
@@ -258,21 +266,22 @@ class Initiator(_End):
         """Take samples of the way back; whether the round's answer was in them."""
         for burst in self._bursts(samples, _ANSWER):
             told = burst.user & (1 << TOLD_BITS) - 1
-            number = burst.user >> TOLD_BITS & (1 << ROUND_BITS) - 1
+            number = burst.user >> TOLD_BITS & (1 << _ANSWERED_BITS) - 1
+            coded = burst.user >> (_ANSWERED_BITS + TOLD_BITS) & (1 << CODED_BITS) - 1
             stream = burst.user >> (1 + ROUND_BITS + TOLD_BITS)
-            this = number == self.round % (1 << ROUND_BITS) and stream == self._stream
+            this = number == self.round % (1 << _ANSWERED_BITS) and stream == self._stream
             if not this or self.waits:
                 self.counts["old_answers"] += 1
                 continue
             sent = self._encoder.sent[self._active[self._turn]]
-            levels = self.framing.levels(burst, int(sent.sum()), self._decoder)
-            if levels is None:
+            known = self._known_of[self._turn]
+            reply = self.framing.answers.read(burst, coded, known, self._decoder)
+            if reply is None:
                 self.counts["damaged_answers"] += 1
                 continue
             self.settle()
-            every = np.zeros(sent.shape, np.uint8)
-            every[sent] = levels
-            self._answered = self._turn, every, told
+            self.counts["misheard_numbers"] += reply.misheard
+            self._answered = self._turn, sent, reply, told
             self._sent = False
             if not self._end_turn() or self.waits:
                 # What comes next depends on what this round told.
@@ -294,9 +303,15 @@ class Initiator(_End):
         """Do what the next burst need not wait for; `push` does it at the latest."""
         if self._answered is None:
             return
-        (lane, levels, told), self._answered = self._answered, None
+        (lane, sent, reply, told), self._answered = self._answered, None
         active = self._active[lane]
-        self._encoder.observe(active, levels, None, self.framing.variance(told))
+        back = np.zeros(sent.shape, reply.feedback.dtype)
+        back[sent] = reply.feedback
+        decided = None
+        if reply.decided is not None:
+            decided = ~sent
+            decided[sent] = reply.decided
+        self._encoder.observe(active, back, decided, self.framing.variance(told))
         p = self.framing.code.parameters
         over = self._encoder.decoded[active].all(1)
         over |= self._encoder.rounds[active] >= p.rounds
@@ -351,6 +366,7 @@ class Initiator(_End):
         active = self._active[lane]
         x = self._encoder.encode(active)
         sent = self._encoder.sent[active]
+        self._known_of[lane] = self.framing.answers.contexts(self._encoder, active)[sent]
         values = x[sent]
         each = np.square(x, dtype=np.float64).sum(1)
         self._reals[active] += sent.sum(1)
@@ -488,8 +504,10 @@ class Responder(_End):
         self._done = np.zeros(self._rows, bool)
         self._answer: Complex | None = None
         self._halves: dict[int, int] = {}
-        # Lane, symbols and SNR of a burst whose work waits.
-        self._heard_of: tuple[int, np.ndarray, int] | None = None
+        # Of each lane, what is known of what it will hear.
+        self._known_of = [np.zeros((0, 0), np.uint8)] * _LANES
+        # Lane and SNR of a burst whose work waits.
+        self._heard_of: tuple[int, int] | None = None
         self._delivered = 0
         if limit:
             for lane in range(_LANES):
@@ -503,6 +521,7 @@ class Responder(_End):
         if active.size:
             self._decoder.snr_db[active] = self._snr_db
             self._decoder.prepare(active)
+            self._known_of[lane] = self.framing.answers.contexts(self._decoder, active)
 
     def _take(self, burst: Burst) -> bool:
         """Take a round's burst; whether it has as many symbols as both ends should know it has."""
@@ -516,13 +535,16 @@ class Responder(_End):
         told = framing.told(snr)
         self.snr.append(snr)
         self.bursts.append(burst)
-        levels = self._decoder.feedback(active, values, framing.variance(told))
-        number = self.round % (1 << ROUND_BITS)
-        user = ((self._stream << 1 | _ANSWER) << ROUND_BITS | number) << TOLD_BITS
-        self._answer = framing.samples(framing.answer(levels), user | told)
         y = np.zeros(sent.shape, np.float32)
         y[sent] = values
-        self._heard_of = self._turn, y, told
+        variance = framing.variance(told)
+        self._decoder.hear(active, y, variance)
+        reply = framing.answers.reply(self._decoder, active, y, variance, sent)
+        payload, coded = framing.answers.payload(reply, self._known_of[self._turn][sent])
+        number = coded << _ANSWERED_BITS | self.round % (1 << _ANSWERED_BITS)
+        user = ((self._stream << 1 | _ANSWER) << ROUND_BITS | number) << TOLD_BITS
+        self._answer = framing.samples(payload, user | told)
+        self._heard_of = self._turn, told
         if not self._end_turn():
             # Whether there is another round depends on this one's.
             self.settle()
@@ -532,9 +554,9 @@ class Responder(_End):
         """Do what the answer of a round need not wait for; `push` does it at the latest."""
         if self._heard_of is None:
             return
-        (lane, y, told), self._heard_of = self._heard_of, None
+        (lane, told), self._heard_of = self._heard_of, None
         active = self._active[lane]
-        self._decoder.decode(active, y, None, self.framing.variance(told))
+        self._decoder.track()
         over = active[self._decoder.over(active)]
         rows = self._number[over] % self._rows
         self.messages[rows] = self.framing.code.bits(self._decoder.decisions(over))

@@ -23,7 +23,7 @@ from .recordings import Complex
 def permutation(size: int) -> np.ndarray:
     """Return the order that values of a burst go in, uint32 (size,)."""
     # Bursts of a running link have few sizes.
-    order = _kernels.random_permutation(size, 1)
+    order = _kernels.random_permutation(size, 1) if size else np.zeros(0, np.uint32)
     order.flags.writeable = False
     return order
 
@@ -32,7 +32,8 @@ def permutation(size: int) -> np.ndarray:
 def inverse(size: int) -> np.ndarray:
     """Return the inverse of `permutation`, uint32 (size,)."""
     # To gather by it is faster than to scatter by the permutation.
-    order = np.argsort(permutation(size)).astype(np.uint32)
+    order = np.empty(size, np.uint32)
+    order[permutation(size)] = np.arange(size, dtype=np.uint32)
     order.flags.writeable = False
     return order
 
@@ -48,9 +49,14 @@ def spread(format: BurstFormat, values: np.ndarray) -> Complex:
     return (np.fft.fft(grid) / np.sqrt(format.data)).astype(np.complex64).reshape(-1)
 
 
-def despread(burst: Burst, format: BurstFormat, count: int) -> tuple[np.ndarray, float]:
-    """Take the reals of a burst, float32 (count,), and their SNR 1 / sigma^2."""
-    y, h = burst.y.reshape(-1, format.data), burst.h.reshape(-1, format.data)
+def despread(
+    burst: Burst, format: BurstFormat, count: int, first: int = 0
+) -> tuple[np.ndarray, float]:
+    """Take the reals of a burst, float32 (count,), and their SNR 1 / sigma^2.
+
+    first : payload symbol that they begin with
+    """
+    y, h = (part.reshape(-1, format.data)[first:] for part in (burst.y, burst.h))
     energy = np.abs(h) ** 2
     share = energy / (energy + burst.noise_var)
     bias = share.mean(1, keepdims=True)

@@ -47,6 +47,9 @@ from .confirmation import Confirmation, Ledger
 from .digital import DigitalBeliefCode, DigitalDecoder, DigitalEncoder, End
 from .parameters import AnalogParameters
 
+NEARNESS_BITS = 4
+"""Bits of `AnalogEnd.nearness`."""
+
 
 class AnalogBeliefCode(DigitalBeliefCode):
     """A belief-driven code over analog feedback, ready for use with one threshold.
@@ -139,6 +142,15 @@ class AnalogEnd(End):
     def _begin(self, slots: NDArray) -> None:
         super()._begin(slots)
         self.history[slots] = _SEED
+
+    def nearness(self, slots: NDArray) -> NDArray[np.uint8]:
+        """Tell how near to their end groups are as far as both ends know, (n, Q).
+
+        The log-ratio of the likeliest class to the second by the tracked belief, in whole nats, in
+        `NEARNESS_BITS` bits: the receiver more likely ends a group that is near.
+        """
+        second = self.table.log_ratios[slots][:, :, 1]
+        return np.minimum(-second, np.float32((1 << NEARNESS_BITS) - 1)).astype(np.uint8)
 
     def _odds_to_plan_by(self, slots: NDArray) -> NDArray[np.float32]:
         """What the thresholds tell of the odds, which are the receiver's own."""
@@ -290,17 +302,14 @@ class AnalogDecoder(AnalogEnd, DigitalDecoder):
         if self.verdict is not None:
             self.verdict.start(slots)
 
-    def decode(
+    def hear(
         self,
         slots: NDArray,
         received: NDArray[np.float32],
-        threshold: float | None = None,
         noise_variance: float | NDArray | None = None,
-    ) -> NDArray[np.bool_]:
-        """Take one round, as `DigitalDecoder.decode`."""
+    ) -> None:
+        """Update the posterior and choose what goes back, see `DigitalDecoder.hear`."""
         code, p = self.code, self.code.parameters
-        if threshold is not None:
-            code.check_threshold(threshold)
         self._begin_round(slots)
         before, left = self.decoded[slots], p.rounds - self.rounds[slots]
         each = self._variances(slots, noise_variance)
@@ -314,21 +323,32 @@ class AnalogDecoder(AnalogEnd, DigitalDecoder):
             self.table, slots, self.posterior, values, noise, tracking, p.number_price
         )
         self.numbers[slots] = np.where(before, self.numbers[slots], numbers)
-        odds = np.where(before, self.odds[slots], odds)
-        self._track(slots, numbers.astype(np.float32), tracking)
+        self.odds[slots] = np.where(before, self.odds[slots], odds)
+        if self.ledger is None:
+            self.decoded[slots] = before | (self._certainty(slots) > code.threshold)
+        self._heard = slots, received, before, left, each, tracking
+
+    def _certainty(self, slots: NDArray) -> NDArray[np.float32]:
+        """Log-odds of groups by the posterior, (n, Q)."""
+        return -np.log(np.maximum(self.odds[slots], np.float32(1e-38)))
+
+    def track(self) -> None:
+        """Update the tracked belief; with confirmation, decide groups and blocks by it, too."""
+        slots, received, before, left, each, tracking = self._heard
+        # What the kernel finds of the tracked belief in place of the posterior's.
+        odds = self.odds[slots]
+        numbers = self.numbers[slots].astype(np.float32)
+        self._track(slots, numbers, tracking)
         self.odds[slots] = odds
-        certainty = -np.log(np.maximum(odds, np.float32(1e-38)))
         if self.ledger is None or self.verdict is None:
-            self.decoded[slots] = before | (certainty > code.threshold)
-            return self.decoded[slots]
-        theta = code.threshold + self.ledger.settings.step * self.ledger.opened[slots]
+            return
+        theta = self.code.threshold + self.ledger.settings.step * self.ledger.opened[slots]
         known = self.table.decisions(slots) == self.decisions(slots)
-        self.decoded[slots] = before | ((certainty > theta[:, None]) & known)
+        self.decoded[slots] = before | ((self._certainty(slots) > theta[:, None]) & known)
         self.verdict.learn(slots, received, each)
         self.verdict.judge(slots, left, odds, self.decoded, self.decisions)
         self._checked[slots] = before
         self._note(slots, numbers, before, self.decoded[slots])
-        return self.decoded[slots]
 
     def feedback(
         self,

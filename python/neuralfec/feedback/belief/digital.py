@@ -430,6 +430,8 @@ class DigitalDecoder(End, feedback.Decoder):
         # Of each block, the number of the call that prepared its round, 0 for none.
         self._prepared = np.zeros(capacity, np.int64)
         self._calls = 0
+        # What `hear` leaves for `track`.
+        self._heard: tuple[Any, ...]
 
     def start(self, slots: NDArray) -> None:
         """Begin blocks anew."""
@@ -472,11 +474,25 @@ class DigitalDecoder(End, feedback.Decoder):
         """
         if threshold is not None:
             self.code.check_threshold(threshold)
-        self._begin_round(slots)
-        levels = self.feedback(slots, received, noise_variance)
-        values = self.code.values(levels, noise_variance)
-        self._update(slots, values, noise_variance)
+        self.hear(slots, received, noise_variance)
+        self.track()
         return self.decoded[slots]
+
+    def hear(
+        self,
+        slots: NDArray,
+        received: NDArray[np.float32],
+        noise_variance: float | NDArray | None = None,
+    ) -> None:
+        """Do what `feedback` waits for of `decode`, whose rest is `track`."""
+        self._begin_round(slots)
+        self._heard = slots, received, noise_variance
+
+    def track(self) -> None:
+        """Update beliefs by what was heard, which `feedback` does not wait for."""
+        slots, received, noise_variance = self._heard
+        levels = self.feedback(slots, received, noise_variance)
+        self._update(slots, self.code.values(levels, noise_variance), noise_variance)
 
     def feedback(
         self,
