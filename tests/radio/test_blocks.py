@@ -11,6 +11,7 @@ from gnuradio.neuralfec.phy.burst import BurstReceiver, burst_format
 from gnuradio.neuralfec.phy.channel import complex_normal
 from gnuradio.neuralfec.phy.constellation import constellation
 from gnuradio.neuralfec.phy.demapping import demap
+from gnuradio.neuralfec.radio.feedback_blocks import burst_pdu
 
 
 def recording(rng, count=4, symbols=30, snr_db=15):
@@ -60,6 +61,15 @@ def test_receiver_is_its_kernel(limit):
         assert meta["cfo"] == burst.cfo and meta["clock_offset"] == burst.clock_offset
         assert np.isclose(meta["snr_db"], 10 * np.log10(burst.snr))
         np.testing.assert_array_equal(pmt.c32vector_elements(pmt.cdr(pdu)), burst.y)
+        # Python blocks that tell of bursts tell the same.
+        told = burst_pdu(burst)
+        assert pmt.to_python(pmt.car(told)).keys() == meta.keys()
+        for key in meta:
+            here, there = (
+                pmt.dict_ref(pmt.car(p), pmt.intern(key), pmt.PMT_NIL) for p in (told, pdu)
+            )
+            assert pmt.equal(here, there), key
+        assert pmt.equal(pmt.cdr(told), pmt.cdr(pdu))
     assert receiver.stats() == {**receiver.stats(), "bursts": 4, "headers": 4}
 
 
