@@ -227,23 +227,29 @@ def test_refuses_what_makes_no_sense(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "feedback", "termination", "rate"),
+    ("name", "snr", "feedback", "termination", "rate"),
     [
-        ("deepvlf-r-1dB", 20.0, "receiver", 0.29),
-        ("deepvlf-t-1dB", 20.0, "transmitter", 0.36),
-        ("deepvlf-t-1dB-noiseless", None, "transmitter", 0.495),
-        ("deepvlf-r-1dB-noiseless", None, "receiver", 0.42),
-        ("deepvlf-t-1dB-20dB", 20.0, "transmitter", 0.44),
-        ("deepvlf-r-1dB-20dB", 20.0, "receiver", 0.39),
-        ("deepvlf-hybrid-1dB-20dB", 20.0, "hybrid", 0.44),
-        ("gbaf-1dB-noiseless", None, "none", 0.333),
-        ("deepvlf-t-1dB-learned", 20.0, "transmitter", 0.40),
-        ("deepvlf-hybrid-1dB-learned", 20.0, "hybrid", 0.42),
+        ("deepvlf-r-1dB", 1.0, 20.0, "receiver", 0.29),
+        ("deepvlf-t-1dB", 1.0, 20.0, "transmitter", 0.36),
+        ("deepvlf-t-1dB-noiseless", 1.0, None, "transmitter", 0.495),
+        ("deepvlf-r-1dB-noiseless", 1.0, None, "receiver", 0.42),
+        ("deepvlf-r-0dB-noiseless", 0.0, None, "receiver", 0.37),
+        ("deepvlf-r-3dB-noiseless", 3.0, None, "receiver", 0.55),
+        ("deepvlf-t-1dB-20dB", 1.0, 20.0, "transmitter", 0.44),
+        ("deepvlf-r-1dB-20dB", 1.0, 20.0, "receiver", 0.39),
+        ("deepvlf-hybrid-1dB-20dB", 1.0, 20.0, "hybrid", 0.44),
+        ("gbaf-1dB-noiseless", 1.0, None, "none", 0.333),
+        ("deepvlf-t-1dB-learned", 1.0, 20.0, "transmitter", 0.40),
+        ("deepvlf-hybrid-1dB-learned", 1.0, 20.0, "hybrid", 0.42),
+        # Over fading; few blocks have deep fades, so that rates scatter.
+        ("deepvlf-r-5dB-tdl-c", 5.0, None, "receiver", 0.19),
+        ("gbaf-5dB-tdl-c", 5.0, None, "none", 0.333),
     ],
 )
-def test_shipped_models_keep_their_power(name, feedback, termination, rate):
+def test_shipped_models_keep_their_power(name, snr, feedback, termination, rate):
     code, setting, card = files.load(f"feedback/{name}")
-    assert (setting.snr_db, setting.feedback_snr_db) == (1.0, feedback)
+    assert (setting.snr_db, setting.feedback_snr_db) == (snr, feedback)
+    assert setting.fades == name.endswith("tdl-c")
     assert setting.termination == termination and code.parameters.peak == 4.0
     result = evaluation.evaluate(code, setting, 1000, np.random.default_rng(3))
     assert result["mean_power"] == pytest.approx(1, abs=0.03)
