@@ -115,7 +115,7 @@ def scaled():
 
 
 @pytest.mark.statistics
-@pytest.mark.parametrize("case, scale", scaled())
+@pytest.mark.parametrize("case, scale", list(scaled()))
 def test_scale_costs_no_more_than_the_limit_of_the_rule(case, scale):
     decoder, messages, llrs, _ = noisy(case)
     spec, code = every_decoder.specs_of(case)

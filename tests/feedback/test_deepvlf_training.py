@@ -243,6 +243,7 @@ def test_refuses_what_makes_no_sense(tmp_path, capsys):
         ("deepvlf-hybrid-1dB-learned", 1.0, 20.0, "hybrid", 0.42),
         # Over fading; few blocks have deep fades, so that rates scatter.
         ("deepvlf-r-5dB-tdl-c", 5.0, None, "receiver", 0.19),
+        ("deepvlf-t-5dB-tdl-c", 5.0, None, "transmitter", 0.36),
         ("gbaf-5dB-tdl-c", 5.0, None, "none", 0.333),
     ],
 )
