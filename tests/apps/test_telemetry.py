@@ -28,8 +28,6 @@ RUNS = {
         [
             *("--front-end", "loop:told,snr=25", "--other", "loop:told,snr=6"),
             *("--blocks", "60", "--file", "file", "--out", "out", "--rate", "3e5"),
-            # A wrong block, one in ten thousand by the model's own threshold, takes bytes along.
-            *("--threshold", "16"),
         ],
         ("responder", "blocks"),
     ),
