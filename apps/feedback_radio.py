@@ -255,6 +255,8 @@ def link(
             one.stop()
         for station in stations:
             station.radio.close(True)
+    if responder is not None and not (stopped or responder.over):
+        stopped = "not all of it came"
     # The other program may have begun later.
     began = min((one.station.first for one in stations if one.station.first), default=began)
     seconds = max(one.station.heard for one in stations) - began

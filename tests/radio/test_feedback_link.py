@@ -93,6 +93,20 @@ def exchange_flat(rng, initiator, responder, snr_db):
     )
 
 
+def test_an_initiator_is_over_when_its_last_block_is(code, monkeypatch):
+    """A program asks it from another thread at any time: while the next burst is made, too."""
+    framing = FeedbackFraming(code, blocks=20)
+    initiator, responder = Initiator(framing, bytes(framing.capacity)), Responder(framing)
+    asked = []
+    burst = initiator._burst
+    monkeypatch.setattr(
+        initiator, "_burst", lambda lane: asked.append(initiator.over) or burst(lane)
+    )
+    exchange_flat(np.random.default_rng(4), initiator, responder, 3)
+    assert len(asked) > 5 and not any(asked)
+    assert initiator.over and responder.over and initiator.counts["blocks"] == 20
+
+
 @pytest.mark.parametrize("bits", [8, 6, 5, 4])
 def test_bytes_come_through(code, bits):
     """400 blocks at 1 dB, by levels of so many bits: some errors, which the CRC finds."""

@@ -223,8 +223,8 @@ class Initiator(_End):
 
     @property
     def over(self) -> bool:
-        """Whether all blocks are; a stream never is."""
-        return self.waits and not self._stream
+        """Whether all blocks are; a stream never is. Other threads may ask at any time."""
+        return self.counts["blocks"] >= self._limit
 
     @property
     def waits(self) -> bool:
