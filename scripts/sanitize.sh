@@ -26,8 +26,8 @@ rm -rf "$root"
 DESTDIR="$root" cmake --install "$build" >/dev/null
 site=$(echo "$root$venv"/lib/python3*/site-packages)
 if [ $# -eq 0 ]; then
-    # Nothing of ours in C++ runs in those that are left out, or in processes of their own, or,
-    # in trainings, what tests of the kernels run as well.
+    # What is left out has no C++ of ours, or has it in processes of its own; and trainings use
+    # kernels that tests of their own run.
     set -- tests -m "not statistics" -n logical --dist loadfile --no-loadscope-reorder \
         --ignore=tests/apps --ignore=tests/docs --ignore=tests/grc --ignore=tests/models \
         --ignore=tests/simulation --ignore=tests/training --ignore=tests/python_block \

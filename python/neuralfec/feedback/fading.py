@@ -9,6 +9,9 @@ slot apart. The channel is one of 3GPP TR 38.901:
   directions, drawn by Sionna, which nothing else here needs (`make sionna` brings it).
 """
 
+import functools
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,15 +70,10 @@ def _tapped(
     return np.einsum("fk,bkr->brf", turn, taps)
 
 
-def _clustered(
-    rng: np.random.Generator, blocks: int, rounds: int, subcarriers: int
-) -> NDArray[np.complexfloating]:
-    import torch
-    from sionna.phy import config
-    from sionna.phy.channel import cir_to_ofdm_channel
+@functools.cache
+def _rays() -> Any:
     from sionna.phy.channel.tr38901 import CDL, AntennaArray
 
-    config.seed = int(rng.integers(1 << 31))
     antenna = AntennaArray(
         num_rows=1,
         num_cols=1,
@@ -85,7 +83,7 @@ def _clustered(
         carrier_frequency=CARRIER_HZ,
         device="cpu",
     )
-    rays = CDL(
+    return CDL(
         "C",
         DELAY_SPREAD,
         CARRIER_HZ,
@@ -96,6 +94,17 @@ def _clustered(
         max_speed=SPEED,
         device="cpu",
     )
+
+
+def _clustered(
+    rng: np.random.Generator, blocks: int, rounds: int, subcarriers: int
+) -> NDArray[np.complexfloating]:
+    import torch
+    from sionna.phy import config
+    from sionna.phy.channel import cir_to_ofdm_channel
+
+    rays = _rays()
+    config.seed = int(rng.integers(1 << 31))
     frequency = torch.arange(subcarriers) * SUBCARRIER_HZ
     h = np.empty((blocks, rounds, subcarriers), np.complex64)
     with torch.no_grad():

@@ -169,7 +169,7 @@ class DigitalAnswers(Answers):
         return self._symbols(arithmetic_code.longest(values, self._bits) + _CRC_BYTES)
 
     def contexts(self, end: Any, slots: NDArray) -> NDArray[np.uint8]:
-        """See `Answers`; beliefs would make levels shorter by less than 1 %."""
+        """See `Answers`; nothing is."""
         return np.zeros((len(slots), end.decoded.shape[1]), np.uint8)
 
     def reply(
