@@ -26,14 +26,15 @@ rm -rf "$root"
 DESTDIR="$root" cmake --install "$build" >/dev/null
 site=$(echo "$root$venv"/lib/python3*/site-packages)
 if [ $# -eq 0 ]; then
-    # What is left out has no C++ of ours, or has it in processes of its own; and trainings use
-    # kernels that tests of their own run.
+    # What is left out has no C++ of ours, or has it in processes of its own; and trainings and
+    # measurements of speed use kernels that tests of their own run.
     set -- tests -m "not statistics" -n logical --dist loadfile --no-loadscope-reorder \
         --ignore=tests/apps --ignore=tests/docs --ignore=tests/grc --ignore=tests/models \
         --ignore=tests/simulation --ignore=tests/training --ignore=tests/python_block \
         --ignore=tests/test_cmake_package.py --ignore=tests/test_without_torch.py \
         --ignore=tests/codes/test_files.py --ignore=tests/codes/test_standard_codes.py \
-        --ignore=tests/feedback/test_deepvlf_stopping.py -k "not train"
+        --ignore=tests/feedback/test_deepvlf_stopping.py --ignore=tests/links/test_model_speed.py \
+        -k "not train"
 fi
 # The interpreter is not built with ASan, so its runtime must come first, and libstdc++
 # before it is needed, or ASan does not see exceptions pass.

@@ -118,6 +118,7 @@ def test_fine_numbers_give_the_shared_belief(network):
     assert blocks.symbols.sum(1).mean() > 1.02 * counts[1].mean()
 
 
+@pytest.mark.statistics
 def test_posterior_is_exact_where_numbers_arrive(network):
     """Coarse as they are, what goes back takes nothing from the receiver's own knowledge."""
     blocks = population(make(network, threshold=1.5), 4000)
@@ -132,6 +133,7 @@ def test_posterior_is_exact_where_numbers_arrive(network):
     assert wrong.sum() == pytest.approx(expected.sum(), abs=spread)
 
 
+@pytest.mark.statistics
 def test_posterior_is_exact_for_noise_that_is_told(network):
     """Another variance in each round and of each block, and both ends track the same belief."""
     code = make(network, threshold=1.5)
@@ -225,6 +227,7 @@ def test_confirmed_blocks_are_wrong_as_often_as_the_posterior_tells():
     assert result["reopened_blocks"] > 50
 
 
+@pytest.mark.statistics
 def test_numbers_that_were_heard_wrong_make_erasures():
     """At 17 dB one block in ten has one; without check symbols most of them would be wrong."""
     code = confirmed()

@@ -220,6 +220,7 @@ def test_error_targets():
             files.load(name, error_target=1e-5)
 
 
+@pytest.mark.statistics
 def test_choice_finds_unit_power_below_the_target():
     p, _ = belief_model.parameters(MODEL)
     row, result = choice.choose(
@@ -282,6 +283,7 @@ def test_two_processes_on_different_targets_agree_to_the_bit():
     assert rounds > 6000
 
 
+@pytest.mark.statistics
 def test_both_ends_use_the_noise_variance_that_they_are_told():
     """Rounds of different noise, told: the posterior stays exact."""
     code = confirmed(3.0, 3.0, most=1, margin=-9.0, last_margin=-9.0)

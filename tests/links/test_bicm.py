@@ -8,6 +8,7 @@ import pytest
 from gnuradio.neuralfec.links.bicm import HybridArqLink, StorageLink
 
 
+@pytest.mark.statistics
 def test_storage_loses_little_and_in_order():
     """At 18.5 dB, where a float decoder fails on two frames in a hundred."""
     schemes = ("exact", "qam256-18bit", "qam256-15bit", "qam256-scalar-16bit")

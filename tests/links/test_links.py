@@ -80,6 +80,7 @@ def test_receivers_that_know_more_err_less(channel):
         assert errors["clipped"] < errors["gaussian"]
 
 
+@pytest.mark.statistics
 def test_windows_lose_nothing_that_counts():
     schemes = [
         (f"{kind}, {overlap}", "gaussian", f"{kind}, overlap {overlap}")

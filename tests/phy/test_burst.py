@@ -43,6 +43,7 @@ def test_a_burst_is_what_its_format_says(name):
     np.testing.assert_allclose(np.abs(data), np.abs(sent[: format.data]), atol=1e-5)
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("snr_db", [3, 20])
 def test_estimates(name, snr_db):
@@ -116,7 +117,7 @@ TEARS = {
 
 @pytest.mark.parametrize("tear", TEARS)
 @pytest.mark.parametrize("snr_db", [0, 3, 10, 25])
-@pytest.mark.parametrize("length", [4, 50])
+@pytest.mark.parametrize("length", [4, pytest.param(50, marks=pytest.mark.statistics)])
 def test_a_torn_burst_is_refused_and_counted(tear, snr_db, length):
     """Wherever the tear is: 12 places from the payload's first sample to its last."""
     format = burst_format("burst-128")
@@ -134,6 +135,7 @@ def test_a_torn_burst_is_refused_and_counted(tear, snr_db, length):
     assert stats["torn_by_residual"] == stats["headers"] >= 11 and stats["bursts"] == 0
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize(("snr_db", "phase_noise"), [(0, -95), (15, -85), (35, -80)])
 def test_whole_bursts_are_not_refused(name, snr_db, phase_noise):

@@ -77,6 +77,7 @@ def test_an_answer_is_what_plain_numpy_hears(code, constellation, code_name, cou
     assert burst.length <= framing.longest
 
 
+@pytest.mark.statistics
 def test_numbers_that_were_heard_wrong_are_put_right(code):
     """As many as plain rounding gets wrong; with too many there is no answer, and no wrong one."""
     framing = FeedbackFraming(code, 800, answer_constellation="qam16")

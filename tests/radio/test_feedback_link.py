@@ -45,6 +45,7 @@ def over(rng, format, samples, snr_db, taps):
     return noisy + 0.0316j * noisy.conj() + 0.1
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("taps", [1, 10])
 @pytest.mark.parametrize("snr_db", [3, 12])
 def test_the_told_snr_is_that_of_the_values(taps, snr_db):

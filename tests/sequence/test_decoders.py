@@ -156,6 +156,7 @@ def test_kernel_is_the_torch_network(model):
     np.testing.assert_allclose(model(x), expected, atol=1e-4)
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("generators", ["7,5", "7,5/7"])
 @pytest.mark.parametrize("termination", TERMINATIONS)
 def test_rnn_matches_viterbi(generators, termination):
