@@ -43,24 +43,38 @@ def random_code(group_bits=4, threshold=8.0, seed=1, **changes):
 
 
 @pytest.mark.parametrize(
-    "group_bits, double_rounds",
-    [(1, 0), (3, 0), (4, 0), (6, 0), (8, 0), (1, 12), (4, 3), (6, 4), (8, 12)],
+    "group_bits, double_rounds, planned_rounds, factor",
+    [
+        (1, 0, 0, 1),
+        (3, 0, 0, 1),
+        (4, 0, 0, 1),
+        (6, 0, 0, 1),
+        (8, 0, 0, 1),
+        (1, 12, 0, 1),
+        (4, 3, 0, 1),
+        (6, 4, 0, 1),
+        (8, 12, 0, 1),
+        (4, 0, 3, 1.05),
+        (4, 3, 12, 0.9),
+    ],
 )
-def test_ends_follow_the_plain_twin(group_bits, double_rounds):
+def test_ends_follow_the_plain_twin(group_bits, double_rounds, planned_rounds, factor):
     p, made, code = random_code(
-        group_bits, gains=[(1.0, ((5.0, 0.9), (10.0, 1.1)))], double_rounds=double_rounds
+        group_bits,
+        gains=[(1.0, ((5.0, 0.9), (10.0, 1.1)))],
+        double_rounds=double_rounds,
+        planned_rounds=planned_rounds,
     )
     state = {name: value.double().numpy() for name, value in made.state_dict().items()}
     rng = np.random.default_rng(3)
     slots = np.array([2, 0])
     messages = rng.integers(0, 2, (2, 48), np.uint8)
     encoder, decoder = code.encoder(3), code.decoder(3)
+    encoder.factor = decoder.factor = factor
     encoder.start(slots, messages)
     decoder.start(slots)
-    twins = [
-        [belief_twin.Group(p, state, 8.0, 0.9 + 0.2 * 3 / 5) for _ in range(p.groups)]
-        for _ in slots
-    ]
+    gain = factor * (0.9 + 0.2 * 3 / 5)
+    twins = [[belief_twin.Group(p, state, 8.0, gain) for _ in range(p.groups)] for _ in slots]
     bits = messages.reshape(2, p.groups, p.group_bits)
     classes = (bits * 2 ** np.arange(p.group_bits)).sum(2)
     for left in range(12, 6, -1):
@@ -73,7 +87,8 @@ def test_ends_follow_the_plain_twin(group_bits, double_rounds):
         encoder.observe(slots, levels)
         for b, q in zip(*np.nonzero(sending), strict=True):
             twin = twins[b][q]
-            twin.propose(left)
+            # Of rounds beyond those planned for each is the last one.
+            twin.propose(max(left - 12 + (planned_rounds or 12), 1))
             places = [q, p.groups + q] if both else [q]
             sent = twin.candidates[: len(places), classes[b, q]]
             assert x[b, places] == pytest.approx(sent, abs=2e-4)
@@ -350,6 +365,8 @@ def test_gain_between_thresholds():
         {"group_bits": 7},
         {"group_bits": 5},
         {"rounds": 0},
+        {"planned_rounds": 13},
+        {"planned_rounds": -1},
         {"peak": math.nan},
         {"feedback_bits": 9},
         {"feedback_step": 0},

@@ -24,7 +24,8 @@ def made(code, rng, count, share=0.12):
     known = rng.integers(0, 10, count).astype(np.uint8)
     decided = rng.random(count) < share * known / 4.5
     feedback = np.where(decided, 0, numbers * code.amplitude).astype(np.float32)
-    return numbers, Reply(feedback, decided), known
+    told = rng.integers(0, 256, 104, np.uint8)
+    return numbers, Reply(told, feedback, decided), known
 
 
 def through(rng, framing, payload, snr_db, taps=1):
@@ -66,14 +67,16 @@ def test_an_answer_is_what_plain_numpy_hears(code, constellation, code_name, cou
     found = framing.answers.read(burst, coded, known, decoder)
     np.testing.assert_array_equal(found.feedback, reply.feedback)
     np.testing.assert_array_equal(found.decided, reply.decided)
+    np.testing.assert_array_equal(found.told, reply.told)
     assert found.misheard == 0
     share = np.clip(0.12 * known / 4.5, 1e-9, 1)
     entropy = -(share * np.log2(share) + (1 - share) * np.log2(1 - share)).sum()
     bits = {"qam64": 6, "qam256": 8, "qam4": 2}[constellation]
     k, n = framing.answer_code.k, framing.answer_code.n
     room = (burst.symbols - symbols) * framing.format.data * bits * k / n
-    # Learning the shares of ten contexts, the CRC, and what rounding to words and symbols adds.
-    assert room < 1.1 * entropy + 10 * 8 + 32 + k + 2 * framing.format.data * bits * k / n
+    # Learning the shares of ten contexts, the CRC, the SNRs, and what rounding to words and symbols
+    # adds.
+    assert room < 1.1 * entropy + 10 * 8 + 32 + 8 * 104 + k + 2 * framing.format.data * bits * k / n
     assert burst.length <= framing.longest
 
 
@@ -158,6 +161,7 @@ def test_answers_too_long_to_be_told_in_symbols_are_told_in_several(code):
     framing = FeedbackFraming(code, 2100, "burst-64", "wifi-648", "qam4")
     rng = np.random.default_rng(4)
     _, reply, known = made(code, rng, 25000, share=0.5)
+    reply = reply._replace(told=reply.told[: framing.format.used])
     payload, coded = framing.answers.payload(reply, known)
     assert coded < 256 and payload.size % framing.format.data == 0
     burst = through(rng, framing, payload, 30)

@@ -153,6 +153,12 @@ class BurstFormat:
         distance = self.used // self.pilots
         return symbol * self.pilot_step % distance + distance * np.arange(self.pilots)
 
+    def data_positions(self, symbols: int) -> NDArray[np.int64]:
+        """Which of the used subcarriers the payload values of so many symbols are on, int64
+        (symbols, data)."""
+        pilot = _pilot_mask(self, self.header_symbols + symbols)[self.header_symbols :]
+        return np.nonzero(~pilot)[1].reshape(symbols, self.data)
+
     @property
     def kernel(self) -> _kernels.BurstFormat:
         """The kernels' own copy of the numbers."""
@@ -228,14 +234,18 @@ class BurstFormat:
         return samples
 
 
+def _pilot_mask(format: BurstFormat, total: int) -> NDArray[np.bool_]:
+    """Which used subcarriers are pilots, of so many symbols from the header on, (total, used)."""
+    first = format.pilot_step * np.arange(total)[:, None]
+    return (np.arange(format.used) - first) % (format.used // format.pilots) == 0
+
+
 @functools.lru_cache(maxsize=256)
 def _layout(format: BurstFormat, count: int) -> tuple[NDArray[np.complex128], NDArray[np.int64]]:
     """Spectra of header, so many payload symbols and tail without their data, whose places
     are told in order; bursts of a running link have few lengths."""
     total = format.header_symbols + count
-    distance = format.used // format.pilots
-    first = format.pilot_step * np.arange(total)[:, None]
-    pilot = (np.arange(format.used) - first) % distance == 0
+    pilot = _pilot_mask(format, total)
     bins = format.subcarriers % format.fft_length
     at = bins + format.fft_length * np.arange(total)[:, None]
     spectrum = format._spectrum(np.broadcast_to(format._training, (total + 1, format.used)))

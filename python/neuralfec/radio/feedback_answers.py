@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the responder of a feedback link answers, as payload values of a burst, and back.
 
+Each tells the SNRs of the subcarriers, a byte each, coded under the CRC with the rest.
+
 Digital feedback: the levels that it quantized what it heard to, coded arithmetically by counts that
 both ends learn from them, and a CRC-32, over an LDPC code.
 
@@ -45,11 +47,13 @@ _DOUBTED, _WRONG = 16, 3
 class Reply(NamedTuple):
     """What an answer tells of the symbols of a round, in their order.
 
+    told : (used,) uint8, numbers of the SNRs of the subcarriers that they came on
     feedback : (n,) levels uint8, or A i float32, 0 of groups that are decided
     decided : (n,) bool, groups that need no further symbol; None where both ends know by themselves
     misheard : numbers that the CRC found to be others than the nearest
     """
 
+    told: NDArray[np.uint8]
     feedback: NDArray
     decided: NDArray[np.bool_] | None = None
     misheard: int = 0
@@ -97,8 +101,9 @@ class Answers(abc.ABC):
         decoder: Any,
         slots: NDArray,
         received: NDArray[np.float32],
-        variance: float,
+        variances: NDArray[np.float64],
         sent: NDArray[np.bool_],
+        told: NDArray[np.uint8],
     ) -> Reply:
         """Return what goes back of what the code's decoder has heard, where a symbol was sent."""
 
@@ -143,14 +148,24 @@ class Answers(abc.ABC):
         coded.take(inverse(len(coded)), 0, out=out, mode="clip")
         return modulate(mixed, self._constellation)
 
-    def _text(self, burst: Burst, symbols: int, decoder: Any) -> bytes:
-        """Decode the first symbols of a burst; nothing where there is no word in them."""
+    @property
+    def _head(self) -> int:
+        """Bytes that a text begins with: the CRC and what is told."""
+        return _CRC_BYTES + self.format.used
+
+    def _apart(self, text: bytes) -> tuple[int, NDArray[np.uint8], bytes]:
+        """Take a text apart: the CRC, what is told, and the rest."""
+        crc = int.from_bytes(text[:_CRC_BYTES], "little")
+        return crc, np.frombuffer(text[_CRC_BYTES : self._head], np.uint8), text[self._head :]
+
+    def _text(self, burst: Burst, symbols: int, decoder: Any) -> bytes | None:
+        """Decode the first symbols of a burst; None where there are too few for a text."""
         n, here = self._code.n, slice(symbols * self.format.data)
         y, h = burst.y[here], burst.h[here]
         llrs = demap(y, self._constellation, burst.noise_var, h).reshape(-1)
         words = llrs.size // n
-        if words == 0:
-            return b""
+        if words * self._code.k < 8 * self._head:
+            return None
         mixed = llrs[: words * n].reshape(-1, self._together)
         straight = mixed.take(permutation(len(mixed)), 0, mode="clip").reshape(words, n)
         return np.packbits(decoder.decode(straight)[0]).tobytes()
@@ -166,7 +181,7 @@ class DigitalAnswers(Answers):
 
     def most_symbols(self, values: int) -> int:
         """See `Answers`."""
-        return self._symbols(arithmetic_code.longest(values, self._bits) + _CRC_BYTES)
+        return self._symbols(self._head + arithmetic_code.longest(values, self._bits))
 
     def contexts(self, end: Any, slots: NDArray) -> NDArray[np.uint8]:
         """See `Answers`; nothing is."""
@@ -177,16 +192,18 @@ class DigitalAnswers(Answers):
         decoder: Any,
         slots: NDArray,
         received: NDArray[np.float32],
-        variance: float,
+        variances: NDArray[np.float64],
         sent: NDArray[np.bool_],
+        told: NDArray[np.uint8],
     ) -> Reply:
         """See `Answers`."""
-        return Reply(decoder.feedback(slots, received[sent], variance))
+        return Reply(told, decoder.feedback(slots, received, variances)[sent])
 
     def payload(self, reply: Reply, contexts: NDArray[np.uint8]) -> tuple[Complex, int]:
         """See `Answers`."""
         levels = reply.feedback
-        text = zlib.crc32(levels.tobytes()).to_bytes(_CRC_BYTES, "little")
+        crc = _crc_of(levels, _crc_of(reply.told))
+        text = crc.to_bytes(_CRC_BYTES, "little") + reply.told.tobytes()
         text += arithmetic_code.encode(levels, self._bits)
         return self._write(text, self._symbols(len(text))), 0
 
@@ -195,9 +212,11 @@ class DigitalAnswers(Answers):
     ) -> Reply | None:
         """See `Answers`."""
         text = self._text(burst, burst.symbols, decoder)
-        levels = arithmetic_code.decode(text[_CRC_BYTES:], contexts.size, self._bits)
-        crc = int.from_bytes(text[:_CRC_BYTES], "little")
-        return Reply(levels) if text and zlib.crc32(levels.tobytes()) == crc else None
+        if text is None:
+            return None
+        crc, told, rest = self._apart(text)
+        levels = arithmetic_code.decode(rest, contexts.size, self._bits)
+        return Reply(told, levels) if _crc_of(levels, _crc_of(told)) == crc else None
 
     def variance(self, noise: float) -> float:
         """See `Answers`; the quantizer's noise counts in."""
@@ -224,7 +243,7 @@ class AnalogAnswers(Answers):
 
     def _most_coded(self, values: int) -> int:
         longest = arithmetic_code.longest(values, 1, contexts=1 << NEARNESS_BITS)
-        return self._symbols(longest + _CRC_BYTES)
+        return self._symbols(self._head + longest)
 
     def most_symbols(self, values: int) -> int:
         """See `Answers`."""
@@ -239,18 +258,20 @@ class AnalogAnswers(Answers):
         decoder: Any,
         slots: NDArray,
         received: NDArray[np.float32],
-        variance: float,
+        variances: NDArray[np.float64],
         sent: NDArray[np.bool_],
+        told: NDArray[np.uint8],
     ) -> Reply:
         """See `Answers`."""
-        return Reply(decoder.feedback(slots, received)[sent], decoder.decoded[slots][sent])
+        return Reply(told, decoder.feedback(slots, received)[sent], decoder.decoded[slots][sent])
 
     def payload(self, reply: Reply, contexts: NDArray[np.uint8]) -> tuple[Complex, int]:
         """See `Answers`."""
         assert reply.decided is not None
         values = reply.feedback[~reply.decided]
-        crc = _crc_of(self._feedback.numbers(values), _crc_of(reply.decided))
-        text = crc.to_bytes(_CRC_BYTES, "little")
+        begun = _crc_of(reply.decided, _crc_of(reply.told))
+        crc = _crc_of(self._feedback.numbers(values), begun)
+        text = crc.to_bytes(_CRC_BYTES, "little") + reply.told.tobytes()
         text += arithmetic_code.encode(reply.decided, 1, contexts)
         coded = -(-self._symbols(len(text)) // self._unit)
         parts = [self._write(text, coded * self._unit), spread(self.format, values)]
@@ -262,22 +283,24 @@ class AnalogAnswers(Answers):
         """See `Answers`."""
         symbols, count = coded * self._unit, contexts.size
         text = self._text(burst, symbols, decoder)
-        decided = arithmetic_code.decode(text[_CRC_BYTES:], count, 1, contexts).astype(bool)
+        if text is None:
+            return None
+        crc, told, rest = self._apart(text)
+        decided = arithmetic_code.decode(rest, count, 1, contexts).astype(bool)
         going = count - int(decided.sum())
-        # Without a word there is no CRC; with a wrong one the burst has other symbols.
-        if not text or burst.symbols != symbols + -(-going // (2 * self.format.data)):
+        # With a wrong CRC the burst has other symbols.
+        if burst.symbols != symbols + -(-going // (2 * self.format.data)):
             return None
         values = np.zeros(0, np.float32)
         if going:
-            values = despread(burst, self.format, going, symbols)[0]
-        crc = int.from_bytes(text[:_CRC_BYTES], "little")
-        found = self._fitting(values, crc, _crc_of(decided))
+            values = despread(burst, self.format, going, symbols)
+        found = self._fitting(values, crc, _crc_of(decided, _crc_of(told)))
         if found is None:
             return None
         numbers, misheard = found
         feedback = np.zeros(count, np.float32)
         feedback[~decided] = numbers * self._feedback.amplitude
-        return Reply(feedback, decided, misheard)
+        return Reply(told, feedback, decided, misheard)
 
     def variance(self, noise: float) -> float:
         """See `Answers`; the receiver's own posterior knows no quantizer."""

@@ -4,17 +4,20 @@
 The initiator sends bursts of one round of many blocks; the responder answers each, over a strong
 link, with what the code's feedback is (``feedback_answers``). Blocks that are over make room for
 the next ones in order, so that bursts stay full. Which symbols a burst has follows from what went
-before, and both ends know it: 16 bits of a round's number, 9 of how many bursts' worth of
-super-blocks there are and 10 of the SNR, or of how many bytes they are made up by, are all the
-control there is. (Of the 16 bits answers use 8 to tell where their coded part ends.)
+before, and both ends know it: 10 bits of a round's number, 6 of the next one's gain, 9 of how many
+bursts' worth of super-blocks there are and 10 of how many bytes they are made up by are all the
+control there is. (An answer tells by 8 bits which round it is of, and by 8 where its coded part
+ends.)
 
 There are two tables of blocks, whose rounds take turns: while a burst of one is on the air, beliefs
 of the other are updated and its next symbols proposed. What is left to do between an answer and the
 next burst is to decode the answer; what is left between a burst and its answer is to make the
 answer. `settle` does the rest.
 
-Beliefs are updated by the SNR that each burst came with. Symbols are proposed for its mean over
-many rounds, as the next burst's fade has nothing to do with the last one's.
+Beliefs are updated by the SNR of the subcarrier that each symbol came on. Symbols are proposed for
+the SNR that would carry as much as all of many rounds, as the next burst's fade has nothing to do
+with the last one's. The initiator knows the energy that it has spent, and keeps the mean power at
+1: each burst tells the gain of the next one of its table.
 
 An answer that does not come in time makes the initiator send the same burst again; a responder that
 has taken the round sends the same answer. Super-blocks that fail their CRC-32 are not handed on.
@@ -42,29 +45,41 @@ from .feedback_answers import CODED_BITS, Reply
 from .feedback_framing import (
     COUNT_BITS,
     CRC_BYTES,
+    GAIN_BITS,
+    HALF_BITS,
     ROUND_BITS,
-    TOLD_BITS,
     FeedbackFraming,
 )
-from .feedback_mapping import despread, spread
+from .feedback_mapping import interleave, straighten, subcarrier_snrs
 from .feedback_sources import FileSource, Source
 from .recordings import Complex
 
 # What a burst is, by its header.
 _FORWARD, _ANSWER = 0, 1
 # An answer tells its round by fewer bits, and by the others where its coded part ends.
-_ANSWERED_BITS = ROUND_BITS - CODED_BITS
+_ANSWERED_BITS = ROUND_BITS + GAIN_BITS - CODED_BITS
+_KIND = HALF_BITS + ROUND_BITS + GAIN_BITS
 # Tables of blocks whose rounds take turns on the air.
 _LANES = 2
 # Rounds over whose SNR symbols are proposed. Of 32 rounds of ten Rayleigh taps the mean still
 # wanders over the steps of the grid, which costs 0.2 % of rate.
 _ROUNDS_OF_MEAN = 256
+# Full rounds of this much more power would take what energy there was too little, in units of the
+# gain.
+_ROUNDS_OF_GAIN = 16
 _ENDLESS = 1 << 62
 # Blocks and bursts of which a running link keeps figures.
 _RECENT = 1 << 16
 
 LAST_STREAM = (1 << COUNT_BITS) - 1
 """Streams without an end have numbers from 1 to this."""
+
+
+class _Proposal(NamedTuple):
+    """What a lane's next symbols are proposed by: SNR in dB, and a factor on the gain."""
+
+    snr_db: float
+    factor: float = 1.0
 
 
 class _End:
@@ -100,9 +115,8 @@ class _End:
         # Of each place the number of its block; and of each lane the places with blocks.
         self._number = np.full(_LANES * blocks, -1, np.int64)
         self._active = [np.zeros(0, np.int64)] * _LANES
-        self._snrs: deque[float] = deque(maxlen=_ROUNDS_OF_MEAN)
-        # What symbols are proposed for.
-        self._snr_db = p.snr_db
+        self._carried: deque[int] = deque(maxlen=_ROUNDS_OF_MEAN)
+        self._proposals = [_Proposal(p.snr_db)] * _LANES
 
     def _fill(self, lane: int) -> np.ndarray:
         """Places that get new blocks."""
@@ -128,18 +142,27 @@ class _End:
         self._turn = other
         return True
 
-    def _heard(self, told: int) -> None:
-        """Note the SNR of a round, and what symbols are proposed for from now on."""
-        self._snrs.append(self.framing.snr(told))
-        gains = self.framing.code.parameters.gains
+    def _propose(self, lane: int, end: Any) -> np.ndarray:
+        """Tell the code's end what a lane's next symbols are proposed by; the lane's places."""
+        active = self._active[lane]
+        end.snr_db[active], end.factor = self._proposals[lane]
+        return active
+
+    def _heard(self, lane: int, told: np.ndarray, gain: int) -> None:
+        """Note the SNRs and the gain told of a lane's round: what the next is proposed by."""
+        framing, p = self.framing, self.framing.code.parameters
+        self._carried.append(framing.carried(told))
+        carried = sum(self._carried) / len(self._carried)
         # On a grid, that both ends have one number.
-        snr_db = np.rint(20 * np.log10(sum(self._snrs) / len(self._snrs))) / 2
-        self._snr_db = float(np.clip(snr_db, gains[0][0], gains[-1][0]))
+        snr_db = np.rint(20 * np.log10(framing.snr(carried))) / 2
+        low, high = p.gains[0][0], p.gains[-1][0]
+        proposal = _Proposal(float(np.clip(snr_db, low, high)), framing.factor(gain))
+        self._proposals[lane] = proposal
 
     def _bursts(self, samples: ArrayLike, kind: int) -> list[Burst]:
         """Bursts of a kind in samples."""
         bursts = self.receiver.push(samples)
-        return [b for b in bursts if b.user >> (ROUND_BITS + TOLD_BITS) & 1 == kind]
+        return [b for b in bursts if b.user >> _KIND & 1 == kind]
 
     def stats(self) -> dict[str, Any]:
         """Return what happened, and what the receiver of bursts counts."""
@@ -212,12 +235,14 @@ class Initiator(_End):
         self._energies = np.zeros(places)
         self._loaded = self._useful = 0
         self._bursts_of: list[Complex | None] = [None] * _LANES
+        # What they tell of the next one's gain.
+        self._gains = [0] * _LANES
         # What is known beforehand of the answers to them.
         self._known_of = [np.zeros(0, np.uint8)] * _LANES
         self._sent = False
-        # Lane, symbols that were sent, and SNR of an answer whose work waits; and the lanes that
-        # want a burst.
-        self._answered: tuple[int, np.ndarray, Reply, int] | None = None
+        # Lane, symbols that were sent, and the answer whose work waits; and the lanes that want a
+        # burst.
+        self._answered: tuple[int, np.ndarray, Reply] | None = None
         self._empty: deque[int] = deque(range(_LANES))
         self._advance()
 
@@ -265,10 +290,9 @@ class Initiator(_End):
     def push(self, samples: ArrayLike) -> bool:
         """Take samples of the way back; whether the round's answer was in them."""
         for burst in self._bursts(samples, _ANSWER):
-            told = burst.user & (1 << TOLD_BITS) - 1
-            number = burst.user >> TOLD_BITS & (1 << _ANSWERED_BITS) - 1
-            coded = burst.user >> (_ANSWERED_BITS + TOLD_BITS) & (1 << CODED_BITS) - 1
-            stream = burst.user >> (1 + ROUND_BITS + TOLD_BITS)
+            number = burst.user >> HALF_BITS & (1 << _ANSWERED_BITS) - 1
+            coded = burst.user >> (_ANSWERED_BITS + HALF_BITS) & (1 << CODED_BITS) - 1
+            stream = burst.user >> (1 + _KIND)
             this = number == self.round % (1 << _ANSWERED_BITS) and stream == self._stream
             if not this or self.waits:
                 self.counts["old_answers"] += 1
@@ -281,7 +305,7 @@ class Initiator(_End):
                 continue
             self.settle()
             self.counts["misheard_numbers"] += reply.misheard
-            self._answered = self._turn, sent, reply, told
+            self._answered = self._turn, sent, reply
             self._sent = False
             if not self._end_turn() or self.waits:
                 # What comes next depends on what this round told.
@@ -303,7 +327,7 @@ class Initiator(_End):
         """Do what the next burst need not wait for; `push` does it at the latest."""
         if self._answered is None:
             return
-        (lane, sent, reply, told), self._answered = self._answered, None
+        (lane, sent, reply), self._answered = self._answered, None
         active = self._active[lane]
         back = np.zeros(sent.shape, reply.feedback.dtype)
         back[sent] = reply.feedback
@@ -311,7 +335,7 @@ class Initiator(_End):
         if reply.decided is not None:
             decided = ~sent
             decided[sent] = reply.decided
-        self._encoder.observe(active, back, decided, self.framing.variance(told))
+        self._encoder.observe(active, back, decided, self.framing.variances(reply.told, sent))
         p = self.framing.code.parameters
         over = self._encoder.decoded[active].all(1)
         over |= self._encoder.rounds[active] >= p.rounds
@@ -322,12 +346,9 @@ class Initiator(_End):
             self.counts["blocks"] += places.size
             self._spent += int(self._reals[places].sum())
         self._number[places] = -1
-        self._heard(told)
+        self._heard(lane, reply.told, self._gains[lane])
         self._bursts_of[lane] = None
         self._empty.append(lane)
-        # What the responder goes by, too, however long the source has nothing to tell.
-        blocks = self.framing.blocks
-        self._encoder.snr_db[lane * blocks :][:blocks] = self._snr_db
         self._advance()
 
     def _load(self) -> None:
@@ -349,9 +370,7 @@ class Initiator(_End):
             new = self._fill(lane)
             if new.size:
                 self._load()
-                snr_db = self._encoder.snr_db[new]
                 self._encoder.start(new, self.messages[self._number[new] % self._rows])
-                self._encoder.snr_db[new] = snr_db
                 self._reals[new] = self._again[new] = 0
                 self._energies[new] = 0
             self._active[lane] = self._places(lane)
@@ -364,7 +383,7 @@ class Initiator(_End):
 
     def _burst(self, lane: int) -> Complex:
         active = self._active[lane]
-        x = self._encoder.encode(active)
+        x = self._encoder.encode(self._propose(lane, self._encoder))
         sent = self._encoder.sent[active]
         self._known_of[lane] = self.framing.answers.contexts(self._encoder, active)[sent]
         values = x[sent]
@@ -376,10 +395,14 @@ class Initiator(_End):
         # This lane's turn is now, or after the other's round that is on the air.
         number = (self.round + (lane != self._turn)) % (1 << ROUND_BITS)
         missing = self._source.missing
-        half = self._stream or missing >> TOLD_BITS * (number % 2) & (1 << TOLD_BITS) - 1
+        half = self._stream or missing >> HALF_BITS * (number % 2) & (1 << HALF_BITS) - 1
         bursts = self._source.super_blocks // self.framing.parts
-        user = (bursts << 1 + ROUND_BITS | number) << TOLD_BITS | half
-        return self.framing.samples(spread(self.framing.format, values), user)
+        full = self.framing.blocks * self.framing.code.parameters.groups
+        beyond = (self.energy - self.counts["reals"]) / (_ROUNDS_OF_GAIN * full)
+        gain = self._gains[lane] = self.framing.gain_number(1 - beyond)
+        user = (bursts << 1 + GAIN_BITS | gain) << ROUND_BITS | number
+        user = user << HALF_BITS | half
+        return self.framing.samples(interleave(self.framing.format, values), user)
 
 
 def _file(framing: FeedbackFraming, data: bytes) -> FileSource:
@@ -413,7 +436,8 @@ class Responder(_End):
     delivered : super-blocks in order, those of a stream until somebody takes them out
     error_estimate : sum over the blocks of the chance of an error by the receiver's posterior
     bursts : the newest of them; their SNR is that of the channel
-    snr : of each of the newest bursts, 1 / sigma^2
+    snr : of each of the newest bursts, 1 / sigma^2 at which one symbol carries as much as theirs do
+        in the mean
     messages : uint8 (blocks, K), decided; of a stream, by number modulo its rows, the newest
     super_blocks : how many there are, as the first burst told; 0 before it, and of a stream
     size : bytes there are, as two bursts told; None before them, and of a stream
@@ -455,7 +479,7 @@ class Responder(_End):
         """Return the bytes of the file, None until both halves of the number have come."""
         if len(self._halves) < 2:
             return None
-        missing = self._halves[1] << TOLD_BITS | self._halves[0]
+        missing = self._halves[1] << HALF_BITS | self._halves[0]
         return self.super_blocks * self.framing.capacity - missing
 
     def push(self, samples: ArrayLike) -> list[Complex]:
@@ -463,9 +487,9 @@ class Responder(_End):
         answers = []
         for burst in self._bursts(samples, _FORWARD):
             self.settle()
-            number = burst.user >> TOLD_BITS & (1 << ROUND_BITS) - 1
-            half = burst.user & (1 << TOLD_BITS) - 1
-            if not self._ours(burst.user >> (1 + ROUND_BITS + TOLD_BITS), half, number):
+            number = burst.user >> HALF_BITS & (1 << ROUND_BITS) - 1
+            half = burst.user & (1 << HALF_BITS) - 1
+            if not self._ours(burst.user >> (1 + _KIND), half, number):
                 self.counts["foreign_bursts"] += 1
                 continue
             if number == self.round % (1 << ROUND_BITS) and self._active[self._turn].size:
@@ -506,8 +530,8 @@ class Responder(_End):
         self._halves: dict[int, int] = {}
         # Of each lane, what is known of what it will hear.
         self._known_of = [np.zeros((0, 0), np.uint8)] * _LANES
-        # Lane and SNR of a burst whose work waits.
-        self._heard_of: tuple[int, int] | None = None
+        # Lane of a burst whose work waits, what is told of it, and the gain that it told.
+        self._heard_of: tuple[int, np.ndarray, int] | None = None
         self._delivered = 0
         if limit:
             for lane in range(_LANES):
@@ -519,8 +543,7 @@ class Responder(_End):
             self._decoder.start(new)
         active = self._active[lane] = self._places(lane)
         if active.size:
-            self._decoder.snr_db[active] = self._snr_db
-            self._decoder.prepare(active)
+            self._decoder.prepare(self._propose(lane, self._decoder))
             self._known_of[lane] = self.framing.answers.contexts(self._decoder, active)
 
     def _take(self, burst: Burst) -> bool:
@@ -531,20 +554,20 @@ class Responder(_End):
         count = int(sent.sum())
         if burst.symbols != -(-count // (2 * framing.format.data)):
             return False
-        values, snr = despread(burst, framing.format, count)
-        told = framing.told(snr)
-        self.snr.append(snr)
+        told = framing.told(subcarrier_snrs(burst))
+        self.snr.append(framing.snr(framing.carried(told)))
         self.bursts.append(burst)
         y = np.zeros(sent.shape, np.float32)
-        y[sent] = values
-        variance = framing.variance(told)
-        self._decoder.hear(active, y, variance)
-        reply = framing.answers.reply(self._decoder, active, y, variance, sent)
+        y[sent] = straighten(burst, framing.format, count)
+        variances = framing.variances(told, sent)
+        self._decoder.hear(active, y, variances)
+        reply = framing.answers.reply(self._decoder, active, y, variances, sent, told)
         payload, coded = framing.answers.payload(reply, self._known_of[self._turn][sent])
         number = coded << _ANSWERED_BITS | self.round % (1 << _ANSWERED_BITS)
-        user = ((self._stream << 1 | _ANSWER) << ROUND_BITS | number) << TOLD_BITS
-        self._answer = framing.samples(payload, user | told)
-        self._heard_of = self._turn, told
+        user = (self._stream << 1 | _ANSWER) << _KIND | number << HALF_BITS
+        self._answer = framing.samples(payload, user)
+        gain = burst.user >> (HALF_BITS + ROUND_BITS) & (1 << GAIN_BITS) - 1
+        self._heard_of = self._turn, told, gain
         if not self._end_turn():
             # Whether there is another round depends on this one's.
             self.settle()
@@ -554,7 +577,7 @@ class Responder(_End):
         """Do what the answer of a round need not wait for; `push` does it at the latest."""
         if self._heard_of is None:
             return
-        (lane, told), self._heard_of = self._heard_of, None
+        (lane, told, gain), self._heard_of = self._heard_of, None
         active = self._active[lane]
         self._decoder.track()
         over = active[self._decoder.over(active)]
@@ -565,7 +588,7 @@ class Responder(_End):
         self.counts["blocks"] += over.size
         self._done[rows] = True
         self._number[over] = -1
-        self._heard(told)
+        self._heard(lane, told, gain)
         self._deliver()
         self._prepare(lane)
 

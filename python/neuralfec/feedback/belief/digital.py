@@ -74,6 +74,8 @@ class DigitalBeliefCode(feedback.Code):
         agreed = repr((p, self.threshold)) + (repr(confirmation) if confirmation else "")
         if p.double_rounds:
             agreed += f"double_rounds={p.double_rounds}"
+        if p.planned_rounds:
+            agreed += f"planned_rounds={p.planned_rounds}"
         self.identity = zlib.crc32(weights.tobytes() + agreed.encode()) & 0xFFFF
         self.kernel = _kernels.belief_code(
             group_bits=p.group_bits,
@@ -223,6 +225,7 @@ class End:
     ledger : of the confirmation, None for a code without
 
     snr_db : (capacity,) of each block's last round, as it was told; before, of the parameters
+    factor : on the gain of what is proposed from now on, 1 at first, for who keeps the mean power
     other : an end whose state is this one's, too: it proposes, and this one updates
     """
 
@@ -231,6 +234,7 @@ class End:
     decoded: NDArray[np.bool_]
     odds: NDArray[np.float32]
     snr_db: NDArray[np.float64]
+    factor: float = 1.0
 
     def __init__(self, code: DigitalBeliefCode, capacity: int, other: "End | None" = None) -> None:
         self.code, self.other = code, other
@@ -272,12 +276,14 @@ class End:
         left = limit - self.rounds[slots]
         if left.size and left.min() < 1:
             raise ValueError(f"expected blocks of fewer than {limit} rounds, got one of as many")
+        planned = np.maximum((code.parameters.planned_rounds or limit) - self.rounds[slots], 1)
         for threshold, rows in self._by_threshold(slots):
-            some, rounds = slots[rows], left[rows].astype(np.uint8)
+            some, rounds = slots[rows], planned[rows].astype(np.uint8)
             snrs = self.snr_db[some]
             for snr_db in np.unique(snrs).tolist():
                 here = snrs == snr_db
                 gain = code.gain if snr_db == code.parameters.snr_db else code.gain_at(snr_db)
+                gain *= self.factor
                 code.kernel.propose(self.table, some[here], rounds[here], threshold, gain, snr_db)
         if self.ledger is not None:
             odds = self._odds_to_plan_by(slots)

@@ -24,6 +24,8 @@ class BeliefParameters:
     gains: rows (snr_db, ((theta, g), ...)) from the lowest to the highest SNR that the network
     was trained for; between them g is linear, beyond the thresholds constant.
     double_rounds: rounds at the start in which a group sends two symbols, then one.
+    planned_rounds: how many rounds the network plans for, where that is fewer than `rounds`: what
+    it has not decided by then goes on as in its last one. 0 where they are the same.
     """
 
     group_bits: int
@@ -35,8 +37,9 @@ class BeliefParameters:
     feedback_step: float = 1 / 16
     hidden: tuple[int, int] = (64, 48)
     gains: Gains = ((1.0, ((10.0, 1.0),)),)
-    # Not in the text that a code is known by, where it is 0: `DigitalBeliefCode.identity`.
+    # Not in the text that a code is known by, where they are 0: `DigitalBeliefCode.identity`.
     double_rounds: int = dataclasses.field(default=0, repr=False)
+    planned_rounds: int = dataclasses.field(default=0, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -52,6 +55,10 @@ class BeliefParameters:
         if not 0 <= self.double_rounds <= self.rounds:
             raise ValueError(
                 f"expected 0 to {self.rounds} rounds of two symbols, got {self.double_rounds}"
+            )
+        if not 0 <= self.planned_rounds <= self.rounds:
+            raise ValueError(
+                f"expected 0 to {self.rounds} rounds to plan for, got {self.planned_rounds}"
             )
         if not 2 <= self.feedback_bits <= 8:
             raise ValueError(f"expected 2 to 8 feedback bits, got {self.feedback_bits}")
