@@ -81,6 +81,25 @@ def test_the_told_snr_is_that_of_the_values(taps, snr_db):
         assert -0.6 < 10 * np.log10(snrs.mean()) - snr_db < 0.1
 
 
+def test_the_told_snr_is_that_of_strong_reals():
+    """The error of the channel's estimate grows with a real; told is what Bayes' rule needs."""
+    format = burst_format("burst-128")
+    rng = np.random.default_rng(4)
+    receiver = BurstReceiver(format)
+    even, weighted = [], []
+    for _ in range(100):
+        x = rng.standard_normal(1920).astype(np.float32)
+        samples = np.pad(format.build(interleave(format, x)), 700)
+        (burst,) = receiver.push(over(rng, format, samples, 3, 1))
+        snr = subcarrier_snrs(burst)[subcarriers(format, x.size)]
+        error = snr * (straighten(burst, format, x.size) - x) ** 2
+        even.append(error.mean())
+        weighted.append(np.average(error, weights=x**2))
+    # 24 taps by a thousand known values.
+    assert abs(np.mean(weighted) - 1) < 0.02
+    assert np.mean(even) < np.mean(weighted) - 0.005
+
+
 @pytest.mark.parametrize("count", [1, 96, 9001])
 def test_reals_are_on_the_subcarriers_that_are_told(count):
     """By the Fourier transforms of the samples: each real has the number of its subcarrier."""
