@@ -8,8 +8,8 @@ both ends learn from them, and a CRC-32, over an LDPC code.
 
 Analog feedback (``feedback.belief.analog``): which groups are decided, coded in the same way, by
 counts apart for groups that are as near to their end by the belief that both ends track; and behind
-it, uncoded, one real symbol A i of unit mean power for each group that goes on, spread over the
-burst as the symbols of the way there. The initiator takes the numbers i nearest to what it hears.
+it, uncoded, one real symbol A i of unit mean power for each group that goes on, each spread over
+the band. The initiator takes the numbers i nearest to what it hears.
 At 20 dB one in 2e5 is then another one, and would part both ends' beliefs; so the CRC-32 is of
 these numbers, too, and where it fails those nearest to a decision's edge take the number beyond it,
 one, two or three at once, the likeliest first, until it does not.
