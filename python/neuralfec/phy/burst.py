@@ -154,8 +154,7 @@ class BurstFormat:
         return symbol * self.pilot_step % distance + distance * np.arange(self.pilots)
 
     def data_positions(self, symbols: int) -> NDArray[np.int64]:
-        """Which of the used subcarriers the payload values of so many symbols are on, int64
-        (symbols, data)."""
+        """Tell which used subcarrier each payload value is on, int64 (symbols, data)."""
         pilot = _pilot_mask(self, self.header_symbols + symbols)[self.header_symbols :]
         return np.nonzero(~pilot)[1].reshape(symbols, self.data)
 
