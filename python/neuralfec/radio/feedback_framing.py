@@ -83,18 +83,16 @@ def feedback_code(
             f"{name}: expected a code that was made for {feedback} feedback, such as "
             f"{FEEDBACK[feedback]}"
         )
-    changes = {}
+    p = code.parameters
     if feedback_bits is not None:
-        changes = {"feedback_bits": feedback_bits, "feedback_step": STEPS.get(feedback_bits)}
-    if changes and (feedback == "analog" or feedback_bits not in STEPS):
-        raise ValueError(
-            f"expected digital feedback of {list(STEPS)} bits, got {feedback} feedback of "
-            f"{feedback_bits}"
-        )
-    planned = code.parameters.rounds
-    p = dataclasses.replace(
-        code.parameters, rounds=planned + _MORE_ROUNDS, planned_rounds=planned, **changes
-    )
+        if feedback == "analog" or feedback_bits not in STEPS:
+            raise ValueError(
+                f"expected digital feedback of {list(STEPS)} bits, got {feedback} feedback of "
+                f"{feedback_bits}"
+            )
+        step = STEPS[feedback_bits]
+        p = dataclasses.replace(p, feedback_bits=feedback_bits, feedback_step=step)
+    p = dataclasses.replace(p, rounds=p.rounds + _MORE_ROUNDS, planned_rounds=p.rounds)
     return type(code)(p, models.parameters(name), code.threshold)
 
 
