@@ -8,6 +8,7 @@ After a change that is meant to change them: python tests/test_unchanged.py writ
 
 import hashlib
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -68,12 +69,12 @@ def of_sequence_model(name):
 
 
 def of_syndrome_model(name):
-    family, n, k = name.rsplit("-", 2)
+    family, n, k = re.match(r"(polar-\w+)-(\d+)-(\d+)", name).groups()
     code = codes.code(f"{family}:{n},{k}")
     llrs = noisy(code, 500)
     return {
-        spec: digest(decoders.decoder(spec, code).decode(llrs)[0])
-        for spec in ("syndrome", "syndrome-osd:1")
+        spec: digest(decoders.decoder(f"{spec}{name}", code).decode(llrs)[0])
+        for spec in ("syndrome:", "syndrome-osd:1,")
     }
 
 
