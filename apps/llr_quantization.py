@@ -127,7 +127,7 @@ CURVES = {
         StorageLink(
             constellation="qam64",
             interferer="qam4",
-            schemes=("exact", "qam64-interference-float"),
+            schemes=("exact", "qam64-interference-float", "qam64-interference-25bit"),
         ),
         "20:22:0.5",
     ),
