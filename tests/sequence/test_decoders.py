@@ -172,6 +172,7 @@ def test_rnn_matches_viterbi(generators, termination):
     assert difference.sum() < 3 * math.sqrt(len(difference)) * difference.std()
 
 
+@pytest.mark.statistics
 def test_rnn_windows_do_not_matter():
     the_code = code("conv:7,5:1500:zero")
     _, llrs = transmit(the_code, 20, 3.0, 8)
