@@ -43,6 +43,7 @@ def assert_same_in_two_threads(call, inputs, repeats=REPEATS):
 @pytest.mark.parametrize("case", every_decoder.CASES)
 def test_decoder(case):
     decoder, code = every_decoder.make(case)
+    # Long frames by a network take minutes under a sanitizer.
     frames = max(2, min(40, 6000 // code.n))
     inputs = [every_decoder.noisy(code, frames, seed)[1] for seed in (1, 2)]
     assert_same_in_two_threads(decoder.decode, inputs)

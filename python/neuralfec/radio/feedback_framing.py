@@ -41,7 +41,7 @@ _TOLD_DB = _LOWEST + _STEP * np.arange(256)
 _CARRIED_STEPS = 1 << 16
 _CARRIED = np.rint(_CARRIED_STEPS / 2 * np.log2(1 + 10 ** (_TOLD_DB / 10))).astype(np.int64)
 # Rounds beyond those that a code plans for. What is undecided then goes on as in its last round:
-# over ten taps one block in sixty, which would be guessed and make nine tenths of the errors.
+# over ten taps about one block in a hundred, which would be guessed.
 _MORE_ROUNDS = 4
 _SILENCE = 2
 # Blocks that a CRC stands for: its four bytes and what one wrong block costs are both little.
